@@ -1,0 +1,1 @@
+//! Empty on purpose: glommio declares `bitmaps` and uses nothing of it.

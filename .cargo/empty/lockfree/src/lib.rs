@@ -1,0 +1,1 @@
+//! Empty on purpose: glommio declares `lockfree` and uses nothing of it.

@@ -1,0 +1,55 @@
+//! Names for things. A name is a type: two different names never compare or convert by accident.
+
+use core::fmt;
+
+/// A node. Drawn at random when the process starts; 128 bits, so two nodes never collide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u128);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// One client connection of one node, never reused while the process lives. The shard that serves
+/// it is in the top byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0 >> 56, self.0 & ((1 << 56) - 1))
+    }
+}
+
+/// A subscription as its client numbers it; unique within one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sid(pub u32);
+
+impl fmt::Display for Sid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// A data shard of this node: dense, from zero, meaningful only here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardIx(u8);
+
+impl ShardIx {
+    /// The only way from a number to a shard, so no shard past the bound can exist.
+    pub fn new(index: usize) -> Option<Self> {
+        u8::try_from(index).ok().filter(|&ix| usize::from(ix) < crate::limits::SHARDS_MAX).map(Self)
+    }
+
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for ShardIx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

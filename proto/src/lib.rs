@@ -1,0 +1,25 @@
+//! What is said between clients and routers: names, bounds, bytes. No state, no I/O.
+//!
+//! Reading order: `limits` (every bound), `id` and `topic` (names), `envelope` (a message on the
+//! wire), `hello` (the only thing parsed before a peer is known), `frame` (everything after it),
+//! `error` (what a peer may be told).
+//!
+//! Invariants:
+//! - Any bytes decode to a frame, to "not yet whole", or to an [`error::ErrorCode`]. Decoding
+//!   allocates nothing and never panics.
+//! - A length is checked against its bound before anything is sized by it.
+//! - The bytes a subscriber receives for a message are the bytes its publisher sent.
+//!
+//! The byte layouts are drawn in `docs/WIRE.md`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod envelope;
+pub mod error;
+pub mod frame;
+pub mod hello;
+pub mod id;
+pub mod limits;
+pub mod topic;

@@ -1,0 +1,52 @@
+//! Every bound of the wire, with its reason and the relations between them checked by the compiler.
+
+/// Bytes of a hello. Fixed, so nothing is sized by an unknown peer's word.
+pub const HELLO_BYTES: usize = 64;
+
+/// Bytes every frame starts with: its length (u32) and its kind (u8), then three kind-specific ones.
+pub const FRAME_HEADER_BYTES: usize = 8;
+
+/// Bytes of the archived envelope that opens a data frame.
+pub const ENVELOPE_BYTES: usize = 16;
+
+/// Bytes of a topic or pattern. One byte holds its length, and 255 is what NATS servers accept in
+/// practice before warning.
+pub const TOPIC_BYTES_MAX: usize = 255;
+
+/// Segments of a topic or pattern. Matching cost grows with it; 32 levels are more than any
+/// published naming scheme uses.
+pub const TOPIC_SEGMENTS_MAX: usize = 32;
+
+/// Bytes of a payload. Larger objects belong in storage, with their address in the message.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of one frame, everything included.
+pub const FRAME_BYTES_MAX: usize = ENVELOPE_BYTES + 2 * TOPIC_BYTES_MAX + PAYLOAD_BYTES_MAX;
+
+/// Bytes of any frame that is not a data frame: the largest is a subscription with its pattern
+/// and group, or an error with its text.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 1024;
+
+/// Bytes of a client's name, for logs and `mpreg status`.
+pub const CLIENT_NAME_BYTES_MAX: usize = 64;
+
+/// Bytes of a queue group's name.
+pub const GROUP_BYTES_MAX: usize = 64;
+
+/// Bytes of the text that accompanies an error code.
+pub const ERROR_TEXT_BYTES_MAX: usize = 255;
+
+/// Shards of one node: one bit each in a set of shards.
+pub const SHARDS_MAX: usize = 64;
+
+const _: () = assert!(TOPIC_BYTES_MAX <= u8::MAX as usize, "the envelope holds it in a byte");
+const _: () = assert!(TOPIC_SEGMENTS_MAX < TOPIC_BYTES_MAX);
+const _: () = assert!(FRAME_HEADER_BYTES <= ENVELOPE_BYTES);
+const _: () = assert!(FRAME_BYTES_MAX <= u32::MAX as usize, "the frame length is a u32");
+const _: () = assert!(
+    FRAME_HEADER_BYTES + 16 + TOPIC_BYTES_MAX + GROUP_BYTES_MAX <= CONTROL_FRAME_BYTES_MAX,
+    "a subscription fits a control frame"
+);
+const _: () = assert!(FRAME_HEADER_BYTES + 4 + ERROR_TEXT_BYTES_MAX <= CONTROL_FRAME_BYTES_MAX);
+const _: () = assert!(FRAME_HEADER_BYTES + CLIENT_NAME_BYTES_MAX <= CONTROL_FRAME_BYTES_MAX);
+const _: () = assert!(SHARDS_MAX == u64::BITS as usize, "a set of shards is a u64");

@@ -1,0 +1,159 @@
+//! Topics and patterns: parsed once, matched often.
+//!
+//! A topic is segments separated by dots. In a pattern `*` stands for exactly one segment, `#` for
+//! zero or more segments anywhere, `>` for one or more and only at the end (the NATS spelling).
+//! A wildcard is a whole segment: `a*` is an ordinary word. (`design`: fabric specification, 4.)
+//!
+//! Invariants: a [`Topic`] and a [`Pattern`] are within `limits`, are UTF-8 without spaces or
+//! control characters, and have no empty segment. Only the fabric publishes under `mpreg.`.
+
+use crate::error::ErrorCode;
+use crate::limits::{TOPIC_BYTES_MAX, TOPIC_SEGMENTS_MAX};
+
+/// A name messages are published to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic<'a>(&'a str);
+
+/// What a subscription asks for: a topic, or a shape of topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pattern<'a>(&'a str);
+
+/// One part of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Segment<'a> {
+    /// This word.
+    Word(&'a str),
+    /// `*`: any one segment.
+    One,
+    /// `#`: any number of segments, none included.
+    Any,
+    /// `>`: at least one segment, to the end.
+    Rest,
+}
+
+impl<'a> Topic<'a> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ErrorCode> {
+        let text = parse_dotted(bytes).ok_or(ErrorCode::BadTopic)?;
+        let is_literal = text.split('.').all(|part| !matches!(part, "*" | "#" | ">"));
+        if is_literal { Ok(Self(text)) } else { Err(ErrorCode::BadTopic) }
+    }
+
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0.as_bytes()
+    }
+
+    pub fn segments(self) -> core::str::Split<'a, char> {
+        self.0.split('.')
+    }
+
+    /// Under `mpreg.`: clients may subscribe there, never publish.
+    pub fn is_reserved(self) -> bool {
+        self.segments().next() == Some("mpreg")
+    }
+}
+
+impl<'a> Pattern<'a> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, ErrorCode> {
+        let text = parse_dotted(bytes).ok_or(ErrorCode::BadPattern)?;
+        let pattern = Self(text);
+        let mut parts = pattern.segments();
+        let rest_ends_it = match parts.by_ref().find(|part| *part == Segment::Rest) {
+            Some(_) => parts.next().is_none(),
+            None => true,
+        };
+        if rest_ends_it { Ok(pattern) } else { Err(ErrorCode::BadPattern) }
+    }
+
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.0.as_bytes()
+    }
+
+    pub fn segments(self) -> impl Iterator<Item = Segment<'a>> + Clone {
+        self.0.split('.').map(|part| match part {
+            "*" => Segment::One,
+            "#" => Segment::Any,
+            ">" => Segment::Rest,
+            word => Segment::Word(word),
+        })
+    }
+
+    /// Matches exactly one topic, the one it spells.
+    pub fn is_literal(self) -> bool {
+        self.segments().all(|part| matches!(part, Segment::Word(_)))
+    }
+
+    /// Whether `topic` has this shape. Cost is at most segments of one times segments of the other.
+    pub fn matches(self, topic: Topic<'_>) -> bool {
+        let mut pattern = self.segments();
+        let mut words = topic.segments();
+        // Where to resume when what follows the last `#` does not fit: one word further on.
+        let mut resume = None;
+        loop {
+            let at_words = words.clone();
+            let fits = match (pattern.next(), words.next()) {
+                (None, None) => return true,
+                (Some(Segment::Any), _) => {
+                    words = at_words.clone();
+                    resume = Some((pattern.clone(), at_words));
+                    true
+                }
+                (Some(Segment::Rest), Some(_)) => return true,
+                (Some(Segment::One), Some(_)) => true,
+                (Some(Segment::Word(want)), Some(word)) => want == word,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            if fits {
+                continue;
+            }
+            let Some((after_any, mut from)) = resume.take() else { return false };
+            if from.next().is_none() {
+                return false;
+            }
+            pattern = after_any.clone();
+            words = from.clone();
+            resume = Some((after_any, from));
+        }
+    }
+}
+
+impl core::fmt::Display for Topic<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl core::fmt::Display for Pattern<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// The rules topics and patterns share.
+fn parse_dotted(bytes: &[u8]) -> Option<&str> {
+    if bytes.is_empty() || TOPIC_BYTES_MAX < bytes.len() {
+        return None;
+    }
+    let text = core::str::from_utf8(bytes).ok()?;
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return None;
+    }
+    let mut segments = 0;
+    for part in text.split('.') {
+        segments += 1;
+        if part.is_empty() || TOPIC_SEGMENTS_MAX < segments {
+            return None;
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests;

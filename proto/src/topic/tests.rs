@@ -1,0 +1,116 @@
+use super::*;
+use alloc::string::String;
+use alloc::vec::Vec;
+use proptest::prelude::*;
+
+#[test]
+fn matching_table() {
+    let table = "
+        a.b        a.b           yes
+        a.b        a.c           no
+        a.b        a             no
+        a.b        a.b.c         no
+        *          a             yes
+        *          a.b           no
+        a.*        a.b           yes
+        a.*        a             no
+        *.b        a.b           yes
+        #          a             yes
+        #          a.b.c         yes
+        a.#        a             yes
+        a.#        a.b.c         yes
+        a.#        b             no
+        #.c        c             yes
+        #.c        a.b.c         yes
+        #.c        a.c.b         no
+        a.#.c      a.c           yes
+        a.#.c      a.b.b.c       yes
+        a.#.c      a.b.c.d       no
+        a.#.b.#.c  a.b.b.x.c     yes
+        a.#.b.#.c  a.x.c         no
+        #.#        a             yes
+        *.#        a             yes
+        #.*        a.b           yes
+        a.>        a.b.c         yes
+        a.>        a             no
+        >          a             yes
+        #.>        a             yes
+        #.a.>      a             no
+        #.a.>      x.a.b         yes
+        a*         a*            yes
+        a*         ab            no
+    ";
+    for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let pattern = Pattern::parse(words[0].as_bytes()).unwrap();
+        let topic = Topic::parse(words[1].as_bytes()).unwrap();
+        assert_eq!(pattern.matches(topic), words[2] == "yes", "{line}");
+    }
+}
+
+#[test]
+fn what_is_no_topic() {
+    let long = [b'a'; 256];
+    let deep = ["a"; 33].join(".");
+    for bad in ["", ".", "a.", ".a", "a..b", "a b", "a\n", "*", "a.#", "a.>", "\u{7f}", &deep] {
+        assert_eq!(Topic::parse(bad.as_bytes()), Err(ErrorCode::BadTopic), "{bad:?}");
+    }
+    assert_eq!(Topic::parse(&long), Err(ErrorCode::BadTopic));
+    assert_eq!(Topic::parse(&[0xff]), Err(ErrorCode::BadTopic));
+    assert!(Topic::parse(&long[1..]).is_ok());
+    for bad in ["", "a.>.b", ">.a", "a..#"] {
+        assert_eq!(Pattern::parse(bad.as_bytes()), Err(ErrorCode::BadPattern), "{bad:?}");
+    }
+}
+
+#[test]
+fn only_the_first_segment_reserves() {
+    let reserved = |text: &str| Topic::parse(text.as_bytes()).unwrap().is_reserved();
+    assert!(reserved("mpreg") && reserved("mpreg.queue.x"));
+    assert!(!reserved("mpregs.x") && !reserved("a.mpreg"));
+}
+
+#[test]
+fn a_hostile_pattern_costs_no_more_than_its_length() {
+    let pattern = ["#.a"; 16].join(".");
+    let pattern = Pattern::parse(pattern.as_bytes()).unwrap();
+    let topic = alloc::format!("{}.b", ["a"; 31].join("."));
+    assert!(!pattern.matches(Topic::parse(topic.as_bytes()).unwrap()));
+}
+
+/// The definition, word by word, exponential and obvious.
+fn oracle(pattern: &[&str], words: &[&str]) -> bool {
+    match pattern.split_first() {
+        None => words.is_empty(),
+        Some((&"#", rest)) => (0..=words.len()).any(|skip| oracle(rest, &words[skip..])),
+        Some((&">", _)) => !words.is_empty(),
+        Some((&part, rest)) => words
+            .split_first()
+            .is_some_and(|(word, words)| (part == "*" || part == *word) && oracle(rest, words)),
+    }
+}
+
+proptest! {
+    #[test]
+    fn matches_like_its_definition(
+        pattern in proptest::collection::vec(prop_oneof!["[ab]", Just("*".into()), Just("#".into())], 1..7),
+        rest in any::<bool>(),
+        words in proptest::collection::vec("[ab]", 1..7),
+    ) {
+        let mut pattern: Vec<String> = pattern;
+        if rest {
+            pattern.push(">".into());
+        }
+        let parts: Vec<&str> = pattern.iter().map(String::as_str).collect();
+        let topic: Vec<&str> = words.iter().map(String::as_str).collect();
+        let (pattern, topic_text) = (parts.join("."), topic.join("."));
+        let got = Pattern::parse(pattern.as_bytes()).unwrap().matches(Topic::parse(topic_text.as_bytes()).unwrap());
+        prop_assert_eq!(got, oracle(&parts, &topic), "{} {}", pattern, topic_text);
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Topic::parse(&bytes);
+        let _ = Pattern::parse(&bytes);
+    }
+}
