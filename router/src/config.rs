@@ -1,0 +1,110 @@
+//! Configuration: [`file::File`] is what the file and the flags may say, [`Config`] is what the
+//! node runs on.
+//!
+//! Every key has a default, so no file is needed. Flags are written over what the file said, then
+//! everything is checked together; each key is read once, at start, except `log.filter`, which the
+//! admin surface changes while the router runs. `docs/OPERATING.md` lists the keys.
+//!
+//! Invariants: holding a [`Config`] is the proof that every bound holds, that the native listener
+//! is on a loopback address unless the operator said otherwise, and that the admin surface is on
+//! one always. Nothing checks again.
+//!
+//! Tests: `config/tests.rs`.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io;
+use std::path::PathBuf;
+
+pub mod check;
+pub mod file;
+
+pub use check::Refusal;
+pub use file::File;
+
+/// What the node runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub node: Node,
+    pub listen: Listen,
+    pub admin: Admin,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+/// Cores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Data shards. `None`: one less than the CPUs there are, at least one.
+    pub shards: Option<usize>,
+    /// CPUs by kernel number, the control core's first. Empty: all this process may use.
+    pub cpus: Vec<usize>,
+    /// How long a shard looks for work after the last before it sleeps.
+    pub spin: Duration,
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub tcp: Option<SocketAddr>,
+    /// Absolute.
+    pub unix: Option<PathBuf>,
+    pub allow_remote: bool,
+    /// TCP congestion control by kernel name. `None`: the kernel's default.
+    pub congestion: Option<String>,
+}
+
+/// Where operators come in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// A loopback address. `None`: no admin surface.
+    pub listen: Option<SocketAddr>,
+    pub ready_file: Option<PathBuf>,
+}
+
+/// What clients may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub connections_max: usize,
+    /// From accept to `connect`.
+    pub handshake: Duration,
+    /// Silence after which a client is pinged.
+    pub ping_interval: Duration,
+    /// Outbound queue of a client that asks for none.
+    pub queue_bytes: usize,
+    /// Largest outbound queue a client may ask for.
+    pub queue_bytes_max: usize,
+    /// All outbound queues and all frames being reassembled, of all shards.
+    pub memory_bytes: usize,
+    /// Of one session.
+    pub subscriptions_max: usize,
+    /// Of the whole node.
+    pub subscriptions_total_max: usize,
+    /// From the signal to stop until the process ends, flushed or not.
+    pub drain: Duration,
+}
+
+/// What is written to stderr.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Directives as [`crate::log::Filter`] takes them.
+    pub filter: String,
+    pub json: bool,
+}
+
+/// Why there is no [`Config`]. The caller says which file, or which key, and ends.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadConfigError {
+    /// The file named on the command line cannot be read.
+    #[error("reading {path}")]
+    Read { path: PathBuf, source: io::Error },
+    /// Not TOML, a key that does not exist, or a value of the wrong type.
+    #[error("{path}, line {line}: {message}")]
+    Syntax { path: PathBuf, line: usize, message: String },
+    /// A value that is not allowed.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! The configuration file: TOML, every key optional, unknown keys refused.
+//!
+//! Says nothing about what is allowed; that is `check.rs`.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::LoadConfigError;
+
+/// Bytes of a configuration file. Every key written out with a comment is below 8 KiB.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The file as written. `File::default()` is a file without a line in it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    pub node: Node,
+    pub listen: Listen,
+    pub admin: Admin,
+    pub limits: Limits,
+    pub log: Log,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Node {
+    /// Data shards. 0..=64; 0 is one less than the CPUs there are, at least one.
+    pub shards: u64,
+    /// CPUs to run on by kernel number: the first is the control core's, shards take the others
+    /// and share when there are too few. Each 0..=1023, none twice. Empty is all this process may
+    /// use.
+    pub cpus: Vec<u64>,
+    /// Microseconds a shard looks for work after the last before it sleeps. 0..=1000.
+    pub spin_us: u64,
+}
+
+/// `[listen]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Listen {
+    /// Address and port; port 0 lets the kernel choose. Empty is no TCP.
+    pub tcp: String,
+    /// Path of a socket. Empty is none.
+    pub unix: String,
+    /// Whether `tcp` may be an address other machines can reach.
+    pub allow_remote: bool,
+    /// TCP congestion control by kernel name; `kernel` is the kernel's default.
+    pub tcp_congestion: String,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Loopback address and port of metrics and status. Empty is none.
+    pub listen: String,
+    /// File that says in JSON what was bound, there once the router serves. Empty is none.
+    pub ready_file: String,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open connections. 1..=1_000_000; cut to what the descriptor limit allows.
+    pub connections_max: u64,
+    /// Milliseconds from accept to `connect`. 10..=60_000.
+    pub handshake_ms: u64,
+    /// Milliseconds of silence before a ping; three unanswered end the session. 10..=600_000.
+    pub ping_interval_ms: u64,
+    /// Bytes of the outbound queue of a client that asks for none. 65_536..=`queue_bytes_max`.
+    pub queue_bytes: u64,
+    /// Bytes of the largest outbound queue a client may ask for. 65_536..=1_073_741_824.
+    pub queue_bytes_max: u64,
+    /// Bytes of all outbound queues and unfinished frames together. At least `queue_bytes_max`,
+    /// at most 2^40.
+    pub memory_bytes: u64,
+    /// Subscriptions of one session. 1..=`subscriptions_total_max`.
+    pub subscriptions_max: u64,
+    /// Subscriptions of the node. 1..=100_000_000.
+    pub subscriptions_total_max: u64,
+    /// Milliseconds from the signal to stop to the end, flushed or not. 0..=600_000.
+    pub drain_ms: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level, then `TARGET=LEVEL` for targets that differ, separated by commas.
+    pub filter: String,
+    /// One JSON object a line; otherwise text.
+    pub json: bool,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            tcp: "127.0.0.1:4280".to_owned(),
+            unix: String::new(),
+            allow_remote: false,
+            tcp_congestion: "cubic".to_owned(),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:4281".to_owned(), ready_file: String::new() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 50_000,
+            handshake_ms: 5_000,
+            ping_interval_ms: 10_000,
+            queue_bytes: 2 << 20,
+            queue_bytes_max: 64 << 20,
+            memory_bytes: 512 << 20,
+            subscriptions_max: 1_000_000,
+            subscriptions_total_max: 10_000_000,
+            drain_ms: 5_000,
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), json: false }
+    }
+}
+
+impl File {
+    /// Reads the file at `path`.
+    pub fn read(path: &Path) -> Result<Self, LoadConfigError> {
+        let text = read_bounded(path)
+            .map_err(|source| LoadConfigError::Read { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// `path` is for the error alone.
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, LoadConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..start].iter().filter(|&&byte| byte == b'\n').count();
+            // The parser's message may have a second line of advice; ours are one line.
+            let message = error.message().lines().collect::<Vec<_>>().join("; ");
+            LoadConfigError::Syntax { path: path.to_owned(), line, message }
+        })
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let taken = std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if FILE_BYTES_MAX < taken as u64 {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
+    }
+    Ok(text)
+}

@@ -1,0 +1,207 @@
+use std::path::Path;
+
+use expect_test::expect;
+
+use super::*;
+
+/// Reads `text` as a file called `mpreg.toml` and says what comes of it: `ok`, or the refusal.
+fn outcome(text: &str) -> String {
+    match File::parse(Path::new("mpreg.toml"), text).and_then(|file| Ok(Config::try_from(file)?)) {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn checked(text: &str) -> Config {
+    Config::try_from(File::parse(Path::new("mpreg.toml"), text).unwrap()).unwrap()
+}
+
+#[test]
+fn defaults_are_within_their_own_bounds() {
+    let want = Config {
+        node: Node { shards: None, cpus: Vec::new(), spin: Duration::ZERO },
+        listen: Listen {
+            tcp: Some(([127, 0, 0, 1], 4280).into()),
+            unix: None,
+            allow_remote: false,
+            congestion: Some("cubic".to_owned()),
+        },
+        admin: Admin { listen: Some(([127, 0, 0, 1], 4281).into()), ready_file: None },
+        limits: Limits {
+            connections_max: 50_000,
+            handshake: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(10),
+            queue_bytes: 2 << 20,
+            queue_bytes_max: 64 << 20,
+            memory_bytes: 512 << 20,
+            subscriptions_max: 1_000_000,
+            subscriptions_total_max: 10_000_000,
+            drain: Duration::from_secs(5),
+        },
+        log: Log { filter: "info".to_owned(), json: false },
+    };
+    assert_eq!(checked(""), want);
+}
+
+#[test]
+fn every_key_of_the_file_reaches_the_node() {
+    let config = checked(
+        r#"
+        [node]
+        shards = 3
+        cpus = [2, 0]
+        spin_us = 50
+        [listen]
+        tcp = "0.0.0.0:0"
+        unix = "/run/mpreg.sock"
+        allow_remote = true
+        tcp_congestion = "kernel"
+        [admin]
+        listen = "[::1]:0"
+        ready_file = "ready.json"
+        [limits]
+        connections_max = 7
+        handshake_ms = 11
+        ping_interval_ms = 12
+        queue_bytes = 65536
+        queue_bytes_max = 65537
+        memory_bytes = 65538
+        subscriptions_max = 13
+        subscriptions_total_max = 14
+        drain_ms = 15
+        [log]
+        filter = "warn"
+        json = true
+        "#,
+    );
+    let want = Config {
+        node: Node { shards: Some(3), cpus: vec![2, 0], spin: Duration::from_micros(50) },
+        listen: Listen {
+            tcp: Some(([0, 0, 0, 0], 0).into()),
+            unix: Some("/run/mpreg.sock".into()),
+            allow_remote: true,
+            congestion: None,
+        },
+        admin: Admin {
+            listen: Some("[::1]:0".parse().unwrap()),
+            ready_file: Some("ready.json".into()),
+        },
+        limits: Limits {
+            connections_max: 7,
+            handshake: Duration::from_millis(11),
+            ping_interval: Duration::from_millis(12),
+            queue_bytes: 65_536,
+            queue_bytes_max: 65_537,
+            memory_bytes: 65_538,
+            subscriptions_max: 13,
+            subscriptions_total_max: 14,
+            drain: Duration::from_millis(15),
+        },
+        log: Log { filter: "warn".to_owned(), json: true },
+    };
+    assert_eq!(config, want);
+}
+
+#[test]
+fn each_refusal_names_its_key() {
+    let table = [
+        ("node.shards = 65", "node.shards is 65, must be within 0..=64"),
+        ("node.cpus = [1024]", "node.cpus is 1024, must be within 0..=1023"),
+        ("node.cpus = [1, 0, 1]", "node.cpus names CPU 1 twice"),
+        ("node.spin_us = 1001", "node.spin_us is 1001, must be within 0..=1000"),
+        (
+            "listen.tcp = 'localhost'",
+            "listen.tcp is \"localhost\", \
+             must be an IP address and a port such as 127.0.0.1:4280, or empty",
+        ),
+        (
+            "listen.tcp = '0.0.0.0:1'",
+            "listen.tcp is 0.0.0.0:1, which other machines can reach; \
+             say --allow-remote (listen.allow_remote = true) if that is meant",
+        ),
+        (
+            "listen.tcp = '[::]:1'",
+            "listen.tcp is [::]:1, which other machines can reach; \
+             say --allow-remote (listen.allow_remote = true) if that is meant",
+        ),
+        ("listen.tcp = ''", "listen.tcp and listen.unix are both empty, nobody could connect"),
+        (
+            "listen.tcp_congestion = 'b b r'",
+            "listen.tcp_congestion is \"b b r\", \
+             must be a name the kernel knows, such as cubic, or kernel",
+        ),
+        (
+            "listen.allow_remote = true\nadmin.listen = '192.0.2.1:1'",
+            "admin.listen is 192.0.2.1:1, must be a loopback address",
+        ),
+        (
+            "limits.connections_max = 0",
+            "limits.connections_max is 0, must be within 1..=1000000",
+        ),
+        ("limits.handshake_ms = 9", "limits.handshake_ms is 9, must be within 10..=60000"),
+        ("limits.ping_interval_ms = 9", "limits.ping_interval_ms is 9, must be within 10..=600000"),
+        ("limits.queue_bytes = 65535", "limits.queue_bytes is 65535, must be within 65536..=67108864"),
+        (
+            "limits.queue_bytes_max = 65535",
+            "limits.queue_bytes_max is 65535, must be within 65536..=1073741824",
+        ),
+        (
+            "limits.memory_bytes = 67108863",
+            "limits.memory_bytes is 67108863, must be within 67108864..=1099511627776",
+        ),
+        (
+            "limits.subscriptions_max = 10000001",
+            "limits.subscriptions_max is 10000001, must be within 1..=10000000",
+        ),
+        (
+            "limits.subscriptions_total_max = 0",
+            "limits.subscriptions_total_max is 0, must be within 1..=100000000",
+        ),
+        ("limits.drain_ms = 600001", "limits.drain_ms is 600001, must be within 0..=600000"),
+        (
+            "log.filter = 'debgu'",
+            "log.filter: \"debgu\" is neither a level (off error warn info debug trace) \
+             nor TARGET=LEVEL",
+        ),
+    ];
+    for (text, refusal) in table {
+        assert_eq!(outcome(text), refusal, "{text}");
+    }
+}
+
+#[test]
+fn a_unix_path_must_fit_the_kernels_address() {
+    let fits = format!("listen.unix = '/{}'", "a".repeat(106));
+    assert_eq!(outcome(&fits), "ok");
+    let long = format!("/{}", "a".repeat(107));
+    let refusal =
+        format!("listen.unix is {long:?}, must be a path of at most 107 bytes, made absolute");
+    assert_eq!(outcome(&format!("listen.unix = '{long}'")), refusal);
+    assert!(checked("listen.unix = 'mpreg.sock'").listen.unix.unwrap().is_absolute());
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_file_and_line() {
+    expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
+    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
+    expect![[r#"mpreg.toml, line 2: invalid type: string "two", expected u64"#]].assert_eq(&outcome("[node]\nshards = 'two'\n"));
+    expect!["mpreg.toml, line 2: invalid value: integer `-1`, expected u64"].assert_eq(&outcome("[node]\nshards = -1\n"));
+    expect!["mpreg.toml, line 1: unclosed table, expected `]`"].assert_eq(&outcome("[node\n"));
+}
+
+#[test]
+fn a_file_that_is_not_there_or_too_long_is_refused_by_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("mpreg.toml");
+    let said = |error: LoadConfigError| {
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        (error.to_string(), source)
+    };
+    let (what, why) = said(File::read(&path).unwrap_err());
+    assert_eq!(what, format!("reading {}", path.display()));
+    assert_eq!(why, "No such file or directory (os error 2)");
+    std::fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
+    assert_eq!(said(File::read(&path).unwrap_err()).1, "larger than 1 MiB");
+    std::fs::write(&path, "node.shards = 2").unwrap();
+    assert_eq!(File::read(&path).unwrap().node.shards, 2);
+}
