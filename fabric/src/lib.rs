@@ -1,1 +1,34 @@
-//! Placeholder header; replaced by the crate's first commit.
+//! What a node decides. Deterministic machines; no sockets, files, clocks or threads.
+//!
+//! # The contract of a machine
+//!
+//! 1. A machine is a plain struct. `handle(input, now, &mut effects)` is how it changes.
+//! 2. `deadline()` is the only way it asks for time. It may be woken early, late or twice.
+//! 3. `handle` never fails. A peer's nonsense is data: it yields an effect that says so. A broken
+//!    invariant of our own is an `assert!`.
+//! 4. Sending never waits; time comes in; chance comes from the machine's own seeded stream.
+//! 5. Iteration order is part of the result: trees, slabs, bit sets, sorted vectors. Hash tables are
+//!    looked up, never walked.
+//! 6. No `async`, no `dyn`, no callbacks, no interior mutability.
+//!
+//! The data plane keeps the shape and pays nothing for it: [`shard::Shard::route`] takes a topic
+//! and answers with targets; payloads stay with the shell.
+//!
+//! Reading order: `fact`, `id`, `time`, `limits` (words), `session`, `subscription`, `interest`,
+//! `forward` (parts that do not know each other), `handoff` (what shards say), `shard` (joins them).
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod fact;
+pub mod forward;
+pub mod handoff;
+pub mod id;
+pub mod interest;
+pub mod limits;
+pub mod rng;
+pub mod session;
+pub mod shard;
+pub mod subscription;
+pub mod time;

@@ -107,6 +107,32 @@ impl ErrorCode {
         }
     }
 
+    /// What to do about it, in a sentence for a person.
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::BadMagic => "this port speaks the mpreg protocol; check the address",
+            Self::VersionUnsupported => "no protocol version in common; upgrade the older side",
+            Self::Malformed => "the frame contradicts itself",
+            Self::FrameTooLarge => "the frame is over the bound announced at connect",
+            Self::UnknownKind => "the frame kind is unknown to this version",
+            Self::ReservedBits => "bytes kept at zero in this version are set",
+            Self::UnexpectedFrame => "this frame may not come now",
+            Self::HandshakeTimeout => "hello and connect did not arrive in time",
+            Self::BadTopic => "a topic is 1 to 32 dot-separated words of at most 255 bytes in all",
+            Self::BadPattern => "wildcards are whole segments, and > only comes last",
+            Self::ReservedTopic => "topics under mpreg. are published by the fabric alone",
+            Self::BadName => "names are UTF-8 of at most 64 bytes",
+            Self::SidInUse => "this session already uses that subscription number",
+            Self::UnknownSid => "this session has no subscription of that number",
+            Self::TooManySubscriptions => "unsubscribe something, or raise the router's limit",
+            Self::TooManyConnections => "the router is at limits.connections_max",
+            Self::IdleTimeout => "pings went unanswered",
+            Self::SlowConsumer => "messages came faster than they were read",
+            Self::OutOfMemory => "the router is at limits.memory_bytes; try later",
+            Self::ShuttingDown => "the router is going away; reconnect",
+        }
+    }
+
     /// Whether the session ends with this error. The others refuse one command and go on.
     pub const fn is_fatal(self) -> bool {
         match self {

@@ -183,9 +183,10 @@ pub fn peek(bytes: &[u8]) -> Result<Option<(usize, Kind)>, ErrorCode> {
 pub fn decode(bytes: &[u8]) -> Result<Decoded<'_>, ErrorCode> {
     let Some((frame_bytes, kind)) = peek(bytes)? else { return Ok(Decoded::Need(5)) };
     let Some(whole) = bytes.get(..frame_bytes) else { return Ok(Decoded::Need(frame_bytes)) };
-    let frame = match kind {
-        Kind::Data => Frame::Data(Data::parse(whole)?),
-        control => decode_control(control, whole)?,
+    let frame = if kind == Kind::Data {
+        Frame::Data(Data::parse(whole)?)
+    } else {
+        decode_control(kind, whole)?
     };
     Ok(Decoded::Frame { frame, bytes: frame_bytes })
 }
@@ -223,9 +224,7 @@ fn decode_control(kind: Kind, whole: &[u8]) -> Result<Frame<'_>, ErrorCode> {
             Frame::Subscribe(Subscribe { sid, overload, pattern, group })
         }
         Kind::Subscribed => Frame::Subscribed { sid: Sid(body.u32()?) },
-        Kind::Unsubscribe => {
-            Frame::Unsubscribe { sid: Sid(body.u32()?), deliveries: body.u32()? }
-        }
+        Kind::Unsubscribe => Frame::Unsubscribe { sid: Sid(body.u32()?), deliveries: body.u32()? },
         Kind::Unsubscribed => Frame::Unsubscribed { sid: Sid(body.u32()?) },
         Kind::Ping => Frame::Ping { token: body.u64()? },
         Kind::Pong => Frame::Pong { token: body.u64()? },

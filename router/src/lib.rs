@@ -1,1 +1,6 @@
-//! Placeholder header; replaced by the crate's first commit.
+//! What a node does: cores, rings, sockets, the process.
+#![deny(unsafe_code)]
+
+pub mod config;
+pub mod log;
+pub mod probe;

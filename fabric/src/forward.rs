@@ -1,0 +1,315 @@
+//! Forwarding: one topic to the sessions, groups and shards that get it. The hot path.
+//!
+//! What a topic matched is remembered under the topic, with a stamp. A change to a literal pattern
+//! drops the one topic it spells; a change to a wildcard moves the stamp and every older entry is
+//! matched anew when it is next used.
+//!
+//! ```text
+//!              local part                 other shards' part
+//!   unknown --> matched here at once  --> Unasked --Ask--> Asking{held} --Answer--> Known
+//! ```
+//!
+//! Invariants:
+//! - At most `ROUTES_CACHED_MAX` entries and `TARGETS_CACHED_MAX` targets; an entry that holds
+//!   messages is never evicted.
+//! - Messages held while asking leave in the order they came.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use hashbrown::HashTable;
+use mpreg_proto::frame::Overload;
+use mpreg_proto::id::ShardIx;
+use slab::Slab;
+
+use crate::handoff::{GroupWant, Wanted};
+use crate::id::{SessionIx, SubIx};
+use crate::limits::{ROUTES_CACHED_MAX, TARGETS_CACHED_MAX};
+
+/// One session that gets a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub session: SessionIx,
+    /// The strictest of the subscriptions that matched: disconnect before drop-oldest before
+    /// drop-newest.
+    pub overload: Overload,
+}
+
+/// One member of a queue group, on this shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub session: SessionIx,
+    pub subscription: SubIx,
+    pub overload: Overload,
+}
+
+/// A queue group that matched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    pub name: Bytes,
+    pub members: Vec<Member>,
+    /// Members on other shards.
+    pub remote: Vec<(ShardIx, u32)>,
+}
+
+/// Everything that gets a message of one topic.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    pub plain: Vec<Target>,
+    /// The subscriptions behind `plain`, to count what each was sent.
+    pub counted: Vec<SubIx>,
+    pub groups: Vec<Group>,
+    /// Other shards with ungrouped subscribers, one bit each.
+    pub shards: u64,
+    /// Some subscription ends after a number of messages, so messages go one by one.
+    pub has_limit: bool,
+}
+
+impl Targets {
+    pub fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.groups.is_empty() && self.shards == 0
+    }
+
+    /// Messages of a run must be handed over one by one.
+    pub fn is_per_message(&self) -> bool {
+        self.has_limit || !self.groups.is_empty()
+    }
+
+    fn len(&self) -> usize {
+        let grouped: usize = self.groups.iter().map(|g| g.members.len() + g.remote.len()).sum();
+        self.plain.len() + self.counted.len() + grouped
+    }
+
+    /// Puts in what other shards want.
+    pub fn add_remote(&mut self, wanted: &Wanted, me: ShardIx) {
+        self.shards = wanted.shards & !(1 << me.index());
+        for GroupWant { group, shard, members } in &wanted.groups {
+            if *shard == me {
+                continue;
+            }
+            let at = self.groups.iter().position(|known| known.name == *group);
+            let at = at.unwrap_or_else(|| {
+                self.groups.push(Group { name: group.clone(), ..Group::default() });
+                self.groups.len() - 1
+            });
+            self.groups[at].remote.push((*shard, *members));
+        }
+    }
+}
+
+/// Who of a group gets the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    Here(Member),
+    There(ShardIx),
+}
+
+impl Group {
+    /// The member a number drawn at random falls on; every member, here or there, is as likely.
+    pub fn choose(&self, drawn: u64) -> Option<Choice> {
+        let there: u64 = self.remote.iter().map(|&(_, members)| u64::from(members)).sum();
+        let all = self.members.len() as u64 + there;
+        let mut at = drawn.checked_rem(all)?;
+        if let Some(member) = self.members.get(usize::try_from(at).ok()?) {
+            return Some(Choice::Here(*member));
+        }
+        at -= self.members.len() as u64;
+        for &(shard, members) in &self.remote {
+            match at.checked_sub(u64::from(members)) {
+                None => return Some(Choice::There(shard)),
+                Some(left) => at = left,
+            }
+        }
+        None
+    }
+
+    /// A member on this shard, likewise.
+    pub fn choose_here(&self, drawn: u64) -> Option<Member> {
+        let at = drawn.checked_rem(self.members.len() as u64)?;
+        self.members.get(usize::try_from(at).ok()?).copied()
+    }
+}
+
+/// An entry's place in the table; valid until the table is next changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteIx(u32);
+
+/// What is known of one topic.
+#[derive(Debug)]
+pub struct Entry {
+    topic: Box<[u8]>,
+    hash: u64,
+    /// The sum of all stamps the entry depends on, when it was filled.
+    stamp: u64,
+    used: bool,
+    pub targets: Targets,
+    pub remote: Remote,
+}
+
+/// What is known of the other shards' part.
+#[derive(Debug)]
+pub enum Remote {
+    /// Only messages from other shards have used this entry so far.
+    Unasked,
+    /// The owner was asked; these messages wait for its answer. The local targets are matched when
+    /// it comes.
+    Asking(Vec<Bytes>),
+    Known,
+}
+
+impl Entry {
+    pub fn topic(&self) -> &[u8] {
+        &self.topic
+    }
+}
+
+/// The remembered routes of a shard.
+#[derive(Debug)]
+pub struct Routes {
+    me: ShardIx,
+    table: HashTable<u32>,
+    entries: Slab<Entry>,
+    targets_count: usize,
+    /// Where the search for an entry to evict goes on (CLOCK, Corbató 1968).
+    hand: usize,
+    /// The hash of a topic seen once, by its low bits: only topics that come again are remembered,
+    /// so reply topics, used once each, evict nothing (the doorkeeper of TinyLFU, 2017).
+    seen_once: Box<[u32]>,
+}
+
+const SEEN_ONCE: usize = 1 << 12;
+
+impl Routes {
+    pub fn new(me: ShardIx) -> Self {
+        Self {
+            me,
+            table: HashTable::new(),
+            entries: Slab::new(),
+            targets_count: 0,
+            hand: 0,
+            seen_once: alloc::vec![0; SEEN_ONCE].into_boxed_slice(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entry of a topic, if it still holds.
+    #[inline]
+    pub fn find(&mut self, topic: &[u8], hash: u64, stamp: u64) -> Option<RouteIx> {
+        let entries = &self.entries;
+        let same = |&ix: &u32| *entries[ix as usize].topic == *topic;
+        let ix = *self.table.find(hash, same)?;
+        let entry = &mut self.entries[ix as usize];
+        if entry.stamp == stamp || matches!(entry.remote, Remote::Asking(_)) {
+            entry.used = true;
+            return Some(RouteIx(ix));
+        }
+        self.remove(RouteIx(ix));
+        None
+    }
+
+    #[inline]
+    pub fn entry(&self, ix: RouteIx) -> &Entry {
+        &self.entries[ix.0 as usize]
+    }
+
+    #[inline]
+    pub fn entry_mut(&mut self, ix: RouteIx) -> &mut Entry {
+        &mut self.entries[ix.0 as usize]
+    }
+
+    /// Whether a topic came before, lately; remembers that it came.
+    pub fn is_seen_again(&mut self, hash: u64) -> bool {
+        let (tag, at) = ((hash >> 32) as u32 | 1, hash as usize % SEEN_ONCE);
+        core::mem::replace(&mut self.seen_once[at], tag) == tag
+    }
+
+    /// Remembers a topic with its local targets. The caller has found that it is not there.
+    pub fn insert(
+        &mut self,
+        topic: &[u8],
+        hash: u64,
+        stamp: u64,
+        targets: Targets,
+        remote: Remote,
+    ) -> RouteIx {
+        self.targets_count += targets.len();
+        while ROUTES_CACHED_MAX <= self.entries.len() || TARGETS_CACHED_MAX < self.targets_count {
+            if !self.evict_one() {
+                break;
+            }
+        }
+        let entry = Entry { topic: topic.into(), hash, stamp, used: true, targets, remote };
+        let ix = u32::try_from(self.entries.insert(entry)).expect("bounded by ROUTES_CACHED_MAX");
+        let entries = &self.entries;
+        self.table.insert_unique(hash, ix, |&ix| entries[ix as usize].hash);
+        RouteIx(ix)
+    }
+
+    /// Fills in the owner's answer over freshly matched local targets; returns the messages that
+    /// waited for it.
+    pub fn answer(
+        &mut self,
+        ix: RouteIx,
+        mut targets: Targets,
+        wanted: &Wanted,
+        stamp: u64,
+    ) -> Vec<Bytes> {
+        targets.add_remote(wanted, self.me);
+        let grown = targets.len();
+        let entry = self.entry_mut(ix);
+        entry.stamp = stamp;
+        let shrunk = core::mem::replace(&mut entry.targets, targets).len();
+        let held = match core::mem::replace(&mut entry.remote, Remote::Known) {
+            Remote::Asking(held) => held,
+            Remote::Unasked | Remote::Known => Vec::new(),
+        };
+        self.targets_count = self.targets_count + grown - shrunk;
+        held
+    }
+
+    /// Drops what is known of one topic, unless messages wait there: their answer is on its way and
+    /// is newer than the change.
+    pub fn forget(&mut self, topic: &[u8], hash: u64) {
+        let entries = &self.entries;
+        let Some(&ix) = self.table.find(hash, |&ix| *entries[ix as usize].topic == *topic) else {
+            return;
+        };
+        if !matches!(self.entries[ix as usize].remote, Remote::Asking(_)) {
+            self.remove(RouteIx(ix));
+        }
+    }
+
+    pub fn remove(&mut self, ix: RouteIx) {
+        let entry = self.entries.remove(ix.0 as usize);
+        self.targets_count -= entry.targets.len();
+        if let Ok(found) = self.table.find_entry(entry.hash, |&known| known == ix.0) {
+            found.remove();
+        }
+    }
+
+    /// Removes the next entry not used since the hand last passed. False if none can go.
+    fn evict_one(&mut self) -> bool {
+        // Twice round: the first time may only clear the marks.
+        for _ in 0..2 * self.entries.capacity().max(1) {
+            self.hand = if self.hand + 1 < self.entries.capacity() { self.hand + 1 } else { 0 };
+            let Some(entry) = self.entries.get_mut(self.hand) else { continue };
+            if matches!(entry.remote, Remote::Asking(_)) {
+                continue;
+            }
+            if core::mem::take(&mut entry.used) {
+                continue;
+            }
+            self.remove(RouteIx(self.hand as u32));
+            return true;
+        }
+        false
+    }
+}

@@ -1,0 +1,62 @@
+//! What shards of one node say to each other.
+//!
+//! Each ordered pair of shards has one first-in-first-out ring; the rules below lean on it.
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use mpreg_proto::id::ShardIx;
+
+/// Identifies one conversation of the shard that opened it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u32);
+
+/// One message between two shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Handoff {
+    /// Whole data frames of one topic, for every ungrouped subscriber of the receiver.
+    Run { frames: Bytes },
+    /// One data frame for one member of this group, of the receiver's choice.
+    Member { frame: Bytes, group: Bytes },
+    /// To the owner of the topic: which shards want it? The asker then is told of changes.
+    Ask { topic: Bytes },
+    /// What the owner knew when it answered. Later changes follow on the same ring.
+    Answer { topic: Bytes, wanted: Wanted },
+    /// To an owner: this shard has this many members of this group on this pattern. The empty
+    /// group stands for ungrouped subscribers and has one member or none.
+    Want { pattern: Bytes, group: Bytes, members: u32, ticket: Ticket },
+    /// From an owner: the want is known, and no shard remembers otherwise.
+    Settled { ticket: Ticket },
+    /// From an owner: forget what I answered about this; the scope says which topics.
+    Forget { scope: Scope, ticket: Ticket },
+    /// To the owner: forgotten.
+    Forgotten { ticket: Ticket },
+    /// From an owner: no literal subscription is left in this bucket of my topics.
+    Emptied { bucket: u32 },
+}
+
+/// Which topics an answer must be forgotten for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// This one, and its bucket holds literal subscriptions from here on.
+    Topic(Bytes),
+    /// Every topic of the owner that says so: a wildcard came or went.
+    All,
+}
+
+/// Which shards want a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Shards with ungrouped subscribers, one bit each.
+    pub shards: u64,
+    /// Members of groups, by group name.
+    pub groups: Vec<GroupWant>,
+}
+
+/// One shard's members of one group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupWant {
+    pub group: Bytes,
+    pub shard: ShardIx,
+    pub members: u32,
+}

@@ -1,0 +1,25 @@
+//! Every bound of the machines, with its reason.
+
+/// Topics whose route a shard remembers. At about 150 bytes each, 10 MiB a shard.
+pub const ROUTES_CACHED_MAX: usize = 1 << 16;
+
+/// Subscribers named by all remembered routes of a shard together. A topic with 100,000
+/// subscribers costs 1.2 MB to remember, so topics alone are no bound. 4 Mi at 12 bytes: 48 MiB.
+pub const TARGETS_CACHED_MAX: usize = 1 << 22;
+
+/// Bytes of messages a shard holds while it asks another who wants them. Beyond it the shell stops
+/// reading publishers; one receive buffer pool (2 MiB) may still arrive.
+pub const HELD_BYTES_MAX: usize = 1 << 20;
+
+/// Buckets of literal topics per owning shard, for saying "nobody wants any of these" in one bit.
+/// 64 Ki buckets are 8 KiB a shard pair and leave 86 % empty with 10,000 literal subscriptions.
+pub const INTEREST_BUCKETS: usize = 1 << 16;
+
+/// Subscriptions of an ended session removed per turn of the loop: about 0.3 ms of work, so a
+/// client that held a million of them does not stall the others when it leaves.
+pub const FORGET_PER_TURN_MAX: usize = 1000;
+
+/// Pings without an answer before a session is given up.
+pub const PINGS_UNANSWERED_MAX: u8 = 3;
+
+const _: () = assert!(INTEREST_BUCKETS.is_power_of_two());

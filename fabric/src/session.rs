@@ -1,0 +1,159 @@
+//! One client connection, as its shard sees it.
+//!
+//! ```text
+//!   accepted --> HELLO --hello--> CONNECTING --connect--> OPEN --drain--> DRAINING
+//!                  |                  |                     |                 |
+//!                  +------ late, wrong, silent, closed -----+-----------------+--> ended
+//! ```
+//!
+//! The session knows its phase, its subscriptions' numbers and when it was last heard. It knows
+//! nothing of bytes, sockets or other sessions.
+//!
+//! Invariants:
+//! - Nothing but a hello is acted on in HELLO, nothing but `connect` in CONNECTING.
+//! - A session that is silent for the announced interval is pinged; after
+//!   `PINGS_UNANSWERED_MAX` pings without a sign of life it ends.
+
+use alloc::collections::BTreeMap;
+use core::time::Duration;
+
+use mpreg_proto::error::ErrorCode;
+use mpreg_proto::frame::Echo;
+use mpreg_proto::id::{SessionId, Sid};
+
+use crate::id::SubIx;
+use crate::limits::PINGS_UNANSWERED_MAX;
+use crate::time::Instant;
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Hello,
+    Connecting,
+    Open,
+    /// It asked to drain: nothing new for it, it leaves when its queue is sent.
+    Draining,
+    /// Over; its subscriptions are being removed and its socket closed.
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// From accept to `connect`.
+    pub handshake: Duration,
+    /// Silence after which the peer is pinged, and again.
+    pub ping_interval: Duration,
+}
+
+/// What the clock asks of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    Nothing,
+    Ping { token: u64 },
+    End(ErrorCode),
+}
+
+#[derive(Debug)]
+pub struct Session {
+    pub id: SessionId,
+    pub phase: Phase,
+    pub echo: Echo,
+    pub subscriptions: BTreeMap<Sid, SubIx>,
+    /// When the shard will next ask [`Session::wake`]; kept so the entry can be found again.
+    pub wake_at: Instant,
+    since: Instant,
+    heard_at: Instant,
+    pings_unanswered: u8,
+}
+
+impl Session {
+    pub fn accepted(id: SessionId, now: Instant) -> Self {
+        Self {
+            id,
+            phase: Phase::Hello,
+            echo: Echo::On,
+            subscriptions: BTreeMap::new(),
+            wake_at: now,
+            since: now,
+            heard_at: now,
+            pings_unanswered: 0,
+        }
+    }
+
+    /// Any byte is a sign of life.
+    #[inline]
+    pub fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+        self.pings_unanswered = 0;
+    }
+
+    pub fn deadline(&self, timing: Timing) -> Instant {
+        match self.phase {
+            Phase::Hello | Phase::Connecting => self.since + timing.handshake,
+            Phase::Open | Phase::Draining => {
+                self.heard_at + timing.ping_interval * (u32::from(self.pings_unanswered) + 1)
+            }
+            Phase::Ended => Instant::NEVER,
+        }
+    }
+
+    /// What is due. Waking early is not an event.
+    pub fn wake(&mut self, timing: Timing, now: Instant) -> Due {
+        if now < self.deadline(timing) {
+            return Due::Nothing;
+        }
+        match self.phase {
+            Phase::Hello | Phase::Connecting => Due::End(ErrorCode::HandshakeTimeout),
+            Phase::Open | Phase::Draining if self.pings_unanswered == PINGS_UNANSWERED_MAX => {
+                Due::End(ErrorCode::IdleTimeout)
+            }
+            Phase::Open | Phase::Draining => {
+                self.pings_unanswered += 1;
+                Due::Ping { token: now.as_nanos() }
+            }
+            Phase::Ended => Due::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMING: Timing =
+        Timing { handshake: Duration::from_secs(5), ping_interval: Duration::from_secs(10) };
+
+    fn at(seconds: u64) -> Instant {
+        Instant::START + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_silent_stranger_is_ended_at_the_handshake_deadline_whatever_it_sends() {
+        let mut session = Session::accepted(SessionId(1), at(0));
+        session.heard(at(4));
+        assert_eq!(session.wake(TIMING, at(4)), Due::Nothing);
+        assert_eq!(session.wake(TIMING, at(5)), Due::End(ErrorCode::HandshakeTimeout));
+    }
+
+    #[test]
+    fn a_silent_session_is_pinged_three_times_then_ended() {
+        let mut session = Session::accepted(SessionId(1), at(0));
+        session.phase = Phase::Open;
+        for seconds in [10, 20, 30] {
+            assert_eq!(session.deadline(TIMING), at(seconds));
+            assert!(matches!(session.wake(TIMING, at(seconds)), Due::Ping { .. }));
+            assert_eq!(session.wake(TIMING, at(seconds)), Due::Nothing, "woken twice");
+        }
+        assert_eq!(session.wake(TIMING, at(40)), Due::End(ErrorCode::IdleTimeout));
+    }
+
+    #[test]
+    fn any_sign_of_life_starts_over() {
+        let mut session = Session::accepted(SessionId(1), at(0));
+        session.phase = Phase::Open;
+        assert!(matches!(session.wake(TIMING, at(10)), Due::Ping { .. }));
+        session.heard(at(11));
+        assert_eq!(session.wake(TIMING, at(20)), Due::Nothing);
+        assert_eq!(session.deadline(TIMING), at(21));
+    }
+}

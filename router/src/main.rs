@@ -1,0 +1,2 @@
+//! The one binary, `mpreg`: parse, run, exit code.
+fn main() {}

@@ -1,0 +1,283 @@
+//! Counters of each core. Written by that core alone, read by whoever asks.
+//!
+//! Names follow `mpreg_<part>_<thing>_<unit>`; counters end in `_total`; labels are closed sets, so
+//! the number of series is known: never a topic, a client name or any other free text.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+
+use mpreg_fabric::fact::{DropReason, EndReason};
+use mpreg_proto::error::ErrorCode;
+
+/// A number with one writer: a plain add, no locked instruction.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    pub fn raise_to(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).max(n), Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What one data shard counts.
+#[derive(Debug, Default)]
+pub struct ShardProbe {
+    pub messages_in: Count,
+    pub bytes_in: Count,
+    pub messages_out: Count,
+    pub bytes_out: Count,
+    pub unrouted: Count,
+    pub dropped: [Count; DropReason::ALL.len()],
+    pub refused: [Count; ErrorCode::ALL.len()],
+    pub sessions: Count,
+    pub accepted: Count,
+    pub peer_closed: Count,
+    pub transport_failed: Count,
+    pub ended_by_router: Count,
+    pub accept_failures: Count,
+    pub subscriptions: Count,
+    pub queued_bytes: Count,
+    pub reassembly_bytes: Count,
+    pub arena_bytes: Count,
+    pub turns: Count,
+    pub turn_ns: Count,
+    pub turn_max_ns: Count,
+    pub enters: Count,
+    pub completions: Count,
+    pub parks: Count,
+    pub receive_starved: Count,
+    pub reading_paused: Count,
+    pub handoffs_out: Count,
+    pub handoffs_in: Count,
+    pub handoff_waits: Count,
+    pub wakes: Count,
+    pub route_hits: Count,
+    pub route_misses: Count,
+    pub routes_cached: Count,
+    pub runs_copied: Count,
+    pub runs_shared: Count,
+}
+
+/// What the control core counts.
+#[derive(Debug, Default)]
+pub struct ControlProbe {
+    /// Seconds since start, as the control core saw them last.
+    pub uptime_s: Count,
+    /// Shards whose loop did not turn although it was asked to, at the last look.
+    pub shards_stalled: Count,
+}
+
+/// Whether a value only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// One number for the metrics page.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub name: &'static str,
+    pub help: &'static str,
+    pub kind: Kind,
+    pub labels: Vec<(&'static str, String)>,
+    pub value: f64,
+}
+
+impl ShardProbe {
+    pub fn dropped(&self, reason: DropReason, messages: u64) {
+        self.dropped[reason as usize].add(messages);
+    }
+
+    pub fn refused(&self, code: ErrorCode) {
+        self.refused[usize::from(code.as_wire()) - 1].add(1);
+    }
+
+    pub fn ended(&self, reason: EndReason) {
+        match reason {
+            EndReason::PeerClosed => self.peer_closed.add(1),
+            EndReason::TransportFailed => self.transport_failed.add(1),
+            EndReason::Refused(_) => self.ended_by_router.add(1),
+        }
+    }
+
+    /// The numbers without a label of their own.
+    fn plain(&self) -> [(Kind, &'static str, &'static str, f64); 28] {
+        use Kind::{Counter, Gauge};
+        let count = |count: &Count| count.get() as f64;
+        let seconds = |count: &Count| count.get() as f64 / 1e9;
+        [
+            (Counter, "mpreg_messages_in_total", "Messages received.", count(&self.messages_in)),
+            (Counter, "mpreg_bytes_in_total", "Bytes received.", count(&self.bytes_in)),
+            (Counter, "mpreg_messages_out_total", "Messages queued.", count(&self.messages_out)),
+            (Counter, "mpreg_bytes_out_total", "Bytes sent.", count(&self.bytes_out)),
+            (
+                Counter,
+                "mpreg_messages_unrouted_total",
+                "Messages that matched no subscription.",
+                count(&self.unrouted),
+            ),
+            (Gauge, "mpreg_sessions", "Open connections.", count(&self.sessions)),
+            (
+                Counter,
+                "mpreg_sessions_accepted_total",
+                "Connections accepted.",
+                count(&self.accepted),
+            ),
+            (
+                Counter,
+                "mpreg_accept_failures_total",
+                "Accepts that failed, out of descriptors for one.",
+                count(&self.accept_failures),
+            ),
+            (Gauge, "mpreg_subscriptions", "Subscriptions held.", count(&self.subscriptions)),
+            (
+                Gauge,
+                "mpreg_queued_bytes",
+                "Bytes waiting in outbound queues.",
+                count(&self.queued_bytes),
+            ),
+            (
+                Gauge,
+                "mpreg_reassembly_bytes",
+                "Bytes of frames not yet whole.",
+                count(&self.reassembly_bytes),
+            ),
+            (
+                Counter,
+                "mpreg_arena_bytes_total",
+                "Bytes copied once to be sent by reference.",
+                count(&self.arena_bytes),
+            ),
+            (Counter, "mpreg_loop_turns_total", "Turns of the loop.", count(&self.turns)),
+            (
+                Counter,
+                "mpreg_loop_busy_seconds_total",
+                "Time in turns that had work.",
+                seconds(&self.turn_ns),
+            ),
+            (
+                Gauge,
+                "mpreg_loop_turn_max_seconds",
+                "Longest turn since start.",
+                seconds(&self.turn_max_ns),
+            ),
+            (Counter, "mpreg_ring_enters_total", "Calls of io_uring_enter.", count(&self.enters)),
+            (Counter, "mpreg_ring_completions_total", "Completions.", count(&self.completions)),
+            (Counter, "mpreg_parks_total", "Times the core went idle.", count(&self.parks)),
+            (
+                Counter,
+                "mpreg_receive_starved_total",
+                "Receives that found no buffer.",
+                count(&self.receive_starved),
+            ),
+            (
+                Counter,
+                "mpreg_reading_paused_total",
+                "Times a publisher was not read from for back-pressure.",
+                count(&self.reading_paused),
+            ),
+            (
+                Counter,
+                "mpreg_handoffs_out_total",
+                "Sent to other shards.",
+                count(&self.handoffs_out),
+            ),
+            (
+                Counter,
+                "mpreg_handoffs_in_total",
+                "Received from other shards.",
+                count(&self.handoffs_in),
+            ),
+            (
+                Counter,
+                "mpreg_handoff_waits_total",
+                "Turns a hand-off waited because the ring was full.",
+                count(&self.handoff_waits),
+            ),
+            (Counter, "mpreg_wakes_total", "Other shards woken.", count(&self.wakes)),
+            (
+                Counter,
+                "mpreg_route_hits_total",
+                "Runs of messages whose route was known.",
+                count(&self.route_hits),
+            ),
+            (
+                Counter,
+                "mpreg_route_misses_total",
+                "Runs whose route had to be matched.",
+                count(&self.route_misses),
+            ),
+            (
+                Gauge,
+                "mpreg_routes_cached",
+                "Topics with a known route.",
+                count(&self.routes_cached),
+            ),
+            (
+                Counter,
+                "mpreg_runs_shared_total",
+                "Runs of messages sent by reference.",
+                count(&self.runs_shared),
+            ),
+        ]
+    }
+
+    fn rows(&self, shard: usize, out: &mut Vec<Row>) {
+        let label = ("shard", shard.to_string());
+        for (kind, name, help, value) in self.plain() {
+            out.push(Row { name, help, kind, labels: vec![label.clone()], value });
+        }
+        let mut labelled = |name, help, key, word: &str, count: &Count| {
+            let labels = vec![label.clone(), (key, word.to_owned())];
+            let value = count.get() as f64;
+            out.push(Row { name, help, kind: Kind::Counter, labels, value });
+        };
+        for reason in DropReason::ALL {
+            let count = &self.dropped[reason as usize];
+            let help = "Messages not delivered to somebody they were meant for.";
+            labelled("mpreg_messages_dropped_total", help, "reason", reason.word(), count);
+        }
+        for (code, count) in ErrorCode::ALL.into_iter().zip(&self.refused) {
+            let help = "Frames, commands and sessions refused.";
+            labelled("mpreg_refusals_total", help, "code", code.word(), count);
+        }
+        let ends = [
+            (EndReason::PeerClosed.word(), &self.peer_closed),
+            (EndReason::TransportFailed.word(), &self.transport_failed),
+            ("refused", &self.ended_by_router),
+        ];
+        for (word, count) in ends {
+            labelled("mpreg_sessions_ended_total", "Sessions ended.", "reason", word, count);
+        }
+    }
+}
+
+/// Everything countable, shard by shard.
+pub fn rows(shards: &[Arc<ShardProbe>], control: &ControlProbe) -> Vec<Row> {
+    let mut out = Vec::new();
+    for (index, shard) in shards.iter().enumerate() {
+        shard.rows(index, &mut out);
+    }
+    let mut gauge = |name, help, value: &Count| {
+        let value = value.get() as f64;
+        out.push(Row { name, help, kind: Kind::Gauge, labels: Vec::new(), value });
+    };
+    gauge("mpreg_uptime_seconds", "Seconds since start.", &control.uptime_s);
+    gauge("mpreg_shards_stalled", "Shards that do not turn.", &control.shards_stalled);
+    out
+}
