@@ -135,7 +135,10 @@ fn many_values_of_one_pattern_come_and_go() {
         });
         assert_eq!(want, MANY);
         // From the front, where removing from a sorted list costs most.
-        (0..MANY).for_each(|value| assert!(index.remove(pattern(text), value)));
+        let (most, all_bytes) = (0..MANY - 2, index.heap_bytes());
+        most.for_each(|value| assert!(index.remove(pattern(text), value)));
+        assert!(index.heap_bytes() < all_bytes / 4, "room of a list is given back");
+        (MANY - 2..MANY).for_each(|value| assert!(index.remove(pattern(text), value)));
         assert_empty(&index);
     }
 }
@@ -188,6 +191,19 @@ fn a_literal_subscription_holds_at_most_110_bytes() {
     let each_bytes = index.heap_bytes() / index.len();
     println!("literal patterns={} heap_bytes/pattern={each_bytes}", index.len());
     assert!((40..=110).contains(&each_bytes), "{each_bytes} bytes each");
+}
+
+/// One growth of everything at once would stop a shard.
+#[test]
+fn grows_in_small_steps() {
+    let mut index = Index::new(1);
+    let mut growth_bytes_max = 0;
+    for value in 0..MANY {
+        let before_bytes = index.heap_bytes();
+        index.insert(pattern(&format!("sensors.{value}")), value);
+        growth_bytes_max = growth_bytes_max.max(index.heap_bytes() - before_bytes);
+    }
+    assert!(growth_bytes_max < index.heap_bytes() / 32, "{growth_bytes_max} bytes at once");
 }
 
 #[test]
