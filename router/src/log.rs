@@ -82,7 +82,9 @@ impl Filter {
 
     /// The directives in force.
     pub fn current(&self) -> String {
-        self.0.with_current(EnvFilter::to_string).expect("the subscriber lives as long as the process")
+        self.0
+            .with_current(EnvFilter::to_string)
+            .expect("the subscriber lives as long as the process")
     }
 }
 
@@ -118,7 +120,10 @@ fn parse(directives: &str) -> Result<EnvFilter, BadFilter> {
         .map_err(|_| BadFilter::Directive { directive: directives.to_owned() })
 }
 
-fn subscriber<W>(config: &config::Log, writer: W) -> (impl Subscriber + Send + Sync + use<W>, Filter)
+fn subscriber<W>(
+    config: &config::Log,
+    writer: W,
+) -> (impl Subscriber + Send + Sync + use<W>, Filter)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -138,6 +143,10 @@ pub(crate) mod tests {
     /// A filter that filters nothing anyone sees. The subscriber must be kept for it to work.
     pub(crate) fn unattached() -> (impl Subscriber + Send + Sync, Filter) {
         subscriber(&config::Log { filter: "info".to_owned(), json: false }, io::sink)
+    }
+
+    pub(crate) fn none_dropped() -> LinesDropped {
+        LinesDropped(NonBlockingBuilder::default().finish(io::sink()).0.error_counter())
     }
 
     #[derive(Clone, Default)]
@@ -180,7 +189,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_mistyped_level_is_not_taken_for_a_target() {
-        for good in ["info", "OFF", "warn,mpreg_router::admin=trace", "info,[session{id=3}]=debug"] {
+        for good in ["info", "OFF", "warn,mpreg_router::admin=trace", "info,[session{id=3}]=debug"]
+        {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for (bad, named) in [("debgu", "debgu"), ("info,a=loud", "info,a=loud"), ("info,", "")] {

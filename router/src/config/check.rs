@@ -124,8 +124,7 @@ impl TryFrom<file::Limits> for Limits {
     type Error = Refusal;
 
     fn try_from(file: file::Limits) -> Result<Self, Refusal> {
-        let connections_max =
-            within("limits.connections_max", file.connections_max, 1, 1_000_000)?;
+        let connections_max = within("limits.connections_max", file.connections_max, 1, 1_000_000)?;
         let handshake_ms = within("limits.handshake_ms", file.handshake_ms, 10, 60_000)?;
         let ping_interval_ms =
             within("limits.ping_interval_ms", file.ping_interval_ms, 10, 600_000)?;

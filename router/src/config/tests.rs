@@ -134,13 +134,13 @@ fn each_refusal_names_its_key() {
             "listen.allow_remote = true\nadmin.listen = '192.0.2.1:1'",
             "admin.listen is 192.0.2.1:1, must be a loopback address",
         ),
-        (
-            "limits.connections_max = 0",
-            "limits.connections_max is 0, must be within 1..=1000000",
-        ),
+        ("limits.connections_max = 0", "limits.connections_max is 0, must be within 1..=1000000"),
         ("limits.handshake_ms = 9", "limits.handshake_ms is 9, must be within 10..=60000"),
         ("limits.ping_interval_ms = 9", "limits.ping_interval_ms is 9, must be within 10..=600000"),
-        ("limits.queue_bytes = 65535", "limits.queue_bytes is 65535, must be within 65536..=67108864"),
+        (
+            "limits.queue_bytes = 65535",
+            "limits.queue_bytes is 65535, must be within 65536..=67108864",
+        ),
         (
             "limits.queue_bytes_max = 65535",
             "limits.queue_bytes_max is 65535, must be within 65536..=1073741824",
@@ -184,8 +184,10 @@ fn a_unix_path_must_fit_the_kernels_address() {
 fn an_unknown_key_is_refused_with_file_and_line() {
     expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
     expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
-    expect![[r#"mpreg.toml, line 2: invalid type: string "two", expected u64"#]].assert_eq(&outcome("[node]\nshards = 'two'\n"));
-    expect!["mpreg.toml, line 2: invalid value: integer `-1`, expected u64"].assert_eq(&outcome("[node]\nshards = -1\n"));
+    expect![[r#"mpreg.toml, line 2: invalid type: string "two", expected u64"#]]
+        .assert_eq(&outcome("[node]\nshards = 'two'\n"));
+    expect!["mpreg.toml, line 2: invalid value: integer `-1`, expected u64"]
+        .assert_eq(&outcome("[node]\nshards = -1\n"));
     expect!["mpreg.toml, line 1: unclosed table, expected `]`"].assert_eq(&outcome("[node\n"));
 }
 
