@@ -1,0 +1,3 @@
+//! All tests that span crates, one binary: one link, one list of names.
+
+mod tidy;
