@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use hashbrown::HashTable;
 use mpreg_proto::frame::Overload;
-use mpreg_proto::id::ShardIx;
+use mpreg_proto::id::{SessionId, ShardIx};
 use slab::Slab;
 
 use crate::handoff::{GroupWant, Wanted};
@@ -154,8 +154,23 @@ pub enum Remote {
     Unasked,
     /// The owner was asked; these messages wait for its answer. The local targets are matched when
     /// it comes.
-    Asking(Vec<Bytes>),
+    Asking(Vec<Held>),
     Known,
+}
+
+/// Messages of one topic and publisher that wait for an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// `None` once the session has ended.
+    pub publisher: Option<Publisher>,
+    pub frames: Bytes,
+}
+
+/// The session in a slot, told from those that have the slot later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publisher {
+    pub session: SessionIx,
+    pub id: SessionId,
 }
 
 impl Entry {
@@ -261,7 +276,7 @@ impl Routes {
         mut targets: Targets,
         wanted: &Wanted,
         stamp: u64,
-    ) -> Vec<Bytes> {
+    ) -> Vec<Held> {
         targets.add_remote(wanted, self.me);
         let grown = targets.len();
         let entry = self.entry_mut(ix);

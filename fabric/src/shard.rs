@@ -33,7 +33,7 @@ use mpreg_proto::limits::{FRAME_BYTES_MAX, HELLO_BYTES};
 use slab::Slab;
 
 use crate::fact::EndReason;
-use crate::forward::{Routes, Targets};
+use crate::forward::{Held, Routes, Targets};
 use crate::handoff::{Handoff, Scope, Ticket};
 use crate::id::{SessionIx, SubIx};
 use crate::interest::{self, Interest};
@@ -45,7 +45,7 @@ use crate::time::Instant;
 mod route;
 mod subscribe;
 
-pub use route::Route;
+pub use route::{Place, Route};
 
 /// What a shard is told at start. The seeds come from the node's one seed; all shards of a node
 /// share `topic_seed`, so they agree on who owns a topic.
@@ -146,9 +146,10 @@ pub enum Effect {
         to: ShardIx,
         handoff: Handoff,
     },
-    /// Route these again, in this order: where they go is known.
+    /// Route these again, in this order and before any other message of their topic: where they
+    /// go is known.
     Forward {
-        held: Vec<Bytes>,
+        held: Vec<Held>,
     },
     /// A command or session was refused: for the counters.
     Refused {

@@ -9,9 +9,9 @@ use mpreg_proto::id::ShardIx;
 use mpreg_proto::topic::Topic;
 
 use super::{Effect, Shard};
-use crate::forward::{Choice, Group, Member, Remote, RouteIx, Target, Targets};
+use crate::forward::{Choice, Group, Held, Member, Publisher, Remote, RouteIx, Target, Targets};
 use crate::handoff::{Handoff, Wanted};
-use crate::id::SubIx;
+use crate::id::{SessionIx, SubIx};
 use crate::interest;
 
 /// Set on index values of grouped subscriptions.
@@ -81,11 +81,14 @@ impl Shard {
         }
     }
 
-    /// Keeps messages until the route that asks is answered.
-    pub fn hold(&mut self, ix: RouteIx, frames: Bytes) {
+    /// Keeps messages until the route that asks is answered. `publisher` is `None` if it has ended,
+    /// as it may when messages come back and are held again.
+    pub fn hold(&mut self, ix: RouteIx, publisher: Option<SessionIx>, frames: Bytes) {
+        let publisher = publisher
+            .and_then(|session| self.live(session).map(|at| Publisher { session, id: at.id }));
         if let Remote::Asking(held) = &mut self.routes.entry_mut(ix).remote {
             self.held_bytes += frames.len();
-            held.push(frames);
+            held.push(Held { publisher, frames });
         }
     }
 
@@ -102,16 +105,25 @@ impl Shard {
         groups.iter().find(|known| known.name == group)?.choose_here(drawn)
     }
 
-    /// Messages were queued for every ungrouped target of a route; ends subscriptions that have
-    /// had their number, which drops the route.
+    /// Messages were queued for every ungrouped target of a route but `skipped`, their publisher
+    /// that wants no echo; ends subscriptions that have had their number, which drops the route.
     #[inline]
-    pub fn delivered(&mut self, place: Place, messages: u32, out: &mut Vec<Effect>) {
+    pub fn delivered(
+        &mut self,
+        place: Place,
+        messages: u32,
+        skipped: Option<SessionIx>,
+        out: &mut Vec<Effect>,
+    ) {
         let targets = match place {
             Place::Remembered(ix) => &self.routes.entry(ix).targets,
             Place::Scratch => &self.scratch,
         };
         for sub in &targets.counted {
-            self.subs[sub.0 as usize].delivered += messages;
+            let sub = &mut self.subs[sub.0 as usize];
+            if Some(sub.session) != skipped {
+                sub.delivered += messages;
+            }
         }
         if targets.has_limit {
             let counted = targets.counted.clone();
@@ -197,8 +209,12 @@ impl Shard {
         }
         let Ok(parsed) = Topic::parse(topic) else { return };
         let targets = self.match_here(parsed);
-        let held = self.routes.answer(ix, targets, wanted, self.stamp);
-        self.held_bytes -= held.iter().map(Bytes::len).sum::<usize>();
+        let mut held = self.routes.answer(ix, targets, wanted, self.stamp);
+        for Held { publisher, frames } in &mut held {
+            self.held_bytes -= frames.len();
+            *publisher =
+                publisher.filter(|was| self.live(was.session).is_some_and(|is| is.id == was.id));
+        }
         if !held.is_empty() {
             out.push(Effect::Forward { held });
         }
