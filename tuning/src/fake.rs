@@ -68,32 +68,35 @@ impl FakeHost {
     pub(crate) fn good() -> Self {
         let features = RingFeature::ALL.into_iter().collect();
         let host = Self {
-            directory: TempDir::new().unwrap(),
+            directory: temporary(),
             ring: Ok(Ring { level: RingLevel::Deferred, features }),
             syscall_ns: 80,
             wish: WISH,
         };
         let host = GOOD.into_iter().fold(host, |host, (path, text)| host.with(path, text));
         let link = host.directory.path().join("sys/class/net/eth0/device");
-        symlink("../../../devices/pci0000:00/0000:00:03.0/virtio2", link).unwrap();
+        symlink("../../../devices/pci0000:00/0000:00:03.0/virtio2", link)
+            .expect("the directory is ours and empty");
         host
     }
 
     /// A machine that shows nothing at all.
     pub(crate) fn blank() -> Self {
-        Self { directory: TempDir::new().unwrap(), ..Self::good() }
+        Self { directory: temporary(), ..Self::good() }
     }
 
     pub(crate) fn with(self, path: &str, text: &str) -> Self {
         let path = self.directory.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, format!("{text}\n")).unwrap();
+        let parent = path.parent().expect("a path below the directory");
+        fs::create_dir_all(parent).expect("the directory is ours");
+        fs::write(path, format!("{text}\n")).expect("the directory is ours");
         self
     }
 
     /// Replaces one word or line in a file.
     pub(crate) fn edit(self, path: &str, from: &str, to: &str) -> Self {
-        let text = fs::read_to_string(self.directory.path().join(path)).unwrap();
+        let text = fs::read_to_string(self.directory.path().join(path))
+            .expect("only known files are edited");
         assert!(text.contains(from), "{path} has no {from:?}");
         let text = text.replace(from, to);
         self.with(path, text.trim_end())
@@ -121,4 +124,8 @@ impl FakeHost {
         let start = StartFacts::read(&Root::new(self.directory.path()), self.ring.clone());
         refusal(&start, &self.wish)
     }
+}
+
+fn temporary() -> TempDir {
+    TempDir::new().expect("tests have a place for temporary files")
 }

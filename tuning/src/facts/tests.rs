@@ -84,6 +84,20 @@ fn first_version_groups_are_read_too() {
 }
 
 #[test]
+fn smaller_of_both_versions_counts_where_both_are_mounted() {
+    let host = FakeHost::good()
+        .with(CGROUP, "4:memory:/\n3:cpu:/\n0::/x")
+        .with("sys/fs/cgroup/x/cpu.max", "200000 100000")
+        .with("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "300000")
+        .with("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000")
+        .with("sys/fs/cgroup/x/memory.max", "3145728")
+        .with("sys/fs/cgroup/memory/memory.limit_in_bytes", "2097152");
+    let facts = host.facts();
+    assert_eq!(facts.cpu.quota_milli, Some(2_000));
+    assert_eq!(facts.memory.usable_bytes, Some(2 << 20));
+}
+
+#[test]
 fn group_paths_of_the_host_fall_back_to_the_mount() {
     let host = FakeHost::good()
         .with(CGROUP, "0::/docker/not-mounted-here")

@@ -54,7 +54,8 @@ fn kernel_version_is_advice_only() {
     check(&kernel("6.12.0"), Check::Kernel, "ok: 6.12.0");
     check(&kernel("7.0.1"), Check::Kernel, "ok: 7.0.1");
     check(&kernel("6.11.9"), Check::Kernel, "advice: 6.11.9");
-    check(&kernel("6.1.0-18-amd64"), Check::Kernel, "advice: 6.1.0-18-amd64");
+    let oldest = check(&kernel("6.1.0-18-amd64"), Check::Kernel, "advice: 6.1.0-18-amd64");
+    assert!(oldest.remedy.unwrap().contains("multishot accept"));
     let old = check(&kernel("5.15.0"), Check::Kernel, "advice: 5.15.0");
     assert!(old.remedy.unwrap().contains("not meant for kernels before 6.1"));
 }
@@ -73,13 +74,20 @@ fn refused_ring_is_explained_by_the_sysctl_first() {
 
 #[test]
 fn refused_ring_outside_the_group_names_the_group() {
-    let host = FakeHost::good()
-        .with(DISABLED, "1")
-        .with("proc/sys/kernel/io_uring_group", "998")
-        .refused(Errno::PERM);
-    let finding = host.finding(Check::IoUring);
-    assert!(finding.found.ends_with("off outside of one group"));
-    assert!(finding.remedy.unwrap().contains("io_uring_group (998)"));
+    for (group, named) in [("998", "(998)"), ("0", "(0)"), ("-1", "(unset)")] {
+        let host = FakeHost::good()
+            .with(DISABLED, "1")
+            .with("proc/sys/kernel/io_uring_group", group)
+            .refused(Errno::PERM);
+        let finding = check(
+            &host,
+            Check::IoUring,
+            "blocking: io_uring_setup refused (Operation not permitted (os error 1)): \
+             kernel.io_uring_disabled is 1, off outside of one group",
+        );
+        let remedy = finding.remedy.unwrap();
+        assert!(remedy.contains(&format!("io_uring_group {named}")), "{remedy}");
+    }
 }
 
 #[test]
@@ -211,8 +219,8 @@ fn limits_the_shell_may_raise_are_raised_there() {
     let memlock = FakeHost::good().edit(LIMITS, MEMLOCK, "65536 unlimited ");
     let finding = check(&memlock, Check::Memlock, "blocking: 64 KiB, hard limit unlimited");
     assert_eq!(finding.remedy.as_deref(), Some("ulimit -l 4096"));
-    let nofile = FakeHost::good().edit(LIMITS, NOFILE, "1024 524288 ");
-    let finding = check(&nofile, Check::Nofile, "blocking: 1024, hard limit 524288");
+    let nofile = FakeHost::good().edit(LIMITS, NOFILE, "1024 10192 ");
+    let finding = check(&nofile, Check::Nofile, "blocking: 1024, hard limit 10192");
     assert!(finding.remedy.unwrap().starts_with("ulimit -n 10192"));
     assert_eq!(finding.profile, Some("limits.conf"));
 }
@@ -221,12 +229,13 @@ fn limits_the_shell_may_raise_are_raised_there() {
 fn limits_in_units_and_containers_are_raised_there() {
     let short = || FakeHost::good().edit(LIMITS, NOFILE, "1024 524288 ");
     let unit = short().with("proc/self/cgroup", "0::/system.slice/mpreg.service");
-    let finding = unit.finding(Check::Nofile);
+    let finding = check(&unit, Check::Nofile, "blocking: 1024, hard limit 524288");
     assert!(finding.remedy.unwrap().starts_with("set LimitNOFILE=10192"));
     assert_eq!(finding.profile, Some("mpreg.service.d/override.conf"));
     let roomy = short().with(".dockerenv", "");
-    assert!(roomy.finding(Check::Nofile).remedy.unwrap().starts_with("ulimit -n 10192"));
-    let finding = roomy.edit(LIMITS, "524288", "1024").finding(Check::Nofile);
+    let finding = check(&roomy, Check::Nofile, "blocking: 1024, hard limit 524288");
+    assert!(finding.remedy.unwrap().starts_with("ulimit -n 10192"));
+    let finding = check(&roomy.edit(LIMITS, "524288", "1024"), Check::Nofile, "blocking: 1024");
     assert!(finding.remedy.unwrap().contains("--ulimit nofile=10192"));
     assert_eq!(finding.profile, Some("docker-seccomp.md"));
 }
@@ -249,7 +258,8 @@ fn wish_beyond_all_numbers_blocks() {
 #[test]
 fn fewer_cpus_than_executors_is_advice() {
     let allowed = |list: &str| FakeHost::good().edit(STATUS, "0-7", list);
-    check(&allowed("0-6"), Check::Cpus, "advice: 7 allowed (0-6)");
+    let seven = check(&allowed("0-6"), Check::Cpus, "advice: 7 allowed (0-6)");
+    assert!(seven.remedy.unwrap().contains("control shares a shard's CPU"));
     let two = check(&allowed("1,3"), Check::Cpus, "advice: 2 allowed (1,3)");
     assert!(two.remedy.unwrap().starts_with("use --shards 2"));
 }
@@ -302,6 +312,9 @@ fn card_served_by_one_router_cpu_is_advice() {
     // One CPU set apart for interrupts is a choice, not an accident.
     let apart = crowded.edit(STATUS, "0-7", "2-7");
     check(&apart, Check::Interrupts, "ok: eth0: 2 on CPU 1");
+    // With one CPU for everything there is nothing to spread over.
+    let single = apart.edit(STATUS, "2-7", "1");
+    check(&single, Check::Interrupts, "ok: eth0: 2 on CPU 1");
 }
 
 #[test]
@@ -351,6 +364,9 @@ fn short_accept_backlog_is_advice() {
 fn small_or_disordered_socket_buffers_are_advice() {
     let receive = |text: &str| FakeHost::good().with("proc/sys/net/ipv4/tcp_rmem", text);
     let found = |range: &str| format!("advice: receive {range} KiB, send 16 to 4096 KiB");
+    // The smallest that will do, all three alike.
+    let least = "ok: receive 2048 to 2048 KiB, send 16 to 4096 KiB";
+    check(&receive("2097152 2097152 2097152"), Check::SocketBuffers, least);
     check(&receive("4096 131072 1048576"), Check::SocketBuffers, &found("128 to 1024"));
     check(&receive("4096 8192 6291456"), Check::SocketBuffers, &found("8 to 6144"));
     check(&receive("262144 131072 6291456"), Check::SocketBuffers, &found("128 to 6144"));
