@@ -14,8 +14,8 @@
 //! - Bound to a loopback address, and answers only requests that name such an address or
 //!   `localhost` as their host: a web page that had its own name resolve to this machine is not
 //!   answered.
-//! - Never more than [`CONNECTIONS_MAX`] connections, [`HEAD_BYTES_MAX`] bytes of request head,
-//!   [`CONNECTION_LIFE`] of connection. Request bodies are not read.
+//! - Never more than `CONNECTIONS_MAX` connections, `HEAD_BYTES_MAX` bytes of request head,
+//!   `CONNECTION_LIFE` of connection. Request bodies are not read.
 //!
 //! Tests: `admin/tests.rs`, over real sockets.
 
@@ -40,16 +40,16 @@ mod serve;
 pub mod status;
 
 /// Connections open at once: a scraper, a dashboard, a few curious people.
-pub const CONNECTIONS_MAX: usize = 32;
+const CONNECTIONS_MAX: usize = 32;
 
 /// Bytes of a request's first line and headers.
-pub const HEAD_BYTES_MAX: usize = 16 << 10;
+const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// How long a request's head may take to arrive.
-pub const HEAD_TIME_MAX: Duration = Duration::from_secs(2);
+const HEAD_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// How long a connection may stay, used or not.
-pub const CONNECTION_LIFE: Duration = Duration::from_secs(60);
+const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
 /// What the surface shows. Nothing in it reaches into a core.
 #[derive(Clone, Debug)]
@@ -169,4 +169,4 @@ impl View {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

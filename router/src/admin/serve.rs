@@ -45,8 +45,7 @@ async fn connection(stream: TcpStream, router: Router, _seat: OwnedSemaphorePerm
         .header_read_timeout(HEAD_TIME_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match tokio::time::timeout(CONNECTION_LIFE, served).await {
-        Ok(Err(error)) => tracing::debug!(%error, "admin: connection failed"),
-        Ok(Ok(())) | Err(_) => (),
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_LIFE, served).await {
+        tracing::debug!(%error, "admin: connection failed");
     }
 }

@@ -8,15 +8,15 @@ use mpreg_proto::error::ErrorCode;
 
 use super::*;
 
-struct Surface {
-    admin: Admin,
-    view: View,
+pub(crate) struct Surface {
+    pub(crate) admin: Admin,
+    pub(crate) view: View,
     /// The filter works as long as its subscriber lives.
     _subscriber: Box<dyn Send>,
 }
 
 /// Two shards, some traffic.
-fn surface() -> Surface {
+pub(crate) fn surface() -> Surface {
     let (subscriber, log_filter) = log::tests::unattached();
     let shards: Vec<_> = (0..2).map(|_| Arc::new(ShardProbe::default())).collect();
     for (shard, messages) in shards.iter().zip([3, 4]) {

@@ -1,3 +1,5 @@
+//! Every key, its default, its bounds and what is said when they are overstepped.
+
 use std::path::Path;
 
 use expect_test::expect;

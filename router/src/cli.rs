@@ -1,0 +1,170 @@
+//! The command line: the list of commands, and what a process may end with.
+//!
+//! One file per command: its arguments, its run, its text, its test. Answers go to stdout, one line
+//! of complaint to stderr.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+mod ask;
+mod completions;
+mod doctor;
+mod host;
+mod log;
+mod ready;
+mod serve;
+mod status;
+
+/// A message router for one machine: publish, subscribe, request, reply.
+#[derive(Debug, clap::Parser)]
+#[command(name = "mpreg", version, arg_required_else_help = true)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Serve(Box<serve::Serve>),
+    Status(status::AskStatus),
+    Doctor(doctor::Doctor),
+    Log(log::SetLog),
+    Completions(completions::Completions),
+}
+
+/// What the process ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Asked, and the answer is no.
+    No = 1,
+    /// Could not ask: nobody there, a file that cannot be read, arguments that mean nothing.
+    CouldNotAsk = 2,
+    /// The configuration or the machine must be changed first. `EX_CONFIG` of `sysexits.h`.
+    Refused = 78,
+}
+
+/// Why a command has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Serve(#[from] serve::ServeError),
+    #[error(transparent)]
+    Config(#[from] crate::config::LoadConfigError),
+    #[error(transparent)]
+    Host(#[from] host::HostRefusal),
+    #[error(transparent)]
+    Ask(#[from] ask::AskError),
+    /// Whoever reads the answer has gone, or its disk is full.
+    #[error("writing the answer")]
+    Output(#[from] io::Error),
+}
+
+impl Command {
+    /// Does what was asked; complains on stderr.
+    pub fn run(self) -> Exit {
+        let mut out = io::stdout().lock();
+        let outcome = self.answer(&mut out).and_then(|exit| {
+            out.flush()?;
+            Ok(exit)
+        });
+        match outcome {
+            Ok(exit) => exit,
+            // A reader such as `head` has seen enough, which is no failure.
+            Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Exit::Done
+            }
+            Err(error) => {
+                complain(&error);
+                error.exit()
+            }
+        }
+    }
+
+    fn answer(self, out: &mut impl Write) -> Result<Exit, CommandError> {
+        match self {
+            Self::Serve(serve) => serve.run(out),
+            Self::Status(status) => status.run(out),
+            Self::Doctor(doctor) => doctor.run(out),
+            Self::Log(log) => log.run(out),
+            Self::Completions(completions) => completions.run(out),
+        }
+    }
+}
+
+impl CommandError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Serve(error) => error.exit(),
+            Self::Config(_) | Self::Host(_) => Exit::Refused,
+            Self::Ask(_) | Self::Output(_) => Exit::CouldNotAsk,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// One line on stderr. A stderr that is gone leaves nobody to tell.
+fn complain(error: &dyn Error) {
+    writeln!(io::stderr(), "mpreg: {}", one_line(error)).unwrap_or(());
+}
+
+/// An error and what caused it, on one line.
+fn one_line(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(text, ": {error}").expect("a string takes what is written to it");
+        cause = error.source();
+    }
+    text.replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn the_argument_definitions_are_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_complaint_is_one_line_with_its_causes() {
+        let source = io::Error::new(io::ErrorKind::NotFound, "no such\nthing");
+        let error = crate::config::LoadConfigError::Read { path: "a.toml".into(), source };
+        assert_eq!(one_line(&CommandError::from(error)), "reading a.toml: no such thing");
+    }
+
+    #[test]
+    fn the_commands_are_these() {
+        let help = CommandLine::command().render_help().to_string();
+        expect![[r#"
+            A message router for one machine: publish, subscribe, request, reply
+
+            Usage: mpreg <COMMAND>
+
+            Commands:
+              serve        Run a router
+              status       Show how a running router is. Exit code 1 if it is being stopped
+              doctor       Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
+              log          Change the log filter of a running router
+              completions  Print a completion script for a shell
+              help         Print this message or the help of the given subcommand(s)
+
+            Options:
+              -h, --help     Print help
+              -V, --version  Print version
+        "#]].assert_eq(&help);
+    }
+}
