@@ -1,3 +1,4 @@
 //! All tests that span crates, one binary: one link, one list of names.
 
 mod tidy;
+mod wire;

@@ -1,0 +1,44 @@
+//! What must hold for any bytes, one function per fuzz target. Each panics when it does not.
+//!
+//! The targets in `tests/fuzz` call these and nothing else, and so does `it/wire.rs` with the
+//! committed corpora: what fuzzing finds is a file in a corpus, then an ordinary test.
+
+mod frame;
+mod hello;
+mod session;
+mod subscription;
+mod topic;
+
+pub use frame::frame;
+pub use hello::hello;
+pub use session::session;
+pub use subscription::subscription;
+pub use topic::topic;
+
+/// Every target by the name of its corpus.
+pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+    ("frame", frame),
+    ("hello", hello),
+    ("session", session),
+    ("subscription", subscription),
+    ("topic", topic),
+];
+
+/// Bytes taken from the front, for as long as there are any.
+struct Script<'a>(&'a [u8]);
+
+impl<'a> Script<'a> {
+    fn byte(&mut self) -> Option<u8> {
+        let (&first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(first)
+    }
+
+    /// A run of bytes with its length in front, cut to what is there.
+    fn run(&mut self) -> Option<&'a [u8]> {
+        let bytes = usize::from(self.byte()?);
+        let (run, rest) = self.0.split_at(bytes.min(self.0.len()));
+        self.0 = rest;
+        Some(run)
+    }
+}
