@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Invariants:
-//! - At most `ROUTES_CACHED_MAX` entries and `TARGETS_CACHED_MAX` targets; an entry that holds
+//! - At most `routes_cached_max` entries and `targets_cached_max` targets; an entry that holds
 //!   messages is never evicted.
 //! - Messages held while asking leave in the order they came.
 
@@ -25,7 +25,7 @@ use slab::Slab;
 
 use crate::handoff::{GroupWant, Wanted};
 use crate::id::{SessionIx, SubIx};
-use crate::limits::{ROUTES_CACHED_MAX, TARGETS_CACHED_MAX};
+use crate::limits::Bounds;
 
 /// One session that gets a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +147,9 @@ pub struct Entry {
     pub remote: Remote,
 }
 
+/// Messages that wait, and the session they came from.
+pub type Held = (SessionIx, Bytes);
+
 /// What is known of the other shards' part.
 #[derive(Debug)]
 pub enum Remote {
@@ -183,6 +186,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Routes {
     me: ShardIx,
+    bounds: Bounds,
     table: HashTable<u32>,
     entries: Slab<Entry>,
     targets_count: usize,
@@ -196,9 +200,10 @@ pub struct Routes {
 const SEEN_ONCE: usize = 1 << 12;
 
 impl Routes {
-    pub fn new(me: ShardIx) -> Self {
+    pub fn new(me: ShardIx, bounds: Bounds) -> Self {
         Self {
             me,
+            bounds,
             table: HashTable::new(),
             entries: Slab::new(),
             targets_count: 0,
@@ -213,6 +218,10 @@ impl Routes {
 
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    pub fn targets_count(&self) -> usize {
+        self.targets_count
     }
 
     /// The entry of a topic, if it still holds.
@@ -256,13 +265,14 @@ impl Routes {
         remote: Remote,
     ) -> RouteIx {
         self.targets_count += targets.len();
-        while ROUTES_CACHED_MAX <= self.entries.len() || TARGETS_CACHED_MAX < self.targets_count {
+        let Bounds { routes_cached_max, targets_cached_max, .. } = self.bounds;
+        while routes_cached_max <= self.entries.len() || targets_cached_max < self.targets_count {
             if !self.evict_one() {
                 break;
             }
         }
         let entry = Entry { topic: topic.into(), hash, stamp, used: true, targets, remote };
-        let ix = u32::try_from(self.entries.insert(entry)).expect("bounded by ROUTES_CACHED_MAX");
+        let ix = u32::try_from(self.entries.insert(entry)).expect("bounded by routes_cached_max");
         let entries = &self.entries;
         self.table.insert_unique(hash, ix, |&ix| entries[ix as usize].hash);
         RouteIx(ix)

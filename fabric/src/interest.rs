@@ -20,7 +20,6 @@ use mpreg_proto::topic::{Pattern, Topic};
 use slab::Slab;
 
 use crate::handoff::{GroupWant, Scope, Ticket, Wanted};
-use crate::limits::INTEREST_BUCKETS;
 use crate::subscription::Index;
 
 /// The part of the interest index one shard owns.
@@ -30,6 +29,7 @@ pub struct Interest {
     others: u64,
     index: Index<u32>,
     wants: Slab<Want>,
+    bucket_mask: usize,
     /// Literal wants per bucket of this owner's topics.
     buckets: Vec<u32>,
     /// Shards that asked about a topic of the bucket, one bit each.
@@ -70,25 +70,28 @@ pub enum Effect {
     Emptied { bucket: u32 },
 }
 
-/// The bucket of a topic among its owner's, from the hash all shards share.
-pub fn bucket_of(hash: u64) -> usize {
-    (hash >> 32) as usize % INTEREST_BUCKETS
-}
-
 impl Interest {
-    pub fn new(me: ShardIx, shards_count: usize, seed: u64) -> Self {
+    /// `buckets_count` is a power of two.
+    pub fn new(me: ShardIx, shards_count: usize, buckets_count: usize, seed: u64) -> Self {
+        assert!(buckets_count.is_power_of_two());
         let all = if shards_count == 64 { u64::MAX } else { (1 << shards_count) - 1 };
-        let rows = if shards_count == 1 { 0 } else { INTEREST_BUCKETS };
+        let rows = if shards_count == 1 { 0 } else { buckets_count };
         Self {
             me,
             others: all & !bit(me),
             index: Index::new(seed),
             wants: Slab::new(),
+            bucket_mask: buckets_count - 1,
             buckets: alloc::vec![0; rows],
             holders: alloc::vec![0; rows],
             next_ticket: 0,
             forgetting: BTreeMap::new(),
         }
+    }
+
+    /// The bucket of a topic among its owner's, from the hash all shards share.
+    pub fn bucket_of(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & self.bucket_mask
     }
 
     /// Records that `asker.shard` has `members` of `group` on `pattern`; `hash` is the topic hash of
@@ -109,7 +112,7 @@ impl Interest {
         }
         let is_wanted = !self.index.values(pattern).is_empty();
         let (scope, mut shards) = if pattern.is_literal() {
-            let bucket = bucket_of(hash);
+            let bucket = self.bucket_of(hash);
             let more = match self.count(bucket, was_wanted, is_wanted) {
                 Counted::Filled => self.others,
                 Counted::Emptied => {
@@ -148,7 +151,8 @@ impl Interest {
     /// Who wants `topic`. `from` is told when the answer changes.
     pub fn ask(&mut self, topic: Topic<'_>, hash: u64, from: ShardIx) -> Wanted {
         if from != self.me {
-            self.holders[bucket_of(hash)] |= bit(from);
+            let bucket = self.bucket_of(hash);
+            self.holders[bucket] |= bit(from);
         }
         self.wanted(topic)
     }
@@ -175,6 +179,15 @@ impl Interest {
             same
         });
         wanted
+    }
+
+    /// Wants held here, of all shards.
+    pub fn len(&self) -> usize {
+        self.wants.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.wants.is_empty()
     }
 
     pub fn heap_bytes(&self) -> usize {

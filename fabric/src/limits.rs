@@ -22,4 +22,23 @@ pub const FORGET_PER_TURN_MAX: usize = 1000;
 /// Pings without an answer before a session is given up.
 pub const PINGS_UNANSWERED_MAX: u8 = 3;
 
+/// The bounds above that one shard is built with: tests build it with small ones, and meet them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub routes_cached_max: usize,
+    pub targets_cached_max: usize,
+    /// A power of two, the same for all shards of a node.
+    pub interest_buckets: usize,
+    pub forget_per_turn_max: usize,
+}
+
+impl Bounds {
+    pub const NODE: Self = Self {
+        routes_cached_max: ROUTES_CACHED_MAX,
+        targets_cached_max: TARGETS_CACHED_MAX,
+        interest_buckets: INTEREST_BUCKETS,
+        forget_per_turn_max: FORGET_PER_TURN_MAX,
+    };
+}
+
 const _: () = assert!(INTEREST_BUCKETS.is_power_of_two());

@@ -37,6 +37,7 @@ use crate::forward::{Held, Routes, Targets};
 use crate::handoff::{Handoff, Scope, Ticket};
 use crate::id::{SessionIx, SubIx};
 use crate::interest::{self, Interest};
+use crate::limits::Bounds;
 use crate::rng::Rng;
 use crate::session::{Due, Phase, Session, Timing};
 use crate::subscription::Index;
@@ -192,6 +193,7 @@ struct Settling {
 /// See the file's header.
 pub struct Shard {
     settings: Settings,
+    bounds: Bounds,
     topic_hash: RandomState,
     rng: Rng,
     sessions: Vec<Option<Session>>,
@@ -221,22 +223,28 @@ pub struct Shard {
 
 impl Shard {
     pub fn new(settings: Settings) -> Self {
+        Self::with_bounds(settings, Bounds::NODE)
+    }
+
+    pub fn with_bounds(settings: Settings, bounds: Bounds) -> Self {
         let Settings { me, shards_count, seed, topic_seed, .. } = settings;
         let rng = Rng::from_seed(seed);
         let mut seeds = Rng::from_seed(topic_seed);
         let topic_hash =
             RandomState::with_seeds(seeds.draw(), seeds.draw(), seeds.draw(), seeds.draw());
-        let words = if shards_count == 1 { 0 } else { crate::limits::INTEREST_BUCKETS / 64 };
+        let interest_seed = rng.stream(2).draw();
+        let words = if shards_count == 1 { 0 } else { bounds.interest_buckets.div_ceil(64) };
         Self {
             settings,
+            bounds,
             topic_hash,
             sessions: Vec::new(),
             sessions_made: 0,
             subs: Slab::new(),
             index: Index::new(rng.stream(1).draw()),
-            interest: Interest::new(me, shards_count, rng.stream(2).draw()),
+            interest: Interest::new(me, shards_count, bounds.interest_buckets, interest_seed),
             filled: alloc::vec![alloc::vec![0; words].into_boxed_slice(); shards_count],
-            routes: Routes::new(me),
+            routes: Routes::new(me, bounds),
             stamp: 0,
             scratch: Targets::default(),
             held_bytes: 0,
@@ -297,6 +305,21 @@ impl Shard {
 
     pub fn routes_count(&self) -> usize {
         self.routes.len()
+    }
+
+    /// Targets named by all remembered routes.
+    pub fn targets_cached_count(&self) -> usize {
+        self.routes.targets_count()
+    }
+
+    /// Changes of this shard's wants that some owner has not settled.
+    pub fn settling_count(&self) -> usize {
+        self.settling.len()
+    }
+
+    /// Wants this shard owns.
+    pub fn wants_count(&self) -> usize {
+        self.interest.len()
     }
 
     /// Bytes of messages waiting for another shard's answer.
@@ -510,7 +533,7 @@ impl Shard {
             Scope::Topic(topic) => {
                 let hash = self.hash(topic);
                 if owner != self.settings.me {
-                    self.set_filled(owner, interest::bucket_of(hash), true);
+                    self.set_filled(owner, self.interest.bucket_of(hash), true);
                 }
                 self.routes.forget(topic, hash);
             }

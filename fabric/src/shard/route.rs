@@ -12,7 +12,6 @@ use super::{Effect, Shard};
 use crate::forward::{Choice, Group, Held, Member, Publisher, Remote, RouteIx, Target, Targets};
 use crate::handoff::{Handoff, Wanted};
 use crate::id::{SessionIx, SubIx};
-use crate::interest;
 
 /// Set on index values of grouped subscriptions.
 pub(super) const GROUPED: u32 = 1 << 31;
@@ -186,7 +185,7 @@ impl Shard {
         if owner == self.settings.me {
             return Some(self.interest.ask(topic, hash, owner));
         }
-        let bucket = interest::bucket_of(hash);
+        let bucket = self.interest.bucket_of(hash);
         let may_be_literal = self.filled[owner.index()][bucket / 64] >> (bucket % 64) & 1 != 0;
         // Wildcards are known everywhere, and the owner's bucket holds nothing else.
         (!may_be_literal).then(|| self.interest.wanted(topic))

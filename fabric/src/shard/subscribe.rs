@@ -14,7 +14,6 @@ use super::{Effect, Leaving, Settling, Shard, Subscription};
 use crate::handoff::{Handoff, Ticket};
 use crate::id::{SessionIx, SubIx};
 use crate::interest::{self, Asker};
-use crate::limits::FORGET_PER_TURN_MAX;
 use crate::session::Phase;
 
 impl Shard {
@@ -121,9 +120,9 @@ impl Shard {
         self.remove_leaving(out);
     }
 
-    /// Removes up to [`FORGET_PER_TURN_MAX`] subscriptions of sessions that leave.
+    /// Removes up to `forget_per_turn_max` subscriptions of sessions that leave.
     pub(super) fn remove_leaving(&mut self, out: &mut Vec<Effect>) {
-        let mut budget = FORGET_PER_TURN_MAX;
+        let mut budget = self.bounds.forget_per_turn_max;
         while let Some(Leaving { session, subscriptions }) = self.leaving.front_mut() {
             let session = *session;
             let from = subscriptions.len().saturating_sub(budget);
