@@ -1,5 +1,6 @@
 //! Every route over a real socket, in front of cores that only exist as counters.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
@@ -195,4 +196,16 @@ fn dropping_it_closes_the_port() {
     let address = surface.admin.address();
     drop(surface.admin);
     assert!(TcpStream::connect(address).is_err());
+}
+
+#[test]
+fn the_manual_lists_every_metric() {
+    let lines = include_str!("../../../docs/OPERATING.md").lines();
+    let documented: BTreeSet<&str> =
+        lines.filter_map(|line| line.strip_prefix("| `mpreg_")?.split('`').next()).collect();
+    let surface = surface();
+    let rows = surface.view.rows();
+    let counted: BTreeSet<&str> =
+        rows.iter().map(|row| row.name.strip_prefix("mpreg_").unwrap()).collect();
+    assert_eq!(documented, counted);
 }

@@ -45,37 +45,38 @@ fn defaults_are_within_their_own_bounds() {
     assert_eq!(checked(""), want);
 }
 
+/// A value other than the default for every key there is.
+const EVERY_KEY: &str = r#"
+[node]
+shards = 3
+cpus = [2, 0]
+spin_us = 50
+[listen]
+tcp = "0.0.0.0:0"
+unix = "/run/mpreg.sock"
+allow_remote = true
+tcp_congestion = "kernel"
+[admin]
+listen = "[::1]:0"
+ready_file = "ready.json"
+[limits]
+connections_max = 7
+handshake_ms = 11
+ping_interval_ms = 12
+queue_bytes = 65536
+queue_bytes_max = 65537
+memory_bytes = 65538
+subscriptions_max = 13
+subscriptions_total_max = 14
+drain_ms = 15
+[log]
+filter = "warn"
+json = true
+"#;
+
 #[test]
 fn every_key_of_the_file_reaches_the_node() {
-    let config = checked(
-        r#"
-        [node]
-        shards = 3
-        cpus = [2, 0]
-        spin_us = 50
-        [listen]
-        tcp = "0.0.0.0:0"
-        unix = "/run/mpreg.sock"
-        allow_remote = true
-        tcp_congestion = "kernel"
-        [admin]
-        listen = "[::1]:0"
-        ready_file = "ready.json"
-        [limits]
-        connections_max = 7
-        handshake_ms = 11
-        ping_interval_ms = 12
-        queue_bytes = 65536
-        queue_bytes_max = 65537
-        memory_bytes = 65538
-        subscriptions_max = 13
-        subscriptions_total_max = 14
-        drain_ms = 15
-        [log]
-        filter = "warn"
-        json = true
-        "#,
-    );
+    let config = checked(EVERY_KEY);
     let want = Config {
         node: Node { shards: Some(3), cpus: vec![2, 0], spin: Duration::from_micros(50) },
         listen: Listen {
@@ -208,4 +209,49 @@ fn a_file_that_is_not_there_or_too_long_is_refused_by_path() {
     assert_eq!(said(File::read(&path).unwrap_err()).1, "larger than 1 MiB");
     std::fs::write(&path, "node.shards = 2").unwrap();
     assert_eq!(File::read(&path).unwrap().node.shards, 2);
+}
+
+/// Rows of the configuration table: key, default, bounds.
+fn documented() -> Vec<[&'static str; 3]> {
+    let lines = include_str!("../../../docs/OPERATING.md").lines();
+    let rows = lines.skip_while(|line| *line != "## Configuration").skip(1);
+    rows.take_while(|line| !line.starts_with("## "))
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let mut cells = line.split('|').skip(1).map(|cell| cell.trim().trim_matches('`'));
+            core::array::from_fn(|_| cells.next().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn the_manual_lists_every_key_with_its_default() {
+    let mut keys = Vec::new();
+    let mut section = "";
+    for line in EVERY_KEY.lines().filter(|line| !line.is_empty()) {
+        match line.strip_prefix('[') {
+            Some(rest) => section = rest.trim_end_matches(']'),
+            None => keys.push(format!("{section}.{}", line.split(' ').next().unwrap())),
+        }
+    }
+    let documented = documented();
+    assert_eq!(documented.iter().map(|[key, ..]| *key).collect::<Vec<_>>(), keys);
+    let defaults: String =
+        documented.iter().map(|[key, value, _]| format!("{key} = {value}\n")).collect();
+    assert_eq!(checked(&defaults), checked(""));
+}
+
+#[test]
+fn the_manual_gives_the_bounds_that_hold() {
+    for [key, _, bounds] in documented() {
+        let Some((min, max)) = bounds.split_once("..=") else { continue };
+        // Bounds that are other keys are in the refusals above.
+        for (bound, beyond) in [(min, -1), (max, 1)] {
+            let Ok(bound) = bound.parse::<i64>() else { continue };
+            let refused = outcome(&format!("{key} = {}", bound + beyond));
+            assert!(refused.contains(key) || bound == 0, "{key} = {bound} {beyond}: {refused}");
+            let taken = outcome(&format!("{key} = {bound}"));
+            assert!(!taken.starts_with(&format!("{key} is")), "{taken}");
+        }
+    }
 }
