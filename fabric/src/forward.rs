@@ -147,9 +147,6 @@ pub struct Entry {
     pub remote: Remote,
 }
 
-/// Messages that wait, and the session they came from.
-pub type Held = (SessionIx, Bytes);
-
 /// What is known of the other shards' part.
 #[derive(Debug)]
 pub enum Remote {
