@@ -197,17 +197,40 @@ fn session() -> Vec<Seed> {
     ];
     let shared = shared.concat();
     let counted = [
-        two,
+        two.clone(),
         step(send, 0, &subscribe(1, b"a", b"")),
         step(send, 0, &unsubscribe(1, 2)),
         step(send, 1, &[message(b"a"), message(b"a"), message(b"a")].concat()),
         step(send, 0, &unsubscribe(1, 0)),
+    ];
+    let own = [
+        open(0),
+        step(send, 0, &subscribe(1, b"a", b"")),
+        step(send, 0, &unsubscribe(1, 1)),
+        step(send, 0, &message(b"a")),
+    ];
+    // A route is remembered when its topic is seen again; then what matches it changes.
+    let thrice = step(send, 1, &message(b"a.b").repeat(3));
+    let remembered = [
+        two.clone(),
+        step(send, 0, &subscribe(1, b"a.b", b"")),
+        thrice.clone(),
+        step(send, 1, &subscribe(1, b"a.*", b"")),
+        thrice.clone(),
+        step(send, 1, &unsubscribe(1, 0)),
+        thrice.clone(),
+        step(send, 0, &subscribe(2, b"a.#", b"g")),
+        thrice.clone(),
+        step(send, 0, &unsubscribe(1, 0)),
+        thrice,
     ];
     let drain = bytes_of(Frame::Drain);
     let ping = bytes_of(Frame::Ping { token: 5 });
     let silence = step(wait, 0, &[0; 250]).repeat(20);
     vec![
         seed("publish-subscribe", shared.clone()),
+        seed("remembered", remembered.concat()),
+        seed("no-echo", own.concat()),
         seed("counted", counted.concat()),
         seed("leave", [shared.clone(), step(lose, 0, b""), step(settle, 0, b"")].concat()),
         seed("drain", [shared.clone(), step(send, 0, &drain), step(settle, 0, b"")].concat()),

@@ -67,6 +67,8 @@ struct Live {
     is_echo_off: bool,
     /// A subscription that was asked for.
     asked: Option<(Sid, Vec<u8>, Vec<u8>)>,
+    /// What it asked to end after that many deliveries.
+    ending: Option<(Sid, u32)>,
     subscriptions: BTreeMap<Sid, Subscription>,
 }
 
@@ -157,9 +159,12 @@ impl Node {
         if let Frame::Subscribe(Subscribe { sid, pattern, group, .. }) = frame {
             live.asked = Some((sid, pattern.to_vec(), group.to_vec()));
         }
+        if let Frame::Unsubscribe { sid, deliveries } = frame {
+            live.ending = Some((sid, deliveries));
+        }
         self.handle(Input::Frame { session: ix(slot), frame });
         let Some(live) = self.live(slot) else { return };
-        live.asked = None;
+        (live.asked, live.ending) = (None, None);
         match frame {
             Frame::Unsubscribe { sid, deliveries } if known.contains(&sid) => {
                 if let Some(subscription) = live.subscriptions.get_mut(&sid) {
@@ -311,7 +316,10 @@ impl Node {
                 assert!(live.subscriptions.len() <= SUBSCRIPTIONS_MAX as usize);
             }
             Frame::Unsubscribed { sid } => {
-                assert!(live.subscriptions.remove(&sid).is_some(), "it was subscribed");
+                let ended = live.subscriptions.remove(&sid).expect("it was subscribed");
+                let limit = live.ending.filter(|asked| asked.0 == sid).map(|asked| asked.1);
+                assert!(limit.unwrap_or(ended.limit) <= ended.delivered, "{sid} ended early");
+                assert!(limit.is_some() || ended.limit != 0, "{sid} ended unasked");
             }
             Frame::Connected(_) | Frame::Pong { .. } | Frame::Ping { .. } => assert!(live.is_open),
             Frame::Drained => assert!(live.is_drained),
