@@ -1,0 +1,175 @@
+//! Link: a non-blocking connection with what it could not send yet and what it has half received.
+
+use std::fmt;
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::event::epoll;
+
+use crate::framing::Framing;
+use crate::session::Session;
+use crate::target::Stream;
+
+/// Reads of one link before others have their turn.
+const READS_MAX: usize = 4;
+
+#[derive(Debug)]
+pub(super) struct Link {
+    stream: Stream,
+    framing: Framing,
+    /// Event data it is registered with.
+    data: u64,
+    /// Bytes to send, and how many of them are gone.
+    outbox: Vec<u8>,
+    sent: usize,
+    /// The beginning of a frame, or what came before the generator started.
+    carry: Vec<u8>,
+    /// Whether the socket was last registered for "has room".
+    awaits_room: bool,
+    end: Option<End>,
+}
+
+/// Whether a socket has been read empty. If not, no event will say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Drained {
+    Yes,
+    No,
+}
+
+/// Why a connection can no longer be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Closed,
+    Io(ErrorKind),
+    Refused { why: String, detail: String },
+    NotAFrame { why: &'static str },
+    GoingAway,
+}
+
+impl Link {
+    /// Registers for arriving bytes, edge-triggered.
+    pub(super) fn new(session: Session, epoll: &OwnedFd, data: u64) -> io::Result<Self> {
+        let framing = session.framing();
+        let (stream, carry) = session.into_parts();
+        stream.set_nonblocking()?;
+        let event_data = epoll::EventData::new_u64(data);
+        epoll::add(epoll, &stream, event_data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+        let (outbox, sent) = (Vec::new(), 0);
+        Ok(Self { stream, framing, data, outbox, sent, carry, awaits_room: false, end: None })
+    }
+
+    /// Some bytes given to it are not sent yet, or never will be.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.outbox.is_empty() || self.end.is_some()
+    }
+
+    /// Sends what the socket takes; the rest waits. Dropped if the link has ended.
+    pub(super) fn send(&mut self, bytes: &[u8]) {
+        if self.end.is_some() {
+            return;
+        }
+        let sent = if self.outbox.is_empty() { self.write(bytes) } else { 0 };
+        self.outbox.extend_from_slice(&bytes[sent..]);
+    }
+
+    /// To be filled with whole frames, then flushed.
+    pub(super) fn outbox(&mut self) -> &mut Vec<u8> {
+        &mut self.outbox
+    }
+
+    /// Sends what waits, as far as the socket takes it.
+    pub(super) fn flush(&mut self) {
+        let outbox = std::mem::take(&mut self.outbox);
+        self.sent += self.write(&outbox[self.sent..]);
+        self.outbox = outbox;
+        if self.sent == self.outbox.len() || self.end.is_some() {
+            self.outbox.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// Writes until the socket is full; the bytes it took.
+    fn write(&mut self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() && self.end.is_none() {
+            match self.stream.write(&bytes[sent..]) {
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => (),
+                Err(error) => self.end = Some(End::Io(error.kind())),
+            }
+        }
+        sent
+    }
+
+    /// Asks for an event when there is room, if and only if something waits for it.
+    pub(super) fn settle(&mut self, epoll: &OwnedFd) {
+        let wants_room = !self.outbox.is_empty();
+        if wants_room == self.awaits_room || self.end.is_some() {
+            return;
+        }
+        let mut flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        flags.set(epoll::EventFlags::OUT, wants_room);
+        let event_data = epoll::EventData::new_u64(self.data);
+        match epoll::modify(epoll, &self.stream, event_data, flags) {
+            Ok(()) => self.awaits_room = wants_room,
+            Err(error) => self.end = Some(End::Io(io::Error::from(error).kind())),
+        }
+    }
+
+    /// Reads what has arrived into `inbox` and shows it to `take`, which returns the bytes of whole
+    /// frames it used; the rest is kept for the next read. A short read empties the socket.
+    pub(super) fn receive(
+        &mut self,
+        inbox: &mut [u8],
+        mut take: impl FnMut(&mut Self, &[u8]) -> Result<usize, End>,
+    ) -> Result<Drained, End> {
+        if self.end.is_some() {
+            return Ok(Drained::Yes);
+        }
+        for _ in 0..READS_MAX {
+            let carried = self.carry.len();
+            if carried == inbox.len() {
+                return Err(self.ended(End::NotAFrame { why: "longer than any expected" }));
+            }
+            inbox[..carried].copy_from_slice(&self.carry);
+            let read = match self.stream.read(&mut inbox[carried..]) {
+                Ok(0) => Err(End::Closed),
+                Ok(read) => Ok(read),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Drained::Yes),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => Err(End::Io(error.kind())),
+            };
+            let filled = carried + read.map_err(|end| self.ended(end))?;
+            let used = take(self, &inbox[..filled]).map_err(|end| self.ended(end))?;
+            self.carry.clear();
+            self.carry.extend_from_slice(&inbox[used..filled]);
+            if filled < inbox.len() {
+                return Ok(Drained::Yes);
+            }
+        }
+        Ok(Drained::No)
+    }
+
+    pub(super) fn pong(&mut self, token: u64) {
+        self.framing.put_pong(token, &mut self.outbox);
+        self.flush();
+    }
+
+    fn ended(&mut self, end: End) -> End {
+        self.end = Some(end.clone());
+        end
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed by the router"),
+            Self::Io(kind) => write!(f, "{kind}"),
+            Self::Refused { why, detail } => write!(f, "refused: {why} {detail}"),
+            Self::NotAFrame { why } => write!(f, "received what is no frame: {why}"),
+            Self::GoingAway => f.write_str("the router is shutting down"),
+        }
+    }
+}

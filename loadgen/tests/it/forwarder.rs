@@ -1,0 +1,214 @@
+//! A forwarder that speaks the wire and can be told to misbehave: what the generator is tested on.
+//!
+//! One thread reads each connection and one writes it; a connection that does not take its messages
+//! is closed. Slow, and simple enough to be believed.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{self, SyncSender};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use mpreg_proto::frame::{Connected, Data, Decoded, Frame, decode};
+use mpreg_proto::hello::Hello;
+use mpreg_proto::id::SessionId;
+use mpreg_proto::limits::{FRAME_BYTES_MAX, HELLO_BYTES};
+use mpreg_proto::topic::{Pattern, Topic};
+
+/// Frames that may wait for a connection.
+const QUEUE_FRAMES: usize = 1 << 16;
+
+/// What happens to the messages on their way, counted over all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mischief {
+    None,
+    /// Every n-th delivery is not made.
+    Lose(u64),
+    /// Every n-th delivery is made twice.
+    Duplicate(u64),
+    /// Every n-th delivery is held back until the next to the same connection is made.
+    Swap(u64),
+    /// Every n-th delivery has its last byte changed.
+    Corrupt(u64),
+    /// After n deliveries the connection they go to is closed.
+    Close(u64),
+}
+
+/// A running forwarder; its threads end with the process.
+pub struct Forwarder {
+    pub url: String,
+}
+
+struct Hub {
+    mischief: Mischief,
+    queue_bytes: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    members: Vec<Member>,
+    deliveries: u64,
+    opened: u64,
+}
+
+struct Member {
+    session: u64,
+    patterns: Vec<String>,
+    outbound: SyncSender<Vec<u8>>,
+    held: Option<Vec<u8>>,
+}
+
+impl Forwarder {
+    pub fn start(mischief: Mischief) -> Self {
+        Self::with_queue(mischief, 1 << 26)
+    }
+
+    /// `queue_bytes` is what connections are told they have.
+    pub fn with_queue(mischief: Mischief, queue_bytes: u32) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("mpreg://{}", listener.local_addr().unwrap());
+        let hub = Arc::new(Hub { mischief, queue_bytes, state: Mutex::default() });
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (hub, stream) = (hub.clone(), stream.unwrap());
+                thread::spawn(move || serve(&hub, stream));
+            }
+        });
+        Self { url }
+    }
+}
+
+/// One connection, until it ends or says something it should not.
+fn serve(hub: &Hub, mut stream: TcpStream) {
+    stream.set_nodelay(true).unwrap();
+    let mut hello = [0; HELLO_BYTES];
+    if stream.read_exact(&mut hello).is_err() {
+        return;
+    }
+    let answer = Hello::parse(&hello).unwrap().answer(1).unwrap();
+    let (outbound, queue) = mpsc::sync_channel::<Vec<u8>>(QUEUE_FRAMES);
+    outbound.send(answer.to_bytes().to_vec()).unwrap();
+    let mut out = stream.try_clone().unwrap();
+    thread::spawn(move || {
+        while let Ok(first) = queue.recv() {
+            let mut bytes = first;
+            queue.try_iter().take(512).for_each(|more| bytes.extend(more));
+            if out.write_all(&bytes).is_err() {
+                break;
+            }
+        }
+        // Both halves: the reader must notice too.
+        _ = out.shutdown(std::net::Shutdown::Both);
+    });
+    let session = {
+        let mut state = hub.state.lock().unwrap();
+        state.opened += 1;
+        let member = Member { session: state.opened, patterns: Vec::new(), outbound, held: None };
+        state.members.push(member);
+        state.opened
+    };
+    read_frames(hub, session, &mut stream);
+    hub.state.lock().unwrap().members.retain(|member| member.session != session);
+}
+
+fn read_frames(hub: &Hub, session: u64, stream: &mut TcpStream) {
+    let mut buffer = vec![0; 1 << 16];
+    let mut bytes = Vec::new();
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => return,
+            Ok(count) => bytes.extend_from_slice(&buffer[..count]),
+        }
+        let mut at = 0;
+        while let Decoded::Frame { frame, bytes } = decode(&bytes[at..]).expect("a frame") {
+            at += bytes;
+            hub.handle(session, frame);
+        }
+        bytes.drain(..at);
+    }
+}
+
+impl Hub {
+    fn handle(&self, session: u64, frame: Frame<'_>) {
+        let mut state = self.state.lock().unwrap();
+        match frame {
+            Frame::Connect(_) => {
+                let answer = Frame::Connected(Connected {
+                    session: SessionId(session),
+                    frame_bytes_max: FRAME_BYTES_MAX as u32,
+                    queue_bytes: self.queue_bytes,
+                    ping_interval_ms: 10_000,
+                    subscriptions_max: 1 << 20,
+                });
+                state.tell(session, answer);
+            }
+            Frame::Subscribe(subscribe) => {
+                let pattern = Pattern::parse(subscribe.pattern).unwrap().as_str().to_owned();
+                state.member(session).patterns.push(pattern);
+                state.tell(session, Frame::Subscribed { sid: subscribe.sid });
+            }
+            Frame::Data(data) => state.forward(session, data, self.mischief),
+            Frame::Pong { .. } => (),
+            other => panic!("a generator does not send {other:?}"),
+        }
+    }
+}
+
+impl State {
+    fn member(&mut self, session: u64) -> &mut Member {
+        self.members.iter_mut().find(|member| member.session == session).unwrap()
+    }
+
+    fn tell(&mut self, session: u64, frame: Frame<'_>) {
+        let mut bytes = Vec::new();
+        frame.put(&mut bytes);
+        self.member(session).outbound.send(bytes).unwrap();
+    }
+
+    fn forward(&mut self, session: u64, data: Data<'_>, mischief: Mischief) {
+        let topic = Topic::parse(data.topic()).unwrap();
+        let hears = |pattern: &String| Pattern::parse(pattern.as_bytes()).unwrap().matches(topic);
+        let mut heard = false;
+        let mut gone = Vec::new();
+        for member in &mut self.members {
+            if member.patterns.iter().any(hears) {
+                heard = true;
+                self.deliveries += 1;
+                if !member.deliver(data.frame(), self.deliveries, mischief) {
+                    gone.push(member.session);
+                }
+            }
+        }
+        // Dropping its queue ends the writer, which shuts the connection down.
+        self.members.retain(|member| !gone.contains(&member.session));
+        if !heard && !data.reply().is_empty() {
+            self.tell(session, Frame::NoResponders { reply: data.reply() });
+        }
+    }
+}
+
+impl Member {
+    /// Queues one delivery, more or less; false if the connection must end.
+    fn deliver(&mut self, frame: &[u8], count: u64, mischief: Mischief) -> bool {
+        let mut frame = frame.to_vec();
+        let mut copies = 1;
+        match mischief {
+            Mischief::Lose(n) if count % n == 0 => copies = 0,
+            Mischief::Duplicate(n) if count % n == 0 => copies = 2,
+            Mischief::Corrupt(n) if count % n == 0 => *frame.last_mut().unwrap() ^= 0x10,
+            Mischief::Swap(n) if count % n == 0 && self.held.is_none() => {
+                self.held = Some(frame);
+                return true;
+            }
+            Mischief::Close(n) if n == count => return false,
+            _ => (),
+        }
+        for _ in 0..copies {
+            if self.outbound.try_send(frame.clone()).is_err() {
+                return false;
+            }
+        }
+        self.held.take().is_none_or(|held| self.outbound.try_send(held).is_ok())
+    }
+}
