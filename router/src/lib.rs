@@ -1,7 +1,25 @@
 //! What a node does: cores, rings, sockets, the process.
+//!
+//! Reading order: `node` (start and stop), `drive` (the loop of a shard), `shard` and `switch` (a
+//! turn), `link`, `outbound`, `arena`, `mesh` (bytes between), `ring` (the kernel). `control`,
+//! `probe`, `admin`, `log` and `cli` are not on the way of a message.
 #![deny(unsafe_code)]
 
 pub mod admin;
+pub mod arena;
+pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod control;
+pub mod drive;
+pub mod limits;
+pub mod link;
+pub mod listen;
 pub mod log;
+pub mod mesh;
+pub mod node;
+pub mod outbound;
 pub mod probe;
+pub mod ring;
+pub mod shard;
+pub mod switch;

@@ -91,6 +91,12 @@ impl Shard {
         }
     }
 
+    /// The publisher's slot, if it is still that publisher's.
+    pub fn present(&mut self, publisher: Publisher) -> Option<SessionIx> {
+        let Publisher { session, id } = publisher;
+        self.live(session).is_some_and(|at| at.id == id).then_some(session)
+    }
+
     /// Which member of a group of `place` gets a message.
     pub fn choose(&mut self, place: Place, group: usize) -> Option<Choice> {
         let drawn = self.rng.draw();

@@ -1,0 +1,129 @@
+//! The loop of a data shard: turn, let the executor breathe, wait.
+//!
+//! ```text
+//!            work                          no work
+//!   TURN ----------> TURN      TURN ------------------> WAIT in the ring, 5 ms at most
+//!                                 ^                       |  completion        | twice in vain
+//!                                 +-----------------------+                    v
+//!                                 +---- eventfd ---- PARK in the executor, at no cost
+//! ```
+//!
+//! The shard's ring is entered from the executor's most urgent task. While there is traffic the shard
+//! waits in its own ring and yields when the executor's preempt timer asks; when there is none it
+//! parks in the executor, woken by the eventfd registered with the ring. Deadlines are kept by the
+//! ring itself, for the executor's timers are up to 4 ms late on a busy shard.
+//!
+//! This is the only code that waits on a data core.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
+use std::time::Duration;
+
+use glommio::io::BufferedFile;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::limits::IDLE_WAITS;
+use crate::probe::ShardProbe;
+use crate::ring::Waited;
+use crate::shard::Shard;
+
+/// Turns until the shard is stopped and its clients are gone.
+pub async fn drive(mut shard: Shard, spin: Duration, probe: &ShardProbe) -> io::Result<()> {
+    let parking = Parking::new(&shard)?;
+    let mut idle_waits = 0;
+    loop {
+        let worked = shard.turn()?;
+        if shard.switch.is_over() {
+            return Ok(());
+        }
+        if glommio::executor().need_preempt() {
+            glommio::executor().yield_task_queue_now().await;
+        }
+        if shard.switch.mesh.is_waiting() || shard.wait().is_zero() {
+            shard.ring.submit_and_run()?;
+            continue;
+        }
+        if worked && !spin.is_zero() && spun(&mut shard, spin)? {
+            continue;
+        }
+        idle_waits = match wait(&mut shard)? {
+            Waited::Ready => 0,
+            Waited::TimedOut => idle_waits + 1,
+        };
+        if IDLE_WAITS <= idle_waits {
+            probe.parks.add(1);
+            parking.park(&mut shard).await?;
+            idle_waits = 0;
+        }
+    }
+}
+
+/// Polls shared memory, without system calls, for at most `spin`. True if something came.
+fn spun(shard: &mut Shard, spin: Duration) -> io::Result<bool> {
+    if shard.ring.wants_enter() {
+        shard.ring.submit_and_run()?;
+    }
+    let until = shard.now() + spin;
+    loop {
+        if shard.ring.has_completions() || shard.switch.mesh.has_mail() {
+            return Ok(true);
+        }
+        if shard.ring.wants_enter() {
+            shard.ring.submit_and_run()?;
+            return Ok(true);
+        }
+        if until <= shard.now() {
+            return Ok(false);
+        }
+        (0..16).for_each(|_| std::hint::spin_loop());
+    }
+}
+
+/// Waits in the ring, having said so to the other cores.
+fn wait(shard: &mut Shard) -> io::Result<Waited> {
+    shard.switch.mesh.bell().going_to_sleep();
+    let waited = if shard.switch.mesh.has_mail() {
+        shard.ring.submit_and_run()?;
+        Waited::Ready
+    } else {
+        shard.ring.submit_and_wait(shard.wait())?
+    };
+    shard.switch.mesh.bell().awake();
+    Ok(waited)
+}
+
+/// Sleeping in the executor until the ring completes something.
+struct Parking {
+    eventfd: BufferedFile,
+}
+
+impl Parking {
+    fn new(shard: &Shard) -> io::Result<Self> {
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC)?;
+        // SAFETY: the descriptor is ours alone and is given up here; the file closes it.
+        #[expect(unsafe_code, reason = "the executor awaits a foreign descriptor in no other way")]
+        let eventfd = unsafe { BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
+        // SAFETY: the file keeps the descriptor open while it is borrowed.
+        #[expect(unsafe_code, reason = "the file has no safe borrow of its descriptor")]
+        let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(eventfd.as_raw_fd()) };
+        shard.ring.register_eventfd(borrowed)?;
+        Ok(Self { eventfd })
+    }
+
+    async fn park(&self, shard: &mut Shard) -> io::Result<()> {
+        shard.ring.notify(true);
+        shard.switch.mesh.bell().going_to_sleep();
+        if let Some(at) = shard.deadline() {
+            shard.ring.arm_timer(at.since(shard.now()))?;
+        }
+        // What completed before the notification was on has to be seen here.
+        shard.ring.submit_and_run()?;
+        if !shard.ring.has_completions() && !shard.switch.mesh.has_mail() {
+            let read = self.eventfd.read_at(0, size_of::<u64>()).await;
+            read.map_err(|error| io::Error::other(error.to_string()))?;
+        }
+        shard.switch.mesh.bell().awake();
+        shard.ring.notify(false);
+        shard.ring.submit_and_run()
+    }
+}

@@ -1,0 +1,96 @@
+//! Every bound of the shell, with its reason. Those an operator may set are in `config`.
+
+use core::time::Duration;
+
+use mpreg_proto::limits::FRAME_BYTES_MAX;
+
+/// Submission entries of a ring. One turn rarely queues more; a full queue is submitted early.
+pub const RING_ENTRIES: u32 = 1024;
+
+/// Completion entries: four for each submission entry and again as many, so a burst of accepts and
+/// sends does not overflow into the kernel's slow list.
+pub const RING_COMPLETIONS: u32 = 8192;
+
+/// Receive buffers of a shard, and bytes of each. 64 of 32 KiB stay in cache: 256 of them cost 15 to
+/// 27 % of throughput at 1 KiB, buffers of 4 KiB cost 16 %.
+pub const RECEIVE_BUFFERS: u16 = 64;
+pub const RECEIVE_BUFFER_BYTES: usize = 32 << 10;
+
+/// Bytes of one send in flight. A message of a higher lane waits for at most this much.
+pub const FLIGHT_BYTES_MAX: usize = 512 << 10;
+
+/// Pieces of one send. The kernel takes 1,024 iovecs.
+pub const FLIGHT_PIECES_MAX: usize = 1000;
+
+/// A run shorter than this is copied per subscriber; a longer one is copied once and referenced.
+/// A reference costs 25 to 30 ns in the kernel, which is about 1 KiB of copying; twice that leaves
+/// room for the count.
+pub const SHARED_RUN_BYTES_MIN: usize = 2 << 10;
+
+/// Referenced pieces a connection may hold. Each pins at most one arena page, so a connection that
+/// does not read pins at most 4 MiB; past it everything is copied.
+pub const SHARED_PIECES_MAX: usize = 64;
+
+/// Bytes queued behind a send in flight past which a connection lags and is copied for.
+pub const LAGGING_BYTES: usize = 128 << 10;
+
+/// Bytes of one arena page.
+pub const ARENA_PAGE_BYTES: usize = 64 << 10;
+
+/// Bytes at which an outbound buffer is closed and another one opened.
+pub const OUT_BUFFER_BYTES_MAX: usize = 256 << 10;
+
+/// Outbound buffers a shard keeps for reuse, and the largest it keeps.
+pub const SPARE_BUFFERS_MAX: usize = 64;
+pub const SPARE_BUFFER_BYTES_MAX: usize = 2 * OUT_BUFFER_BYTES_MAX;
+
+/// Bytes of output produced after which a turn flushes before it goes on, so that output is still in
+/// cache when the kernel copies it.
+pub const FLUSH_AFTER_BYTES: usize = 512 << 10;
+
+/// Control frames a session may have queued beyond its queue: answers to its own commands, which it
+/// does not read. Past it the session ends.
+pub const CONTROL_RESERVE_BYTES: usize = 64 << 10;
+
+/// Hand-offs in the ring between two cores. 1,024 of 72 bytes are 74 KiB a pair.
+pub const MESH_RING_SLOTS: usize = 1024;
+
+/// Hand-offs taken from one ring per turn, so that a busy neighbour does not starve local clients.
+pub const MESH_BATCH_MAX: usize = 256;
+
+/// Bytes waiting for a full ring past which publishers are not read from.
+pub const STAGED_BYTES_MAX: usize = 1 << 20;
+
+/// Longest wait in the ring. Below the tick of 4 ms a timeout reprograms the timer at each park and
+/// costs 11 to 28 % CPU; above it the executor's own timers come late.
+pub const WAIT_MAX: Duration = Duration::from_millis(5);
+
+/// Waits that time out before a shard parks in its executor, where being idle costs nothing.
+pub const IDLE_WAITS: u32 = 2;
+
+/// From the last word to a client to closing its socket: time to read the reason.
+pub const LINGER: Duration = Duration::from_secs(1);
+
+/// Back-off after an accept that failed for want of descriptors.
+pub const ACCEPT_RETRY_MIN: Duration = Duration::from_millis(5);
+pub const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
+
+/// Descriptors kept back from connections: rings, listeners, logs, the admin page, a spare.
+pub const DESCRIPTORS_RESERVED: usize = 128;
+
+/// Commands from the control core a shard may have waiting.
+pub const COMMANDS_MAX: usize = 16;
+
+/// Executor settings: the preempt timer bounds how late executor timers are on a busy shard; the
+/// I/O memory is registered three times and hardly used here.
+pub const PREEMPT_TIMER: Duration = Duration::from_millis(2);
+pub const EXECUTOR_IO_BYTES: usize = 64 << 10;
+
+/// A shard that has work and has not turned for this long is reported.
+pub const STALL_AFTER: Duration = Duration::from_secs(1);
+
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
+const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize / 2);
+const _: () = assert!(SHARED_RUN_BYTES_MIN < RECEIVE_BUFFER_BYTES);
+const _: () = assert!(RECEIVE_BUFFER_BYTES <= ARENA_PAGE_BYTES);
+const _: () = assert!(OUT_BUFFER_BYTES_MAX <= FLIGHT_BYTES_MAX);

@@ -1,0 +1,100 @@
+//! One client connection as bytes: its socket, what of a frame has come, what is to go out.
+//!
+//! ```text
+//!   accepted --> OPENED --session ends--> FLUSHING --queue sent--> SHUT --peer closed, or linger--> CLOSED
+//!                   |                        |                       ^
+//!                   +--- peer closed, socket failed -----------------+
+//! ```
+//!
+//! The link knows nothing of what frames mean; the shard machine does.
+//!
+//! Invariants:
+//! - The descriptor stays open until neither a receive nor a send is with the kernel.
+//! - `partial` holds the beginning of one hello or frame, never a whole one.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use mpreg_fabric::time::Instant;
+use mpreg_proto::frame::Echo;
+
+use crate::outbound::Outbound;
+use crate::ring::Flight;
+
+/// How far a link has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Bytes are taken and sent.
+    Opened,
+    /// The session is over: what is queued goes out, what comes in is ignored.
+    Flushing,
+    /// Shut down both ways; waiting for the kernel to hand back its receive and its send.
+    Shut,
+}
+
+#[derive(Debug)]
+pub struct Link {
+    socket: OwnedFd,
+    pub stage: Stage,
+    /// The hello has come; what follows is frames.
+    pub is_greeted: bool,
+    /// `connect` has come; messages may be taken from here and sent here.
+    pub is_open: bool,
+    pub echo: Echo,
+    pub is_receiving: bool,
+    /// Not read from, until the shard has room again.
+    pub is_paused: bool,
+    pub is_dirty: bool,
+    pub awaits_empty: bool,
+    /// When a link that is going is shut down whatever its peer does.
+    pub linger_until: Instant,
+    pub partial: Vec<u8>,
+    pub outbound: Outbound,
+    /// The send, while it is not with the kernel.
+    pub flight: Option<Box<Flight>>,
+    pub is_sending: bool,
+}
+
+impl Link {
+    pub fn accepted(socket: OwnedFd, queue_bytes: usize) -> Self {
+        Self {
+            socket,
+            stage: Stage::Opened,
+            is_greeted: false,
+            is_open: false,
+            echo: Echo::On,
+            is_receiving: false,
+            is_paused: false,
+            is_dirty: false,
+            awaits_empty: false,
+            linger_until: Instant::NEVER,
+            partial: Vec::new(),
+            outbound: Outbound::new(queue_bytes),
+            flight: None,
+            is_sending: false,
+        }
+    }
+
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Nothing of it is with the kernel any more.
+    pub fn is_idle(&self) -> bool {
+        !self.is_receiving && !self.is_sending
+    }
+
+    /// Ends both directions; the receive and the send then complete by themselves.
+    pub fn shut(&mut self) {
+        self.stage = Stage::Shut;
+        if let Err(error) = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both) {
+            tracing::trace!(%error, "shutting a link that is gone");
+        }
+    }
+
+    /// Says "no more from here" so that the peer reads what was sent and closes.
+    pub fn shut_writing(&self) {
+        if let Err(error) = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write) {
+            tracing::trace!(%error, "shutting a link that is gone");
+        }
+    }
+}

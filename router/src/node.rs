@@ -1,0 +1,348 @@
+//! Start and stop: cores, rings, listeners, mesh, in that order, and back.
+//!
+//! ```text
+//!   start --> listeners bound --> control core --> shards, each with its ring --> serving
+//!   drain --> control core tells shards --> goodbyes, queues sent, sockets closed --> shards end
+//! ```
+//!
+//! A shard that fails takes the node with it: with part of the topics unserved, going on would lose
+//! messages in silence. Executors are not torn down but at exit.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ahash::RandomState;
+use crossbeam::channel::{Receiver, Sender, bounded};
+use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares};
+use mpreg_fabric::rng::Rng;
+use mpreg_fabric::session::Timing;
+use mpreg_fabric::shard::{Settings, Shard as Machine};
+use mpreg_proto::id::{NodeId, ShardIx};
+use mpreg_proto::limits::SHARDS_MAX;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control::{self, Desk, Request, Watch};
+use crate::drive::drive;
+use crate::limits::{EXECUTOR_IO_BYTES, PREEMPT_TIMER};
+use crate::listen::{self, ListenError};
+use crate::mesh::{self, Bell, Mesh};
+use crate::probe::{ControlProbe, ShardProbe};
+use crate::ring::Ring;
+use crate::shard::{Listener, Shard};
+use crate::switch::{Connections, Switch};
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The machine refused a ring or a descriptor: `mpreg doctor` says which and what to change.
+    #[error("shard {shard}: {source} (mpreg doctor says what to change)")]
+    Shard { shard: usize, source: io::Error },
+    #[error("executor on cpu {cpu}: {reason} (mpreg doctor says what to change)")]
+    Executor { cpu: usize, reason: String },
+    #[error("no descriptor for the control core: {0}")]
+    Control(io::Error),
+    #[error("nothing to listen on: set listen.tcp or listen.unix")]
+    NoListener,
+}
+
+/// Where clients reach the node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    pub native: Option<SocketAddr>,
+    pub unix: Option<PathBuf>,
+}
+
+/// A running node.
+pub struct Node {
+    id: NodeId,
+    bound: Bound,
+    cpus: Cpus,
+    desk: Desk,
+    shards: Vec<ExecutorJoinHandle<io::Result<()>>>,
+    control: ExecutorJoinHandle<io::Result<()>>,
+    probes: Vec<Arc<ShardProbe>>,
+    control_probe: Arc<ControlProbe>,
+}
+
+/// Which core does what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cpus {
+    pub control: usize,
+    pub shards: Vec<usize>,
+}
+
+impl Cpus {
+    /// The control core gets the first, shards the following; with too few they share. `shards`
+    /// is one less than there are cores if not given, and at least one.
+    pub fn assign(available: &[usize], shards: Option<usize>) -> Self {
+        let available = if available.is_empty() { &[0] } else { available };
+        let count = shards.unwrap_or(available.len() - 1).clamp(1, SHARDS_MAX);
+        let shards = (0..count).map(|shard| available[(shard + 1) % available.len()]).collect();
+        Self { control: available[0], shards }
+    }
+}
+
+impl Node {
+    pub fn start(config: &Config) -> Result<Self, StartError> {
+        let available = match &config.node.cpus[..] {
+            [] => core_affinity::get_core_ids().unwrap_or_default().iter().map(|c| c.id).collect(),
+            chosen => chosen.to_vec(),
+        };
+        let cpus = Cpus::assign(&available, config.node.shards);
+        let count = cpus.shards.len();
+        let (bound, mut listeners) = open_listeners(config, count)?;
+        let bells: Result<Vec<Bell>, _> = (0..count).map(|_| Bell::new()).collect();
+        let bells: Arc<[Bell]> = bells.map_err(StartError::Control)?.into();
+        let (desk, inbox) = control::inbox().map_err(StartError::Control)?;
+        let probes: Vec<Arc<ShardProbe>> = (0..count).map(|_| Arc::default()).collect();
+        let control_probe = Arc::new(ControlProbe::default());
+        let clock = Clock::start();
+        // The only chance the node takes from outside; everything random follows from it.
+        let seed = RandomState::new().hash_one(std::process::id());
+        let mut rng = Rng::from_seed(seed);
+        let id = NodeId(u128::from(rng.draw()) << 64 | u128::from(rng.draw()));
+        let topic_seed = rng.draw();
+        tracing::debug!(seed, node = %id, "seeds drawn");
+        let watch = Watch {
+            clock,
+            bells: bells.clone(),
+            shards: probes.clone(),
+            probe: control_probe.clone(),
+        };
+        let control = executor("mpreg-control", cpus.control)
+            .spawn(move || control::run(inbox, watch))
+            .map_err(|error| executor_error(cpus.control, &error))?;
+        let connections = Arc::new(Connections::new(config.limits.connections_max));
+        let (started, outcomes) = bounded(count);
+        let mut shards = Vec::with_capacity(count);
+        for (index, mesh) in mesh::join(&bells).into_iter().enumerate() {
+            let plan = ShardPlan {
+                index,
+                settings: settings(config, id, index, count, topic_seed, rng.draw()),
+                mesh,
+                listeners: std::mem::take(&mut listeners[index]),
+                connections: connections.clone(),
+                queue_bytes: config.limits.queue_bytes,
+                memory_bytes: config.limits.memory_bytes / count,
+                spin: config.node.spin,
+                clock,
+                probe: probes[index].clone(),
+                started: started.clone(),
+            };
+            let cpu = cpus.shards[index];
+            let handle = executor(&format!("mpreg-shard-{index}"), cpu)
+                .spawn(move || plan.run())
+                .map_err(|error| executor_error(cpu, &error))?;
+            shards.push(handle);
+        }
+        drop(started);
+        await_shards(&outcomes, count)?;
+        Ok(Self { id, bound, cpus, desk, shards, control, probes, control_probe })
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.id
+    }
+
+    pub fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    pub fn cpus(&self) -> &Cpus {
+        &self.cpus
+    }
+
+    pub fn probes(&self) -> &[Arc<ShardProbe>] {
+        &self.probes
+    }
+
+    pub fn control(&self) -> &Arc<ControlProbe> {
+        &self.control_probe
+    }
+
+    /// Begins an orderly stop: clients are told, queues are sent, sockets closed.
+    pub fn drain(&self) {
+        self.desk.ask(Request::Stop);
+    }
+
+    /// Waits for the end; the first failure of a shard, if one failed.
+    pub fn join(self) -> io::Result<()> {
+        let mut result = Ok(());
+        for handle in self.shards {
+            let ended = handle.join().unwrap_or_else(|error| {
+                Err(io::Error::other(format!("shard ended abnormally: {error}")))
+            });
+            result = result.and(ended);
+        }
+        self.desk.ask(Request::End);
+        let control = self.control.join().unwrap_or_else(|error| {
+            Err(io::Error::other(format!("control core ended abnormally: {error}")))
+        });
+        result.and(control)
+    }
+}
+
+/// All a shard needs, on its way to its core.
+struct ShardPlan {
+    index: usize,
+    settings: Settings,
+    mesh: Mesh,
+    listeners: Vec<Listener>,
+    connections: Arc<Connections>,
+    queue_bytes: usize,
+    memory_bytes: usize,
+    spin: std::time::Duration,
+    clock: Clock,
+    probe: Arc<ShardProbe>,
+    started: Sender<(usize, io::Result<()>)>,
+}
+
+impl ShardPlan {
+    async fn run(self) -> io::Result<()> {
+        let (index, started, spin, probe) =
+            (self.index, self.started.clone(), self.spin, self.probe.clone());
+        let shard = match self.build() {
+            Ok(shard) => shard,
+            Err(error) => {
+                report(&started, index, Err(error));
+                return Ok(());
+            }
+        };
+        report(&started, index, Ok(()));
+        drop(started);
+        let urgent = Latency::Matters(PREEMPT_TIMER);
+        let queue = glommio::executor().create_task_queue(Shares::Static(1000), urgent, "shard");
+        let driven = async move { drive(shard, spin, &probe).await };
+        let ended = match glommio::spawn_local_into(driven, queue) {
+            Ok(task) => task.await,
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        if let Err(error) = &ended {
+            tracing::error!(shard = index, %error, "shard failed; the node ends");
+            std::process::exit(EXIT_SHARD_FAILED);
+        }
+        ended
+    }
+
+    fn build(self) -> io::Result<Shard> {
+        let ring = Ring::new()?;
+        let machine = Machine::new(self.settings);
+        let switch = Switch::new(
+            machine,
+            self.mesh,
+            self.connections,
+            self.queue_bytes,
+            self.memory_bytes,
+            self.probe.clone(),
+        );
+        Shard::new(ring, switch, self.listeners, self.clock, self.probe)
+    }
+}
+
+/// Exit code when a shard's ring fails while the node runs (`EX_SOFTWARE`).
+pub const EXIT_SHARD_FAILED: i32 = 70;
+
+fn report(started: &Sender<(usize, io::Result<()>)>, index: usize, result: io::Result<()>) {
+    if started.send((index, result)).is_err() {
+        tracing::debug!(shard = index, "nobody waits for the start");
+    }
+}
+
+fn await_shards(
+    outcomes: &Receiver<(usize, io::Result<()>)>,
+    count: usize,
+) -> Result<(), StartError> {
+    for _ in 0..count {
+        match outcomes.recv() {
+            Ok((_, Ok(()))) => (),
+            Ok((shard, Err(source))) => return Err(StartError::Shard { shard, source }),
+            Err(_) => return Err(StartError::Control(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+    Ok(())
+}
+
+fn open_listeners(
+    config: &Config,
+    count: usize,
+) -> Result<(Bound, Vec<Vec<Listener>>), StartError> {
+    let mut bound = Bound::default();
+    let mut listeners: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
+    if let Some(address) = config.listen.tcp {
+        let congestion = config.listen.congestion.as_deref();
+        let (native, sockets) = listen::tcp(address, congestion, count)?;
+        bound.native = Some(native);
+        for (shard, socket) in listeners.iter_mut().zip(sockets) {
+            shard.push(Listener::new(Arc::new(socket), true));
+        }
+    }
+    if let Some(path) = &config.listen.unix {
+        let socket = Arc::new(listen::unix(path)?);
+        bound.unix = Some(path.clone());
+        listeners.iter_mut().for_each(|shard| shard.push(Listener::new(socket.clone(), false)));
+    }
+    if bound == Bound::default() {
+        return Err(StartError::NoListener);
+    }
+    Ok((bound, listeners))
+}
+
+fn settings(
+    config: &Config,
+    node: NodeId,
+    index: usize,
+    shards_count: usize,
+    topic_seed: u64,
+    seed: u64,
+) -> Settings {
+    let limits = &config.limits;
+    let cut = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+    Settings {
+        node,
+        me: ShardIx::new(index).expect("shards are at most SHARDS_MAX"),
+        shards_count,
+        topic_seed,
+        seed,
+        timing: Timing { handshake: limits.handshake, ping_interval: limits.ping_interval },
+        queue_bytes: cut(limits.queue_bytes),
+        queue_bytes_max: cut(limits.queue_bytes_max),
+        subscriptions_max: cut(limits.subscriptions_max),
+        subscriptions_total_max: cut(limits.subscriptions_total_max / shards_count),
+    }
+}
+
+fn executor(name: &str, cpu: usize) -> LocalExecutorBuilder {
+    LocalExecutorBuilder::new(Placement::Fixed(cpu))
+        .name(name)
+        .preempt_timer(PREEMPT_TIMER)
+        .io_memory(EXECUTOR_IO_BYTES)
+}
+
+fn executor_error(cpu: usize, error: &dyn std::fmt::Display) -> StartError {
+    StartError::Executor { cpu, reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_shared_when_there_are_too_few() {
+        let check = |available: &[usize], shards, control, want: &[usize]| {
+            let cpus = Cpus::assign(available, shards);
+            assert_eq!((cpus.control, &cpus.shards[..]), (control, want), "{available:?}");
+        };
+        check(&[0, 1, 2, 3], None, 0, &[1, 2, 3]);
+        check(&[0, 1], None, 0, &[1]);
+        check(&[0, 1], Some(2), 0, &[1, 0]);
+        check(&[5], None, 5, &[5]);
+        check(&[5], Some(3), 5, &[5, 5, 5]);
+        check(&[], None, 0, &[0]);
+        check(&[2, 3, 4], Some(1), 2, &[3]);
+    }
+}

@@ -1,0 +1,370 @@
+//! One connection's outbound queue: three lanes of whole frames, bounded in bytes.
+//!
+//! ```text
+//!   urgent  critical, high, control  --\
+//!   normal  normal                   ---+--> one send in flight --> socket
+//!   bulk    low, bulk                --/
+//! ```
+//!
+//! A frame is copied into the lane's last buffer, or referenced in a shared page. When the queue is
+//! full the subscription's policy decides; the last tenth is for the urgent lane alone.
+//!
+//! Invariants:
+//! - Every piece holds whole frames, and nothing else.
+//! - `queued_bytes` is the sum of the pieces; with `flight_bytes` it is at most `limit`, control
+//!   frames apart, which have `CONTROL_RESERVE_BYTES` more.
+//! - Frames of one lane leave in the order they came. A `For` and its data are never parted.
+//!
+//! Tests: `tests.rs`, against a list of frames.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf as _, Bytes};
+use mpreg_fabric::fact::DropReason;
+use mpreg_proto::envelope::Priority;
+use mpreg_proto::frame::{Kind, Overload, peek};
+
+use crate::limits::{
+    CONTROL_RESERVE_BYTES, FLIGHT_BYTES_MAX, FLIGHT_PIECES_MAX, LAGGING_BYTES,
+    OUT_BUFFER_BYTES_MAX, SHARED_PIECES_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX,
+};
+
+/// Which messages overtake which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    Urgent,
+    Normal,
+    Bulk,
+}
+
+const LANES: usize = 3;
+
+impl From<Priority> for Lane {
+    #[inline]
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::Critical | Priority::High => Self::Urgent,
+            Priority::Normal => Self::Normal,
+            Priority::Low | Priority::Bulk => Self::Bulk,
+        }
+    }
+}
+
+/// Bytes on their way out.
+#[derive(Debug)]
+pub enum Piece {
+    /// Copied frames; those before `from` were given up.
+    Own { bytes: Vec<u8>, from: usize },
+    /// Frames in a page that other connections reference too.
+    Shared(Bytes),
+}
+
+impl Piece {
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own { bytes, from } => &bytes[*from..],
+            Self::Shared(bytes) => bytes,
+        }
+    }
+
+    fn skip(&mut self, count: usize) {
+        match self {
+            Self::Own { from, .. } => *from += count,
+            Self::Shared(bytes) => bytes.advance(count),
+        }
+    }
+}
+
+/// Buffers between two uses. One per shard, last in first out, so the next one is in cache.
+#[derive(Debug, Default)]
+pub struct Spares(Vec<Vec<u8>>);
+
+impl Spares {
+    pub fn take(&mut self) -> Vec<u8> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Gives the memory of a sent piece back.
+    pub fn put(&mut self, piece: Piece) {
+        if let Piece::Own { mut bytes, .. } = piece
+            && self.0.len() < SPARE_BUFFERS_MAX
+            && bytes.capacity() <= SPARE_BUFFER_BYTES_MAX
+        {
+            bytes.clear();
+            self.0.push(bytes);
+        }
+    }
+}
+
+/// Bytes a shard may hold in queues, and holds.
+#[derive(Debug)]
+pub struct Budget {
+    pub used: usize,
+    pub limit: usize,
+}
+
+impl Budget {
+    fn has_room(&self, bytes: usize, lane: Lane) -> bool {
+        self.used + bytes <= share(self.limit, lane)
+    }
+}
+
+/// What became of a message offered to a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    Queued,
+    /// Queued, and this many older messages were given up for it.
+    Displaced(u32),
+    /// Not queued.
+    Dropped(DropReason),
+    /// Not queued, and the session is to end.
+    Disconnect,
+}
+
+/// One connection's queue.
+#[derive(Debug)]
+pub struct Outbound {
+    lanes: [VecDeque<Piece>; LANES],
+    queued_bytes: usize,
+    flight_bytes: usize,
+    shared_pieces: usize,
+    limit: usize,
+}
+
+impl Outbound {
+    pub fn new(limit: usize) -> Self {
+        Self {
+            lanes: Default::default(),
+            queued_bytes: 0,
+            flight_bytes: 0,
+            shared_pieces: 0,
+            limit,
+        }
+    }
+
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Bytes waiting, those in flight apart.
+    pub fn queued_bytes(&self) -> usize {
+        self.queued_bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.queued_bytes == 0 && self.flight_bytes == 0
+    }
+
+    /// Whether a run may be referenced rather than copied: not by one that lags, which would pin
+    /// pages for as long as it likes.
+    #[inline]
+    pub fn may_share(&self) -> bool {
+        let lags = self.flight_bytes != 0 && LAGGING_BYTES < self.queued_bytes;
+        !lags && self.shared_pieces < SHARED_PIECES_MAX
+    }
+
+    /// Whether frames of this many bytes fit as they are, no policy needed.
+    #[inline]
+    pub fn has_room(&self, bytes: usize, lane: Lane, budget: &Budget) -> bool {
+        self.queued_bytes + self.flight_bytes + bytes <= share(self.limit, lane)
+            && budget.has_room(bytes, lane)
+    }
+
+    /// Queues copies of whole frames for which there is room.
+    #[inline]
+    pub fn copy(&mut self, frames: &[u8], lane: Lane, budget: &mut Budget, spares: &mut Spares) {
+        self.queued_bytes += frames.len();
+        budget.used += frames.len();
+        let lane = &mut self.lanes[lane as usize];
+        if let Some(Piece::Own { bytes, .. }) = lane.back_mut()
+            && bytes.len() + frames.len() <= OUT_BUFFER_BYTES_MAX
+        {
+            bytes.extend_from_slice(frames);
+            return;
+        }
+        let mut bytes = spares.take();
+        bytes.extend_from_slice(frames);
+        lane.push_back(Piece::Own { bytes, from: 0 });
+    }
+
+    /// Queues a reference to whole frames for which there is room.
+    pub fn reference(&mut self, frames: Bytes, lane: Lane, budget: &mut Budget) {
+        self.queued_bytes += frames.len();
+        budget.used += frames.len();
+        self.shared_pieces += 1;
+        self.lanes[lane as usize].push_back(Piece::Shared(frames));
+    }
+
+    /// Offers one message (its `For`, if any, included) to a queue that has no room as it is.
+    pub fn offer(
+        &mut self,
+        message: &[u8],
+        lane: Lane,
+        overload: Overload,
+        budget: &mut Budget,
+        spares: &mut Spares,
+    ) -> Offer {
+        let mut displaced = 0;
+        while !self.has_room(message.len(), lane, budget) {
+            let is_over_budget = !budget.has_room(message.len(), lane);
+            if overload == Overload::DropOldest && self.give_up_oldest(lane, budget, spares) {
+                displaced += 1;
+                continue;
+            }
+            if is_over_budget {
+                return Offer::Dropped(DropReason::MemoryBudget);
+            }
+            return match overload {
+                Overload::DropOldest => Offer::Dropped(DropReason::QueueFullOldest),
+                Overload::DropNewest => Offer::Dropped(DropReason::QueueFullNewest),
+                Overload::Disconnect => Offer::Disconnect,
+            };
+        }
+        self.copy(message, lane, budget, spares);
+        if displaced == 0 { Offer::Queued } else { Offer::Displaced(displaced) }
+    }
+
+    /// Queues a control frame. False if the peer has let too many pile up.
+    #[must_use]
+    pub fn say(&mut self, frame: &[u8], budget: &mut Budget, spares: &mut Spares) -> bool {
+        let reserve = self.limit + CONTROL_RESERVE_BYTES;
+        if reserve < self.queued_bytes + self.flight_bytes + frame.len() {
+            return false;
+        }
+        self.copy(frame, Lane::Urgent, budget, spares);
+        true
+    }
+
+    /// Queues a control frame behind everything that is queued.
+    pub fn say_last(&mut self, frame: &[u8], budget: &mut Budget, spares: &mut Spares) {
+        self.copy(frame, Lane::Bulk, budget, spares);
+    }
+
+    /// Moves what goes out next into `pieces`, higher lanes first. Says how many bytes.
+    pub fn take_flight(&mut self, pieces: &mut Vec<Piece>) -> usize {
+        debug_assert_eq!(self.flight_bytes, 0, "one send in flight");
+        let mut taken = 0;
+        for lane in &mut self.lanes {
+            while let Some(piece) = lane.front() {
+                let bytes = piece.bytes().len();
+                let is_full = FLIGHT_BYTES_MAX < taken + bytes || FLIGHT_PIECES_MAX <= pieces.len();
+                if is_full && taken != 0 {
+                    break;
+                }
+                taken += bytes;
+                pieces.extend(lane.pop_front());
+            }
+        }
+        self.queued_bytes -= taken;
+        self.flight_bytes = taken;
+        taken
+    }
+
+    /// The flight is over: all of it is sent, or the connection is lost.
+    pub fn landed(&mut self, pieces: &mut Vec<Piece>, budget: &mut Budget, spares: &mut Spares) {
+        budget.used -= self.flight_bytes;
+        self.flight_bytes = 0;
+        for piece in pieces.drain(..) {
+            if matches!(piece, Piece::Shared(_)) {
+                self.shared_pieces -= 1;
+            }
+            spares.put(piece);
+        }
+    }
+
+    /// Drops everything queued; says how many messages that was.
+    pub fn clear(&mut self, budget: &mut Budget, spares: &mut Spares) -> u64 {
+        let mut messages = 0;
+        for lane in &mut self.lanes {
+            for piece in lane.drain(..) {
+                messages += messages_in(piece.bytes());
+                self.shared_pieces -= usize::from(matches!(piece, Piece::Shared(_)));
+                spares.put(piece);
+            }
+        }
+        budget.used -= self.queued_bytes;
+        self.queued_bytes = 0;
+        messages
+    }
+
+    /// Gives up the oldest message of the lowest lane, down to `lane` itself. False if there is none.
+    fn give_up_oldest(&mut self, lane: Lane, budget: &mut Budget, spares: &mut Spares) -> bool {
+        for lowest in (lane as usize..LANES).rev() {
+            let queue = &mut self.lanes[lowest];
+            let oldest = |piece: &Piece| oldest_message(piece.bytes());
+            let found = queue.iter().map(oldest).enumerate().find(|&(_, (_, bytes))| bytes != 0);
+            let Some((at, (skipped, dropped))) = found else { continue };
+            let piece = &mut queue[at];
+            if at == 0 && skipped == 0 {
+                piece.skip(dropped);
+            } else {
+                cut(piece, skipped, dropped);
+            }
+            self.queued_bytes -= dropped;
+            budget.used -= dropped;
+            if piece.bytes().is_empty()
+                && let Some(piece) = queue.remove(at)
+            {
+                self.shared_pieces -= usize::from(matches!(piece, Piece::Shared(_)));
+                spares.put(piece);
+            }
+            return true;
+        }
+        false
+    }
+}
+
+/// The urgent lane may fill a bound, the others leave it a tenth.
+#[inline]
+fn share(limit: usize, lane: Lane) -> usize {
+    if lane == Lane::Urgent { limit } else { limit - limit / 10 }
+}
+
+/// Takes `count` bytes at `at` out of a piece.
+fn cut(piece: &mut Piece, at: usize, count: usize) {
+    match piece {
+        Piece::Own { bytes, from } => {
+            bytes.drain(*from + at..*from + at + count);
+        }
+        Piece::Shared(shared) => {
+            let mut bytes = Vec::with_capacity(shared.len() - count);
+            bytes.extend_from_slice(&shared[..at]);
+            bytes.extend_from_slice(&shared[at + count..]);
+            *shared = Bytes::from(bytes);
+        }
+    }
+}
+
+/// The frames of a piece, as lengths and kinds.
+fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (usize, Kind)> {
+    core::iter::from_fn(move || {
+        let (length, kind) = peek(bytes).ok().flatten()?;
+        bytes = bytes.get(length..)?;
+        Some((length, kind))
+    })
+}
+
+/// Data frames in a piece.
+pub fn messages_in(bytes: &[u8]) -> u64 {
+    frames(bytes).filter(|&(_, kind)| kind == Kind::Data).count() as u64
+}
+
+/// Where the first message of a piece begins, and its bytes with those of its `For`. Control frames
+/// before it stay.
+fn oldest_message(bytes: &[u8]) -> (usize, usize) {
+    let (mut skipped, mut pending) = (0, 0);
+    for (length, kind) in frames(bytes) {
+        if kind == Kind::Data {
+            return (skipped, pending + length);
+        }
+        if kind == Kind::For {
+            pending = length;
+        } else {
+            skipped += length;
+        }
+    }
+    (skipped, 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Outbound queues against a list of frames.

@@ -1,0 +1,264 @@
+//! One data shard at work: its ring and its switch, turn by turn.
+//!
+//! A turn takes every completion at hand, then what other shards and the clock ask for, then hands
+//! the ring all that came of it: one send per dirty connection, receives to arm, buffers back. The
+//! kernel is entered once per turn, by [`crate::drive`].
+//!
+//! Invariants:
+//! - A receive buffer is back in the kernel's hands before the turn ends, whoever its bytes were for.
+//! - A listener that failed is armed again after a back-off, never in a tight loop.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpreg_fabric::fact::EndReason;
+use mpreg_fabric::handoff::Handoff;
+use mpreg_fabric::id::SessionIx;
+use mpreg_fabric::time::Instant;
+use mpreg_proto::id::ShardIx;
+
+use crate::clock::Clock;
+use crate::limits::{
+    ACCEPT_RETRY_MAX, ACCEPT_RETRY_MIN, FLUSH_AFTER_BYTES, RECEIVE_BUFFERS, WAIT_MAX,
+};
+use crate::link::Stage;
+use crate::listen;
+use crate::probe::ShardProbe;
+use crate::ring::{Buffer, Completion, Ring};
+use crate::switch::Switch;
+
+/// A listening socket, and when to try again if it failed.
+#[derive(Debug)]
+pub struct Listener {
+    pub socket: Arc<OwnedFd>,
+    pub is_tcp: bool,
+    retry_after: Duration,
+    retry_at: Option<Instant>,
+}
+
+impl Listener {
+    pub fn new(socket: Arc<OwnedFd>, is_tcp: bool) -> Self {
+        Self { socket, is_tcp, retry_after: ACCEPT_RETRY_MIN, retry_at: None }
+    }
+}
+
+/// See the file's header.
+pub struct Shard {
+    pub ring: Ring,
+    pub switch: Switch,
+    listeners: Vec<Listener>,
+    clock: Clock,
+    completions: Vec<Completion>,
+    mail: Vec<(ShardIx, Handoff)>,
+    probe: Arc<ShardProbe>,
+}
+
+impl Shard {
+    pub fn new(
+        mut ring: Ring,
+        switch: Switch,
+        listeners: Vec<Listener>,
+        clock: Clock,
+        probe: Arc<ShardProbe>,
+    ) -> io::Result<Self> {
+        ring.arm_wake(switch.mesh.bell().eventfd())?;
+        for (index, listener) in listeners.iter().enumerate() {
+            ring.arm_accept(index as u8, listener.socket.as_fd())?;
+        }
+        let (completions, mail) = (Vec::new(), Vec::new());
+        Ok(Self { ring, switch, listeners, clock, completions, mail, probe })
+    }
+
+    /// Does all there is to do. True if there was anything.
+    pub fn turn(&mut self) -> io::Result<bool> {
+        let began = self.clock.now();
+        self.switch.now = began;
+        let mut completions = std::mem::take(&mut self.completions);
+        let switch = &self.switch;
+        self.ring.reap(|slot| switch.socket(slot), &mut completions)?;
+        let mut worked = !completions.is_empty();
+        for completion in completions.drain(..) {
+            self.complete(completion)?;
+            if FLUSH_AFTER_BYTES < self.switch.produced_bytes {
+                self.flush()?;
+            }
+        }
+        self.completions = completions;
+        worked |= self.switch.mesh.has_mail() || self.is_due(began);
+        let mut mail = std::mem::take(&mut self.mail);
+        self.switch.keep_up(&mut mail);
+        self.mail = mail;
+        self.retry_listeners()?;
+        self.flush()?;
+        self.switch.mesh.flush();
+        self.count(began, worked);
+        Ok(worked)
+    }
+
+    /// When there is something to do even if nothing comes.
+    pub fn deadline(&self) -> Option<Instant> {
+        let listeners = self.listeners.iter().filter_map(|listener| listener.retry_at);
+        self.switch.deadline().into_iter().chain(listeners).min()
+    }
+
+    /// How long to wait for the next completion.
+    pub fn wait(&self) -> Duration {
+        let until_due = self.deadline().map_or(WAIT_MAX, |at| at.since(self.clock.now()));
+        until_due.min(WAIT_MAX)
+    }
+
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|at| at <= now)
+    }
+
+    fn complete(&mut self, completion: Completion) -> io::Result<()> {
+        match completion {
+            Completion::Received { slot, buffer, more } => self.received(slot, buffer, more),
+            Completion::Sent { slot, flight, result } => {
+                self.switch.sent(SessionIx(slot), flight, result.is_err());
+            }
+            Completion::ReceiveEnded { slot, error } => self.receive_ended(slot, error),
+            Completion::Accepted { listener, socket } => self.accepted(listener, socket),
+            Completion::AcceptEnded { listener, error } => {
+                self.probe.accept_failures.add(1);
+                let now = self.switch.now;
+                if let Some(listener) = self.listeners.get_mut(usize::from(listener)) {
+                    tracing::warn!(%error, retry = ?listener.retry_after, "accepting failed");
+                    listener.retry_at = Some(now + listener.retry_after);
+                    listener.retry_after = (listener.retry_after * 2).min(ACCEPT_RETRY_MAX);
+                }
+            }
+            Completion::Woken { more } => {
+                self.switch.mesh.bell().hush();
+                if !more {
+                    self.ring.arm_wake(self.switch.mesh.bell().eventfd())?;
+                }
+            }
+            Completion::TimerDue => (),
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, slot: u32, buffer: Buffer, more: bool) {
+        let session = SessionIx(slot);
+        if let Some(link) = self.switch.link_mut(session) {
+            link.is_receiving = more;
+            if !more {
+                self.switch.to_arm.push(session);
+            }
+        }
+        self.switch.take(session, self.ring.bytes(&buffer));
+        self.ring.recycle(buffer);
+    }
+
+    fn receive_ended(&mut self, slot: u32, error: Option<io::Error>) {
+        let session = SessionIx(slot);
+        let Some(link) = self.switch.link_mut(session) else { return };
+        link.is_receiving = false;
+        match error.map(|error| error.raw_os_error()) {
+            None => self.switch.lost(session, EndReason::PeerClosed),
+            Some(Some(libc::ENOBUFS)) => {
+                self.probe.receive_starved.add(1);
+                self.switch.to_arm.push(session);
+            }
+            Some(Some(libc::ECANCELED)) if link.stage != Stage::Shut => {
+                self.switch.to_arm.push(session);
+            }
+            Some(_) => self.switch.lost(session, EndReason::TransportFailed),
+        }
+    }
+
+    fn accepted(&mut self, listener: u8, socket: OwnedFd) {
+        if let Some(listener) = self.listeners.get_mut(usize::from(listener)) {
+            listener.retry_after = ACCEPT_RETRY_MIN;
+            if listener.is_tcp {
+                listen::delay_acknowledgements(&socket);
+            }
+        }
+        // A node that stops takes nobody in; the peer sees its connection closed.
+        if !self.switch.is_stopping() {
+            self.switch.accept(socket);
+        }
+    }
+
+    fn retry_listeners(&mut self) -> io::Result<()> {
+        if self.switch.is_stopping() {
+            self.listeners.clear();
+        }
+        let now = self.switch.now;
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if listener.retry_at.is_some_and(|at| at <= now) {
+                listener.retry_at = None;
+                self.ring.arm_accept(index as u8, listener.socket.as_fd())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the ring what the switch noted.
+    fn flush(&mut self) -> io::Result<()> {
+        self.switch.produced_bytes = 0;
+        self.ring.publish_buffers();
+        while let Some(session) = self.switch.to_cancel.pop() {
+            if self.switch.link_mut(session).is_some_and(|link| link.is_receiving) {
+                self.ring.cancel_receive(session.0)?;
+            }
+        }
+        while let Some(session) = self.switch.to_arm.pop() {
+            self.arm(session)?;
+        }
+        for at in 0..self.switch.dirty.len() {
+            let session = self.switch.dirty[at];
+            self.send(session)?;
+        }
+        self.switch.dirty.clear();
+        Ok(())
+    }
+
+    fn arm(&mut self, session: SessionIx) -> io::Result<()> {
+        let Some(link) = self.switch.link_mut(session) else { return Ok(()) };
+        if link.is_receiving || link.is_paused || link.stage == Stage::Shut {
+            return Ok(());
+        }
+        link.is_receiving = true;
+        self.ring.arm_receive(session.0, link.socket())
+    }
+
+    fn send(&mut self, session: SessionIx) -> io::Result<()> {
+        let Some(link) = self.switch.link_mut(session) else { return Ok(()) };
+        link.is_dirty = false;
+        if link.is_sending || link.stage == Stage::Shut {
+            return Ok(());
+        }
+        let mut flight = link.flight.take().unwrap_or_default();
+        let bytes = link.outbound.take_flight(&mut flight.pieces);
+        if bytes == 0 {
+            link.flight = Some(flight);
+            self.switch.advance(session);
+            return Ok(());
+        }
+        link.is_sending = true;
+        self.ring.send(session.0, link.socket(), flight, bytes)
+    }
+
+    fn count(&mut self, began: Instant, worked: bool) {
+        let probe = &self.probe;
+        probe.turns.add(1);
+        probe.enters.set(self.ring.counts.enters);
+        probe.completions.set(self.ring.counts.completions);
+        self.switch.publish_gauges();
+        if worked {
+            let spent = self.clock.now().since(began).as_nanos() as u64;
+            probe.turn_ns.add(spent);
+            probe.turn_max_ns.raise_to(spent);
+        }
+    }
+}
+
+const _: () = assert!(RECEIVE_BUFFERS > 1, "one to fill while another is read");

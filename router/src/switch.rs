@@ -1,0 +1,346 @@
+//! The switch: a shard's links and machine, and the bytes between them. Everything but the ring.
+//!
+//! Received bytes come in as slices, frame by frame; what is to be sent is queued on links, and what
+//! the ring is to do is noted (`dirty`, `to_arm`, `to_cancel`) until [`crate::shard`] does it.
+//!
+//! Invariants:
+//! - Consecutive messages of one topic and lane are handled as one run; a run never spans two reads.
+//! - Effects of the machine are performed in the order it named them.
+//! - A message is counted once in, and once per receiver out or dropped.
+//!
+//! Parts: `receive.rs` (bytes to frames), `deliver.rs` (runs to queues), `effect.rs` (what the
+//! machine wants).
+
+use std::collections::BTreeSet;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mpreg_fabric::fact::{DropReason, EndReason};
+use mpreg_fabric::id::SessionIx;
+use mpreg_fabric::shard::{Effect, Input, Shard as Machine};
+use mpreg_fabric::time::Instant;
+use mpreg_proto::error::ErrorCode;
+use mpreg_proto::frame::{Frame, Refusal};
+use mpreg_proto::id::{ShardIx, Sid};
+
+use crate::arena::Arena;
+use crate::limits::LINGER;
+use crate::link::{Link, Stage};
+use crate::mesh::Mesh;
+use crate::outbound::{Budget, Spares};
+use crate::probe::ShardProbe;
+
+mod deliver;
+mod effect;
+mod receive;
+
+/// Connections of the whole node, counted by all shards.
+#[derive(Debug)]
+pub struct Connections {
+    open: AtomicUsize,
+    max: usize,
+}
+
+impl Connections {
+    pub fn new(max: usize) -> Self {
+        Self { open: AtomicUsize::new(0), max }
+    }
+
+    fn take(&self) -> bool {
+        let had_room = self.open.fetch_add(1, Ordering::Relaxed) < self.max;
+        if !had_room {
+            self.give_back();
+        }
+        had_room
+    }
+
+    fn give_back(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// See the file's header.
+pub struct Switch {
+    machine: Machine,
+    links: Vec<Option<Link>>,
+    free: Vec<SessionIx>,
+    connections: Arc<Connections>,
+    queue_bytes: usize,
+    pub mesh: Mesh,
+    arena: Arena,
+    budget: Budget,
+    spares: Spares,
+    effects: Vec<Effect>,
+    scratch: Vec<u8>,
+    plan: Vec<deliver::Step>,
+    overflowed: Vec<SessionIx>,
+    paused: Vec<SessionIx>,
+    going: BTreeSet<(Instant, SessionIx)>,
+    pub dirty: Vec<SessionIx>,
+    pub to_arm: Vec<SessionIx>,
+    pub to_cancel: Vec<SessionIx>,
+    /// Bytes queued since the last flush.
+    pub produced_bytes: usize,
+    pub now: Instant,
+    is_stopping: bool,
+    probe: Arc<ShardProbe>,
+}
+
+impl Switch {
+    pub fn new(
+        machine: Machine,
+        mesh: Mesh,
+        connections: Arc<Connections>,
+        queue_bytes: usize,
+        memory_bytes: usize,
+        probe: Arc<ShardProbe>,
+    ) -> Self {
+        Self {
+            machine,
+            links: Vec::new(),
+            free: Vec::new(),
+            connections,
+            queue_bytes,
+            mesh,
+            arena: Arena::default(),
+            budget: Budget { used: 0, limit: memory_bytes },
+            spares: Spares::default(),
+            effects: Vec::new(),
+            scratch: Vec::new(),
+            plan: Vec::new(),
+            overflowed: Vec::new(),
+            paused: Vec::new(),
+            going: BTreeSet::new(),
+            dirty: Vec::new(),
+            to_arm: Vec::new(),
+            to_cancel: Vec::new(),
+            produced_bytes: 0,
+            now: Instant::START,
+            is_stopping: false,
+            probe,
+        }
+    }
+
+    /// A connection was accepted. Over the cap it is told so and closed.
+    pub fn accept(&mut self, socket: OwnedFd) {
+        if !self.connections.take() {
+            self.probe.refused(ErrorCode::TooManyConnections);
+            refuse_at_the_door(&socket, ErrorCode::TooManyConnections);
+            return;
+        }
+        let session = self.free.pop().unwrap_or_else(|| {
+            self.links.push(None);
+            SessionIx(self.links.len() as u32 - 1)
+        });
+        self.links[session.0 as usize] = Some(Link::accepted(socket, self.queue_bytes));
+        self.to_arm.push(session);
+        self.probe.accepted.add(1);
+        self.probe.sessions.add(1);
+        self.tell(Input::Accepted { session });
+    }
+
+    /// The peer closed its side, or the socket failed.
+    pub fn lost(&mut self, session: SessionIx, reason: EndReason) {
+        self.tell(Input::Lost { session, reason });
+        if reason == EndReason::TransportFailed
+            && let Some(link) = self.link_mut(session)
+            && link.stage != Stage::Shut
+        {
+            link.shut();
+        }
+        self.advance(session);
+    }
+
+    /// A flight is over.
+    pub fn sent(&mut self, session: SessionIx, mut flight: Box<crate::ring::Flight>, is_lost: bool) {
+        let Self { links, budget, spares, .. } = self;
+        let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
+        link.is_sending = false;
+        if is_lost {
+            let messages: u64 =
+                flight.pieces.iter().map(|p| crate::outbound::messages_in(p.bytes())).sum();
+            self.probe.dropped(DropReason::SessionEnded, messages);
+        } else {
+            self.probe.bytes_out.add(flight.bytes() as u64);
+        }
+        link.outbound.landed(&mut flight.pieces, budget, spares);
+        link.flight = Some(flight);
+        if is_lost {
+            return self.lost(session, EndReason::TransportFailed);
+        }
+        self.mark_dirty(session);
+        self.advance(session);
+    }
+
+    /// What is due by the clock and by other shards.
+    pub fn keep_up(&mut self, mail: &mut Vec<(ShardIx, mpreg_fabric::handoff::Handoff)>) {
+        while let Some(command) = self.mesh.bell().next_command() {
+            match command {
+                crate::mesh::Command::Stop => {
+                    self.is_stopping = true;
+                    self.tell(Input::Stop);
+                }
+            }
+        }
+        self.mesh.receive(mail);
+        for (from, handoff) in mail.drain(..) {
+            self.hear(from, handoff);
+        }
+        if self.machine.deadline().is_some_and(|(at, _why)| at <= self.now) {
+            self.tell(Input::DeadlineReached);
+        }
+        while let Some(&(at, session)) = self.going.first() {
+            if self.now < at {
+                break;
+            }
+            self.going.pop_first();
+            if let Some(link) = self.link_mut(session)
+                && link.stage != Stage::Shut
+            {
+                link.shut();
+            }
+            self.advance(session);
+        }
+        self.resume_paused();
+    }
+
+    /// When something is next due.
+    pub fn deadline(&self) -> Option<Instant> {
+        let machine = self.machine.deadline().map(|(at, _why)| at);
+        let going = self.going.first().map(|&(at, _)| at);
+        machine.into_iter().chain(going).min()
+    }
+
+    /// Stopped, and every client is gone.
+    pub fn is_over(&self) -> bool {
+        self.is_stopping && self.links.iter().all(Option::is_none) && !self.mesh.is_waiting()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.is_stopping
+    }
+
+    pub fn link_mut(&mut self, session: SessionIx) -> Option<&mut Link> {
+        self.links.get_mut(session.0 as usize)?.as_mut()
+    }
+
+    pub fn socket(&self, slot: u32) -> Option<BorrowedFd<'_>> {
+        Some(self.links.get(slot as usize)?.as_ref()?.socket())
+    }
+
+    /// Publishes what is not counted as it happens.
+    pub fn publish_gauges(&self) {
+        self.probe.queued_bytes.set(self.budget.used as u64);
+        self.probe.subscriptions.set(self.machine.subscriptions_count() as u64);
+        self.probe.routes_cached.set(self.machine.routes_count() as u64);
+        let counts = self.mesh.counts;
+        self.probe.handoffs_out.set(counts.sent);
+        self.probe.handoffs_in.set(counts.received);
+        self.probe.handoff_waits.set(counts.waits);
+        self.probe.wakes.set(counts.wakes);
+    }
+
+    /// Feeds the machine and does what it wants.
+    fn tell(&mut self, input: Input<'_>) {
+        self.machine.handle(input, self.now, &mut self.effects);
+        self.perform();
+    }
+
+    fn mark_dirty(&mut self, session: SessionIx) {
+        if let Some(Some(link)) = self.links.get_mut(session.0 as usize)
+            && !link.is_dirty
+        {
+            link.is_dirty = true;
+            self.dirty.push(session);
+        }
+    }
+
+    /// Takes a link as far towards its end as it can go.
+    pub fn advance(&mut self, session: SessionIx) {
+        let Some(link) = self.link_mut(session) else { return };
+        let is_sent = link.outbound.is_empty() && !link.is_sending;
+        match link.stage {
+            Stage::Opened if link.awaits_empty && is_sent => {
+                link.awaits_empty = false;
+                self.tell(Input::Emptied { session });
+            }
+            Stage::Opened => (),
+            Stage::Flushing if is_sent => {
+                link.shut_writing();
+                if !link.is_receiving {
+                    link.shut();
+                    self.advance(session);
+                }
+            }
+            Stage::Flushing => (),
+            Stage::Shut if link.is_idle() => self.close(session),
+            Stage::Shut => (),
+        }
+    }
+
+    fn close(&mut self, session: SessionIx) {
+        let Self { links, budget, spares, .. } = self;
+        let Some(mut link) = links.get_mut(session.0 as usize).and_then(Option::take) else {
+            return;
+        };
+        let messages = link.outbound.clear(budget, spares);
+        budget.used -= link.partial.len();
+        self.probe.dropped(DropReason::SessionEnded, messages);
+        self.going.remove(&(link.linger_until, session));
+        self.connections.give_back();
+        drop(link);
+        self.tell(Input::Closed { session });
+    }
+
+    fn start_going(&mut self, session: SessionIx, reason: EndReason) {
+        let until = self.now + LINGER;
+        let Some(link) = self.link_mut(session) else { return };
+        if link.stage == Stage::Opened {
+            link.stage = Stage::Flushing;
+            link.linger_until = until;
+            self.going.insert((until, session));
+            self.probe.ended(reason);
+        }
+        self.mark_dirty(session);
+    }
+
+    /// Stops reading from a publisher until there is room for what it sends.
+    fn pause_if_congested(&mut self, session: SessionIx) {
+        let held = mpreg_fabric::limits::HELD_BYTES_MAX < self.machine.held_bytes();
+        if !held && !self.mesh.is_congested() {
+            return;
+        }
+        let Some(link) = self.link_mut(session) else { return };
+        if !link.is_paused && link.stage == Stage::Opened {
+            link.is_paused = true;
+            self.paused.push(session);
+            self.to_cancel.push(session);
+            self.probe.reading_paused.add(1);
+        }
+    }
+
+    fn resume_paused(&mut self) {
+        let held = mpreg_fabric::limits::HELD_BYTES_MAX < self.machine.held_bytes();
+        if self.paused.is_empty() || held || self.mesh.is_congested() {
+            return;
+        }
+        for session in std::mem::take(&mut self.paused) {
+            if let Some(link) = self.link_mut(session) {
+                link.is_paused = false;
+                self.to_arm.push(session);
+            }
+        }
+    }
+}
+
+/// Tells a connection that has no session why it gets none. What does not fit its empty socket
+/// buffer is not worth waiting for.
+fn refuse_at_the_door(socket: &OwnedFd, code: ErrorCode) {
+    let mut bytes = Vec::new();
+    Frame::Error(Refusal { code, sid: Sid(0), text: code.advice() }).put(&mut bytes);
+    let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+    if let Err(error) = rustix::net::send(socket, &bytes, flags) {
+        tracing::debug!(%error, "refusing a connection");
+    }
+}

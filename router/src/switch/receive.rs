@@ -1,0 +1,185 @@
+//! Bytes to frames, frames to runs.
+
+use mpreg_fabric::id::SessionIx;
+use mpreg_fabric::shard::Input;
+use mpreg_proto::error::ErrorCode;
+use mpreg_proto::frame::{Data, Decoded, Kind, decode, peek};
+use mpreg_proto::hello::Hello;
+use mpreg_proto::limits::HELLO_BYTES;
+
+use super::Switch;
+use super::deliver::Run;
+use crate::link::{Link, Stage};
+use crate::outbound::Lane;
+
+/// Bytes that show a frame's length and kind.
+const PEEK_BYTES: usize = 5;
+
+impl Switch {
+    /// Takes what a link received.
+    pub fn take(&mut self, session: SessionIx, bytes: &[u8]) {
+        self.probe.bytes_in.add(bytes.len() as u64);
+        self.machine.heard(session, self.now);
+        let mut rest = bytes;
+        if self.opened(session).is_some_and(|link| !link.is_greeted) {
+            rest = self.take_hello(session, rest);
+        }
+        if self.opened(session).is_some_and(|link| !link.partial.is_empty()) {
+            rest = self.complete_partial(session, rest);
+        }
+        if rest.is_empty() || self.opened(session).is_none() {
+            return;
+        }
+        let taken = self.take_frames(session, rest);
+        if taken < rest.len() {
+            self.keep_partial(session, &rest[taken..]);
+        }
+    }
+
+    /// The link, while its session is not over.
+    fn opened(&mut self, session: SessionIx) -> Option<&mut Link> {
+        self.link_mut(session).filter(|link| link.stage == Stage::Opened)
+    }
+
+    fn refuse(&mut self, session: SessionIx, code: ErrorCode) {
+        self.tell(Input::Refused { session, code });
+    }
+
+    /// Collects the 64 bytes of the hello; returns what follows it.
+    fn take_hello<'a>(&mut self, session: SessionIx, bytes: &'a [u8]) -> &'a [u8] {
+        let Some(link) = self.opened(session) else { return &[] };
+        let missing = HELLO_BYTES - link.partial.len();
+        let (some, rest) = bytes.split_at(missing.min(bytes.len()));
+        let mut hello = [0; HELLO_BYTES];
+        let had = link.partial.len();
+        hello[..had].copy_from_slice(&link.partial);
+        hello[had..had + some.len()].copy_from_slice(some);
+        let known = had + some.len();
+        if !Hello::may_begin_with(&hello[..known]) {
+            self.refuse(session, ErrorCode::BadMagic);
+            return &[];
+        }
+        if known < HELLO_BYTES {
+            self.keep_partial(session, some);
+            return &[];
+        }
+        self.drop_partial(session);
+        if let Some(link) = self.opened(session) {
+            link.is_greeted = true;
+        }
+        self.tell(Input::Hello { session, bytes: &hello });
+        rest
+    }
+
+    /// Completes the frame that an earlier read began; returns what follows it.
+    fn complete_partial<'a>(&mut self, session: SessionIx, bytes: &'a [u8]) -> &'a [u8] {
+        let mut rest = bytes;
+        loop {
+            let Some(link) = self.opened(session) else { return &[] };
+            let need = match peek(&link.partial) {
+                Ok(known) => known.map_or(PEEK_BYTES, |(length, _)| length),
+                Err(code) => {
+                    self.refuse(session, code);
+                    return &[];
+                }
+            };
+            let missing = need - link.partial.len();
+            let (some, after) = rest.split_at(missing.min(rest.len()));
+            self.keep_partial(session, some);
+            if some.len() < missing {
+                return &[];
+            }
+            rest = after;
+            if need != PEEK_BYTES {
+                break;
+            }
+        }
+        let Some(link) = self.opened(session) else { return &[] };
+        let frame = std::mem::take(&mut link.partial);
+        self.budget.used -= frame.len();
+        self.take_frames(session, &frame);
+        self.spares.put(crate::outbound::Piece::Own { bytes: frame, from: 0 });
+        rest
+    }
+
+    /// Keeps the beginning of a frame. It grows as bytes come, whatever length it claims.
+    fn keep_partial(&mut self, session: SessionIx, bytes: &[u8]) {
+        if self.budget.limit < self.budget.used + bytes.len() {
+            return self.refuse(session, ErrorCode::OutOfMemory);
+        }
+        let Self { links, spares, budget, .. } = self;
+        let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
+        if link.stage != Stage::Opened {
+            return;
+        }
+        if link.partial.capacity() == 0 && HELLO_BYTES < bytes.len() {
+            link.partial = spares.take();
+        }
+        link.partial.extend_from_slice(bytes);
+        budget.used += bytes.len();
+    }
+
+    fn drop_partial(&mut self, session: SessionIx) {
+        let Self { links, budget, .. } = self;
+        if let Some(Some(link)) = links.get_mut(session.0 as usize) {
+            budget.used -= link.partial.len();
+            link.partial = Vec::new();
+        }
+    }
+
+    /// Takes every whole frame; says how many bytes those were. All of them, once the session ends.
+    fn take_frames(&mut self, session: SessionIx, bytes: &[u8]) -> usize {
+        let is_open = self.opened(session).is_some_and(|link| link.is_open);
+        let mut is_open = is_open;
+        let mut run = Run::EMPTY;
+        let mut at = 0;
+        loop {
+            let rest = &bytes[at..];
+            let (length, kind) = match peek(rest) {
+                Ok(Some((length, kind))) if length <= rest.len() => (length, kind),
+                Ok(_) => break,
+                Err(code) => {
+                    self.dispatch(session, &run);
+                    self.refuse(session, code);
+                    return bytes.len();
+                }
+            };
+            let frame = &rest[..length];
+            if kind == Kind::Data && is_open {
+                match Data::parse(frame) {
+                    Ok(data) => {
+                        let lane = Lane::from(data.priority());
+                        if !run.extend(data, lane, &bytes[run.from..at + length]) {
+                            self.dispatch(session, &run);
+                            run = Run::begin(data, lane, at);
+                        }
+                    }
+                    Err(code) => {
+                        self.dispatch(session, &run);
+                        self.refuse(session, code);
+                        return bytes.len();
+                    }
+                }
+            } else {
+                self.dispatch(session, &run);
+                run = Run::EMPTY;
+                self.take_control(session, frame);
+                match self.opened(session) {
+                    Some(link) => is_open = link.is_open,
+                    None => return bytes.len(),
+                }
+            }
+            at += length;
+        }
+        self.dispatch(session, &run);
+        at
+    }
+
+    fn take_control(&mut self, session: SessionIx, frame: &[u8]) {
+        match decode(frame) {
+            Ok(Decoded::Frame { frame, .. }) => self.tell(Input::Frame { session, frame }),
+            Ok(Decoded::Need(_)) => self.refuse(session, ErrorCode::Malformed),
+            Err(code) => self.refuse(session, code),
+        }
+    }
+}
