@@ -15,8 +15,11 @@ pub use session::session;
 pub use subscription::subscription;
 pub use topic::topic;
 
+/// What must hold for these bytes.
+pub type Case = fn(&[u8]);
+
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub const TARGETS: [(&str, Case); 5] = [
     ("frame", frame),
     ("hello", hello),
     ("session", session),

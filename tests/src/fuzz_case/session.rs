@@ -146,9 +146,12 @@ impl Node {
                 }
                 Err(code) => return self.handle(Input::Refused { session: ix(slot), code }),
             };
-            match frame {
-                Frame::Data(data) if live.is_open => self.publish(slot, data),
-                _ => self.command(slot, frame),
+            if let Frame::Data(data) = frame
+                && live.is_open
+            {
+                self.publish(slot, data);
+            } else {
+                self.command(slot, frame);
             }
         }
     }
@@ -165,17 +168,16 @@ impl Node {
         self.handle(Input::Frame { session: ix(slot), frame });
         let Some(live) = self.live(slot) else { return };
         (live.asked, live.ending) = (None, None);
-        match frame {
-            Frame::Unsubscribe { sid, deliveries } if known.contains(&sid) => {
-                if let Some(subscription) = live.subscriptions.get_mut(&sid) {
-                    assert!(subscription.delivered < deliveries, "has had its number");
-                    subscription.limit = deliveries;
-                }
-            }
-            Frame::Subscribe(Subscribe { sid, .. }) if known.contains(&sid) => {
-                assert_eq!(live.subscriptions.len(), known.len(), "a number names one at a time");
-            }
-            _ => (),
+        if let Frame::Unsubscribe { sid, deliveries } = frame
+            && let Some(subscription) = live.subscriptions.get_mut(&sid)
+        {
+            assert!(subscription.delivered < deliveries, "has had its number");
+            subscription.limit = deliveries;
+        }
+        if let Frame::Subscribe(Subscribe { sid, .. }) = frame
+            && known.contains(&sid)
+        {
+            assert_eq!(live.subscriptions.len(), known.len(), "a number names one at a time");
         }
     }
 
@@ -324,7 +326,13 @@ impl Node {
             Frame::Connected(_) | Frame::Pong { .. } | Frame::Ping { .. } => assert!(live.is_open),
             Frame::Drained => assert!(live.is_drained),
             Frame::Error(_) | Frame::GoingAway => (),
-            other => panic!("routers do not say {other:?} here"),
+            Frame::Data(_)
+            | Frame::Connect(_)
+            | Frame::Subscribe(_)
+            | Frame::Unsubscribe { .. }
+            | Frame::Drain
+            | Frame::For { .. }
+            | Frame::NoResponders { .. } => panic!("routers do not say {frame:?} here"),
         }
     }
 
