@@ -4,18 +4,26 @@
 //! of complaint to stderr.
 
 use std::error::Error;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 mod ask;
+mod child;
 mod completions;
+mod connect;
+mod demo;
 mod doctor;
 mod host;
 mod log;
+mod message;
+mod publish;
 mod ready;
+mod reply;
+mod request;
 mod serve;
 mod status;
+mod subscribe;
 
 /// A message router for one machine: publish, subscribe, request, reply.
 #[derive(Debug, clap::Parser)]
@@ -28,8 +36,13 @@ pub struct CommandLine {
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Serve(Box<serve::Serve>),
+    Pub(publish::Pub),
+    Sub(subscribe::Sub),
+    Request(request::Request),
+    Reply(reply::Reply),
     Status(status::AskStatus),
     Doctor(doctor::Doctor),
+    Demo(demo::Demo),
     Log(log::SetLog),
     Completions(completions::Completions),
 }
@@ -43,6 +56,8 @@ pub enum Exit {
     No = 1,
     /// Could not ask: nobody there, a file that cannot be read, arguments that mean nothing.
     CouldNotAsk = 2,
+    /// A core of a node failed, and the node with it. `EX_SOFTWARE` of `sysexits.h`.
+    CoreFailed = 70,
     /// The configuration or the machine must be changed first. `EX_CONFIG` of `sysexits.h`.
     Refused = 78,
 }
@@ -58,10 +73,20 @@ pub enum CommandError {
     Host(#[from] host::HostRefusal),
     #[error(transparent)]
     Ask(#[from] ask::AskError),
+    #[error(transparent)]
+    Pub(#[from] publish::PubError),
+    #[error(transparent)]
+    Sub(#[from] subscribe::SubError),
+    #[error(transparent)]
+    Demo(#[from] demo::DemoError),
+    #[error(transparent)]
+    Request(#[from] request::AskRouterError),
     /// Whoever reads the answer has gone, or its disk is full.
     #[error("writing the answer")]
     Output(#[from] io::Error),
 }
+
+const _: () = assert!(Exit::CoreFailed as i32 == crate::node::EXIT_SHARD_FAILED);
 
 impl Command {
     /// Does what was asked; complains on stderr.
@@ -87,8 +112,13 @@ impl Command {
     fn answer(self, out: &mut impl Write) -> Result<Exit, CommandError> {
         match self {
             Self::Serve(serve) => serve.run(out),
+            Self::Pub(publish) => publish.run(out),
+            Self::Sub(subscribe) => subscribe.run(out),
+            Self::Request(request) => request.run(out),
+            Self::Reply(reply) => reply.run(out),
             Self::Status(status) => status.run(out),
             Self::Doctor(doctor) => doctor.run(out),
+            Self::Demo(demo) => demo.run(out),
             Self::Log(log) => log.run(out),
             Self::Completions(completions) => completions.run(out),
         }
@@ -100,7 +130,12 @@ impl CommandError {
         match self {
             Self::Serve(error) => error.exit(),
             Self::Config(_) | Self::Host(_) => Exit::Refused,
-            Self::Ask(_) | Self::Output(_) => Exit::CouldNotAsk,
+            Self::Ask(_)
+            | Self::Pub(_)
+            | Self::Sub(_)
+            | Self::Request(_)
+            | Self::Demo(_)
+            | Self::Output(_) => Exit::CouldNotAsk,
         }
     }
 }
@@ -111,9 +146,14 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// One line on stderr. A stderr that is gone leaves nobody to tell.
+/// What went wrong, as one line on stderr.
 fn complain(error: &dyn Error) {
-    writeln!(io::stderr(), "mpreg: {}", one_line(error)).unwrap_or(());
+    notice(format_args!("{}", one_line(error)));
+}
+
+/// One line on stderr. A stderr that is gone leaves nobody to tell.
+fn notice(text: fmt::Arguments<'_>) {
+    writeln!(io::stderr(), "mpreg: {text}").unwrap_or(());
 }
 
 /// An error and what caused it, on one line.
@@ -156,8 +196,13 @@ mod tests {
 
             Commands:
               serve        Run a router
+              pub          Publish a message. Exit code 0 once the router has read it
+              sub          Print every message that matches a pattern, one a line, until interrupted
+              request      Publish a request and print the first reply. Exit code 1 if nobody answers
+              reply        Answer requests, one after the other, until interrupted
               status       Show how a running router is. Exit code 1 if it is being stopped
               doctor       Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
+              demo         Start a router, send it traffic, verify every message, show what it cost
               log          Change the log filter of a running router
               completions  Print a completion script for a shell
               help         Print this message or the help of the given subcommand(s)

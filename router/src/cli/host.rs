@@ -3,7 +3,6 @@
 //! Limits are raised as far as this process may; connections are cut to the descriptors there are;
 //! what then still keeps the node from starting is said in one line.
 
-use mpreg_proto::limits::SHARDS_MAX;
 use mpreg_tuning::facts::StartFacts;
 use mpreg_tuning::finding::Finding;
 use mpreg_tuning::judge;
@@ -13,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::config;
+use crate::node::Cpus;
 
 /// A router for fewer connections is not worth starting.
 const CONNECTIONS_MIN: usize = 64;
@@ -46,8 +46,7 @@ pub(super) fn settle_cores(
     if node.cpus.is_empty() {
         node.cpus = allowed;
     }
-    let beside_control = node.cpus.len().saturating_sub(1);
-    node.shards.get_or_insert(beside_control.clamp(1, SHARDS_MAX));
+    node.shards = Some(Cpus::assign(&node.cpus, node.shards).shards.len());
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 //!                               draining ---- flushed ------------------> exit 0
 //!                                  |
 //!                                  +--- second signal, or drain overran -> exit 1
+//!                                  +--- a core failed -------------------> exit 70
 //! ```
 //!
 //! Everything that can refuse does so before the first core starts, in one line, with exit code 78
@@ -103,6 +104,8 @@ pub enum ServeError {
     /// A second signal came, or the time to drain was over.
     #[error("stopped before everything queued was sent")]
     Forced,
+    #[error("a core failed while draining")]
+    Core { source: io::Error },
     #[error("the parent process has ended")]
     Orphaned,
 }
@@ -112,6 +115,7 @@ impl ServeError {
         match self {
             Self::Config(_) | Self::Host(_) => Exit::Refused,
             Self::Forced => Exit::No,
+            Self::Core { .. } => Exit::CoreFailed,
             Self::Start(_)
             | Self::Admin(_)
             | Self::ReadyFile { .. }
@@ -276,10 +280,7 @@ impl Stop {
         node.drain();
         let (done, is_done) = oneshot::channel();
         // Left behind when time is up: the process ends, and it with it.
-        let wait = move || {
-            node.join();
-            done.send(()).unwrap_or(());
-        };
+        let wait = move || done.send(node.join()).unwrap_or(());
         std::thread::Builder::new()
             .name("mpreg-join".to_owned())
             .spawn(wait)
@@ -287,7 +288,7 @@ impl Stop {
         let Self { runtime, terminate, interrupt } = self;
         runtime.block_on(async {
             tokio::select! {
-                Ok(()) = is_done => Ok(()),
+                Ok(ended) = is_done => ended.map_err(|source| ServeError::Core { source }),
                 () = either(terminate, interrupt) => Err(ServeError::Forced),
                 () = tokio::time::sleep(deadline) => Err(ServeError::Forced),
             }
