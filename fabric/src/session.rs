@@ -62,7 +62,9 @@ pub struct Session {
     /// When the shard will next ask [`Session::wake`]; kept so the entry can be found again.
     pub wake_at: Instant,
     since: Instant,
-    heard_at: Instant,
+    /// The last sign of life, or the last ping since: a ping has a whole interval to be answered,
+    /// however late the shard was woken.
+    quiet_since: Instant,
     pings_unanswered: u8,
 }
 
@@ -75,7 +77,7 @@ impl Session {
             subscriptions: BTreeMap::new(),
             wake_at: now,
             since: now,
-            heard_at: now,
+            quiet_since: now,
             pings_unanswered: 0,
         }
     }
@@ -83,16 +85,14 @@ impl Session {
     /// Any byte is a sign of life.
     #[inline]
     pub fn heard(&mut self, now: Instant) {
-        self.heard_at = now;
+        self.quiet_since = now;
         self.pings_unanswered = 0;
     }
 
     pub fn deadline(&self, timing: Timing) -> Instant {
         match self.phase {
             Phase::Hello | Phase::Connecting => self.since + timing.handshake,
-            Phase::Open | Phase::Draining => {
-                self.heard_at + timing.ping_interval * (u32::from(self.pings_unanswered) + 1)
-            }
+            Phase::Open | Phase::Draining => self.quiet_since + timing.ping_interval,
             Phase::Ended => Instant::NEVER,
         }
     }
@@ -109,6 +109,7 @@ impl Session {
             }
             Phase::Open | Phase::Draining => {
                 self.pings_unanswered += 1;
+                self.quiet_since = now;
                 Due::Ping { token: now.as_nanos() }
             }
             Phase::Ended => Due::Nothing,
@@ -145,6 +146,15 @@ mod tests {
             assert_eq!(session.wake(TIMING, at(seconds)), Due::Nothing, "woken twice");
         }
         assert_eq!(session.wake(TIMING, at(40)), Due::End(ErrorCode::IdleTimeout));
+    }
+
+    #[test]
+    fn a_ping_has_a_whole_interval_to_be_answered_however_late_it_was_sent() {
+        let mut session = Session::accepted(SessionId(1), at(0));
+        session.phase = Phase::Open;
+        assert!(matches!(session.wake(TIMING, at(500)), Due::Ping { .. }));
+        assert_eq!(session.wake(TIMING, at(509)), Due::Nothing);
+        assert!(matches!(session.wake(TIMING, at(510)), Due::Ping { .. }));
     }
 
     #[test]

@@ -419,6 +419,12 @@ impl Shard {
             ping_interval_ms: u32::try_from(ping_interval_ms).unwrap_or(u32::MAX),
             subscriptions_max: settings.subscriptions_max,
         };
+        // The first ping may be due before the handshake deadline was.
+        let was = (at.wake_at, session);
+        at.wake_at = at.deadline(settings.timing);
+        let is = (at.wake_at, session);
+        self.wakes.remove(&was);
+        self.wakes.insert(is);
         out.push(Effect::Open { session, echo: connect.echo, queue_bytes });
         out.push(Effect::Say { session, frame: Frame::Connected(connected) });
     }
