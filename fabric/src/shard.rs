@@ -172,6 +172,8 @@ struct Subscription {
     delivered: u32,
     /// Ends when this many are delivered; zero: never.
     limit: u32,
+    /// What its `Subscribed` waits for. Tickets are not used twice, slots are.
+    settling: Option<Ticket>,
 }
 
 /// Subscriptions on their way out, a few per turn.
@@ -185,7 +187,7 @@ struct Leaving {
 #[derive(Debug)]
 struct Settling {
     owners_left: u32,
-    waiters: Vec<(SessionId, SessionIx, Sid)>,
+    waiters: Vec<SubIx>,
     /// The pattern, if this is the want of ungrouped subscribers: later ones wait for it too.
     plain: Option<Bytes>,
 }
@@ -272,7 +274,10 @@ impl Shard {
                 self.free_if_done(session, out);
             }
             Input::Emptied { session } => {
-                out.push(Effect::Say { session, frame: Frame::Drained });
+                let is_draining = |at: &mut Session| at.phase == Phase::Draining;
+                if self.live(session).is_some_and(is_draining) {
+                    out.push(Effect::Say { session, frame: Frame::Drained });
+                }
             }
             Input::Handoff { from, handoff } => self.hear(from, handoff, out),
             Input::DeadlineReached => {

@@ -14,7 +14,7 @@ use super::{Effect, Leaving, Settling, Shard, Subscription};
 use crate::handoff::{Handoff, Ticket};
 use crate::id::{SessionIx, SubIx};
 use crate::interest::{self, Asker};
-use crate::session::Phase;
+use crate::session::{Phase, Session};
 
 impl Shard {
     pub(super) fn subscribe(
@@ -44,29 +44,28 @@ impl Shard {
             pattern: Box::from(pattern.as_bytes()),
             delivered: 0,
             limit: 0,
+            settling: None,
         });
         let ix = SubIx(u32::try_from(ix).expect("bounded by subscriptions_total_max"));
         self.index.insert(pattern, value_of(ix, &group));
         let Some(at) = self.live(session) else { return };
         at.subscriptions.insert(sid, ix);
-        let waiter = (at.id, session, sid);
         self.changed(pattern);
-        if self.settings.shards_count == 1 {
-            out.push(Effect::Say { session, frame: Frame::Subscribed { sid } });
+        let ticket = if self.settings.shards_count == 1 {
+            None
         } else if group.is_empty() && had_plain {
             // Other shards send the pattern's messages here, or are being asked to.
-            let pending = self.plain_settling.get(pattern.as_bytes());
-            match pending.and_then(|ticket| self.settling.get_mut(ticket)) {
-                Some(settling) => settling.waiters.push(waiter),
-                None => out.push(Effect::Say { session, frame: Frame::Subscribed { sid } }),
-            }
+            self.plain_settling.get(pattern.as_bytes()).copied()
         } else {
             let members = self.members(pattern, &group);
-            let ticket = self.want(pattern, group, members, out);
-            match self.settling.get_mut(&ticket) {
-                Some(settling) => settling.waiters.push(waiter),
-                None => out.push(Effect::Say { session, frame: Frame::Subscribed { sid } }),
+            Some(self.want(pattern, group, members, out))
+        };
+        match ticket.and_then(|ticket| self.settling.get_mut(&ticket)) {
+            Some(settling) => {
+                settling.waiters.push(ix);
+                self.subs[ix.0 as usize].settling = ticket;
             }
+            None => out.push(Effect::Say { session, frame: Frame::Subscribed { sid } }),
         }
     }
 
@@ -287,9 +286,14 @@ impl Shard {
         {
             self.plain_settling.remove(&pattern);
         }
-        for (id, session, sid) in waiters {
-            let is_same = self.live(session).is_some_and(|at| at.id == id);
-            if is_same {
+        for ix in waiters {
+            let Some(sub) = self.subs.get_mut(ix.0 as usize) else { continue };
+            if sub.settling.take_if(|waits_for| *waits_for == ticket).is_none() {
+                continue;
+            }
+            let (session, sid) = (sub.session, sub.sid);
+            let is_held = |at: &mut Session| at.subscriptions.get(&sid) == Some(&ix);
+            if self.live(session).is_some_and(is_held) {
                 out.push(Effect::Say { session, frame: Frame::Subscribed { sid } });
             }
         }
