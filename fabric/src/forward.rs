@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Invariants:
-//! - At most `routes_cached_max` entries and `targets_cached_max` targets; an entry that holds
-//!   messages is never evicted.
+//! - At most `routes_cached_max` entries and `targets_cached_max` targets, those of the entry just
+//!   filled not counted. An entry that holds messages is never evicted.
 //! - Messages held while asking leave in the order they came.
 
 use alloc::boxed::Box;
@@ -262,16 +262,11 @@ impl Routes {
         remote: Remote,
     ) -> RouteIx {
         self.targets_count += targets.len();
-        let Bounds { routes_cached_max, targets_cached_max, .. } = self.bounds;
-        while routes_cached_max <= self.entries.len() || targets_cached_max < self.targets_count {
-            if !self.evict_one() {
-                break;
-            }
-        }
         let entry = Entry { topic: topic.into(), hash, stamp, used: true, targets, remote };
-        let ix = u32::try_from(self.entries.insert(entry)).expect("bounded by routes_cached_max");
+        let ix = u32::try_from(self.entries.insert(entry)).expect("fewer routes than 2^32");
         let entries = &self.entries;
         self.table.insert_unique(hash, ix, |&ix| entries[ix as usize].hash);
+        self.evict_all_but(RouteIx(ix));
         RouteIx(ix)
     }
 
@@ -294,6 +289,7 @@ impl Routes {
             Remote::Unasked | Remote::Known => Vec::new(),
         };
         self.targets_count = self.targets_count + grown - shrunk;
+        self.evict_all_but(ix);
         held
     }
 
@@ -317,13 +313,23 @@ impl Routes {
         }
     }
 
+    /// Makes the table fit its bounds, as far as it can without `kept` and those that ask.
+    fn evict_all_but(&mut self, kept: RouteIx) {
+        let Bounds { routes_cached_max, targets_cached_max, .. } = self.bounds;
+        while routes_cached_max < self.entries.len() || targets_cached_max < self.targets_count {
+            if !self.evict_one(kept) {
+                break;
+            }
+        }
+    }
+
     /// Removes the next entry not used since the hand last passed. False if none can go.
-    fn evict_one(&mut self) -> bool {
+    fn evict_one(&mut self, kept: RouteIx) -> bool {
         // Twice round: the first time may only clear the marks.
         for _ in 0..2 * self.entries.capacity().max(1) {
             self.hand = if self.hand + 1 < self.entries.capacity() { self.hand + 1 } else { 0 };
             let Some(entry) = self.entries.get_mut(self.hand) else { continue };
-            if matches!(entry.remote, Remote::Asking(_)) {
+            if self.hand == kept.0 as usize || matches!(entry.remote, Remote::Asking(_)) {
                 continue;
             }
             if core::mem::take(&mut entry.used) {
