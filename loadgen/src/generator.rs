@@ -28,8 +28,9 @@ use rustix::event::{Timespec, epoll};
 
 use crate::board::{Board, Totals};
 use crate::brief::{Brief, Pace};
-use crate::latency::LatencyHistogram;
+use crate::latency::{LatencyHistogram, histogram};
 use crate::ledger::{Faults, Ledger};
+use crate::schedule::Schedule;
 use crate::session::Session;
 
 use batch::Batch;
@@ -65,6 +66,7 @@ pub(crate) struct Generator<'a> {
     subscribers: Vec<Subscriber>,
     /// Subscribers with more to read than one turn takes.
     unread: Vec<usize>,
+    is_publishing: bool,
     /// Open loop: visits to publishers so far; one visit per message due.
     visits: u64,
     batch: Batch,
@@ -122,11 +124,12 @@ impl<'a> Generator<'a> {
             publishers,
             subscribers,
             unread: Vec::new(),
+            is_publishing: true,
             visits: 0,
             batch: Batch::new(brief),
             intake: Intake::new(brief, board, thread),
             busy_ns: 0,
-            lateness: crate::latency::histogram(),
+            lateness: histogram(),
             failures: Vec::new(),
         })
     }
@@ -139,7 +142,7 @@ impl<'a> Generator<'a> {
         loop {
             let now_ns = self.brief.now_ns();
             let mut has_worked = false;
-            if now_ns < self.brief.window.to_ns && !self.board.is_stopped() {
+            if self.is_publishing {
                 has_worked |= self.publish(now_ns);
             }
             has_worked |= self.receive(&mut events, self.timeout(now_ns, has_worked));
@@ -155,9 +158,12 @@ impl<'a> Generator<'a> {
 
     /// Publishes what the pace allows; true if that was anything.
     fn publish(&mut self, now_ns: u64) -> bool {
+        let to_ns = self.brief.window.to_ns;
+        self.is_publishing = now_ns < to_ns && !self.board.is_stopped();
         match self.brief.pace {
-            Pace::Closed { window } => self.publish_closed(window, now_ns),
-            Pace::Open(_) => self.publish_due(now_ns),
+            Pace::Closed { window } => self.is_publishing && self.publish_closed(window, now_ns),
+            // Once more after the end: all that was due before it.
+            Pace::Open(schedule) => self.publish_due(&schedule, now_ns.min(to_ns - 1)),
         }
     }
 
@@ -180,8 +186,7 @@ impl<'a> Generator<'a> {
         has_worked
     }
 
-    fn publish_due(&mut self, now_ns: u64) -> bool {
-        let Pace::Open(schedule) = self.brief.pace else { return false };
+    fn publish_due(&mut self, schedule: &Schedule, now_ns: u64) -> bool {
         let count = self.publishers.len() as u64;
         let mut has_worked = false;
         if count == 0 {
@@ -198,7 +203,7 @@ impl<'a> Generator<'a> {
             if now_ns >= self.brief.window.from_ns {
                 self.lateness.saturating_record(now_ns - due_ns);
             }
-            publisher.publish_due(&schedule, now_ns, self.brief, &mut self.batch);
+            publisher.publish_due(schedule, now_ns, self.brief, &mut self.batch);
             publisher.link.settle(&self.epoll);
         }
     }
@@ -207,10 +212,11 @@ impl<'a> Generator<'a> {
         if self.brief.spins || has_worked || !self.unread.is_empty() {
             return Duration::ZERO;
         }
-        let (Pace::Open(schedule), false) = (self.brief.pace, self.publishers.is_empty()) else {
+        let count = self.publishers.len() as u64;
+        let (Pace::Open(schedule), true) = (self.brief.pace, self.is_publishing && 0 < count)
+        else {
             return WAIT_MAX;
         };
-        let count = self.publishers.len() as u64;
         let next = &self.publishers[(self.visits % count) as usize];
         let due_ns = schedule.due_ns(next.number, self.visits / count);
         Duration::from_nanos(due_ns.saturating_sub(now_ns)).min(WAIT_MAX)
@@ -236,6 +242,7 @@ impl<'a> Generator<'a> {
         for &epoll::Event { flags, data } in events.iter() {
             let index = (data.u64() & (SUBSCRIBER_BIT - 1)) as usize;
             if data.u64() & SUBSCRIBER_BIT != 0 {
+                self.subscribers[index].link.note(flags);
                 self.receive_at_subscriber(index);
                 self.subscribers[index].link.settle(&self.epoll);
             } else {
@@ -256,14 +263,19 @@ impl<'a> Generator<'a> {
                 self.fail(failure);
             }
         }
-        self.intake.open_gate();
     }
 
     fn handle_publisher(&mut self, index: usize, flags: epoll::EventFlags) {
         let publisher = &mut self.publishers[index];
+        publisher.link.note(flags);
         let mut result = Ok(());
         if flags.contains(epoll::EventFlags::OUT) {
             publisher.link.flush();
+            // What fell due while the socket was full.
+            if let (Pace::Open(schedule), true) = (self.brief.pace, self.is_publishing) {
+                let now_ns = self.brief.now_ns();
+                publisher.publish_due(&schedule, now_ns, self.brief, &mut self.batch);
+            }
         }
         if flags != epoll::EventFlags::OUT {
             result = publisher.receive(self.brief, &mut self.intake);

@@ -16,6 +16,7 @@
 
 mod board;
 mod brief;
+mod churn;
 pub mod cli;
 mod cpu;
 mod framing;
@@ -26,6 +27,7 @@ pub mod load;
 mod payload;
 mod placement;
 mod random;
+pub mod ratio;
 pub mod report;
 mod run;
 mod schedule;

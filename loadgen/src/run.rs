@@ -15,7 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::board::{Board, Totals};
 use crate::brief::{Brief, Exchange, Pace};
-use crate::cpu::{MachineTimes, TaskTimes};
+use crate::churn::{self, Churn};
+use crate::cpu::{self, MachineTimes, TaskTimes};
+use crate::framing::Mold;
 use crate::generator::{Generator, Outcome};
 use crate::latency::{Sketch, Window};
 use crate::load::{Plan, Rate};
@@ -83,8 +85,21 @@ pub(crate) struct Reading {
     pub at: Instant,
     pub totals: Totals,
     pub router: Option<TaskTimes>,
+    pub router_resident_bytes: Option<u64>,
     pub generator: TaskTimes,
     pub machine: MachineTimes,
+}
+
+/// All that a run leaves behind.
+#[derive(Debug)]
+pub(crate) struct Course {
+    pub(crate) started: SystemTime,
+    /// At both ends of the window.
+    pub(crate) readings: [Reading; 2],
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) churn: Option<Churn>,
+    /// Of the readings and all ticks between.
+    pub(crate) router_resident_bytes_max: Option<u64>,
 }
 
 /// Runs the plan; `observe` is called about five times a second.
@@ -113,13 +128,18 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(&Progress)) -> Result<Report, Ru
         Rate::Max => Pace::Closed { window: stage.window(&wiring, wanted, frame_bytes) },
         Rate::PerSecond(per_s) => Pace::Open(Schedule::new(per_s, plan.shape.publishers_count)),
     };
+    perform(plan, &brief(plan, wiring, exchange, mold, pace), stage, observe)
+}
+
+fn brief(plan: &Plan, wiring: Wiring, exchange: Exchange, mold: Mold, pace: Pace) -> Brief {
+    let framing = plan.target.framing();
+    let reply_mold = framing.mold(exchange.reply_bytes().max(1), 0, plan.payload_bytes);
+    let from_ns = plan.warm_up.as_nanos() as u64;
     let sample_mask = match pace {
         Pace::Closed { window } if WINDOW_FULLY_TIMED < window => SAMPLE_MASK,
         Pace::Closed { .. } | Pace::Open(_) => 0,
     };
-    let reply_mold = framing.mold(exchange.reply_bytes().max(1), 0, plan.payload_bytes);
-    let from_ns = plan.warm_up.as_nanos() as u64;
-    let brief = Brief {
+    Brief {
         framing,
         codec: Codec::new(random::number(), plan.payload_bytes),
         delivery: framing.likeness(&mold),
@@ -132,8 +152,7 @@ pub fn run(plan: &Plan, observe: &mut dyn FnMut(&Progress)) -> Result<Report, Ru
         base: OnceLock::new(),
         window: Window { from_ns, to_ns: from_ns + plan.duration.as_nanos() as u64 },
         spins: plan.spins,
-    };
-    perform(plan, &brief, stage, observe)
+    }
 }
 
 /// From the first message to the report.
@@ -151,10 +170,11 @@ fn perform(
         .map(|(thread, share)| Generator::new(brief, &board, thread, share))
         .collect::<io::Result<Vec<_>>>()
         .map_err(|source| RunError::Epoll { source })?;
+    let mut watch = Watch { plan, brief, board: &board, observe, resident_bytes_max: None };
     let cpus = placement::choose(&plan.cpus, plan.threads_count, plan.router_pid);
     let started = SystemTime::now();
     brief.start();
-    let (readings, outcomes) = thread::scope(|scope| {
+    let (readings, churn, outcomes) = thread::scope(|scope| {
         let threads: Vec<_> = generators
             .into_iter()
             .zip(cpus)
@@ -165,16 +185,21 @@ fn perform(
                 })
             })
             .collect();
-        let readings = Watch { plan, brief, board: &board, observe }.readings();
+        let churn = (0 < plan.churn_per_s)
+            .then(|| scope.spawn(|| churn::churn(plan, &brief.wiring, &board)));
+        let readings = watch.readings();
         board.end();
-        let join = |thread: thread::ScopedJoinHandle<'_, Outcome>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        (readings, threads.into_iter().map(join).collect::<Vec<_>>())
+        (readings, churn.map(joined), threads.into_iter().map(joined).collect())
     });
     drop(stalled);
-    let [before, after] = readings?;
-    Ok(Report::new(plan, brief, started, [&before, &after], outcomes))
+    let (readings, router_resident_bytes_max) = (readings?, watch.resident_bytes_max);
+    let course = Course { started, readings, outcomes, churn, router_resident_bytes_max };
+    Ok(Report::new(plan, brief, course))
+}
+
+/// A thread's result; its panic becomes this thread's.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// What the coordinator does while the threads work.
@@ -183,6 +208,8 @@ struct Watch<'a> {
     brief: &'a Brief,
     board: &'a Board,
     observe: &'a mut dyn FnMut(&Progress),
+    /// Of the router, at any tick so far.
+    resident_bytes_max: Option<u64>,
 }
 
 impl Watch<'_> {
@@ -230,6 +257,8 @@ impl Watch<'_> {
     }
 
     fn tell(&mut self, phase: Phase) {
+        let resident_bytes = self.plan.router_pid.and_then(cpu::resident_bytes);
+        self.resident_bytes_max = self.resident_bytes_max.max(resident_bytes);
         let Totals { published, received, .. } = self.board.totals();
         let quantile_us = |quantile| {
             Sketch::quantile_ns(self.board.sketches(), quantile).map(|ns| ns as f64 / 1e3)
@@ -261,6 +290,13 @@ impl Watch<'_> {
             .map_err(|source| RunError::RouterTimes { pid: own_pid, source })?;
         let machine =
             MachineTimes::read().map_err(|source| RunError::Proc { path: "/proc/stat", source })?;
-        Ok(Reading { at: Instant::now(), totals: self.board.totals(), router, generator, machine })
+        Ok(Reading {
+            at: Instant::now(),
+            totals: self.board.totals(),
+            router,
+            router_resident_bytes: self.plan.router_pid.and_then(cpu::resident_bytes),
+            generator,
+            machine,
+        })
     }
 }

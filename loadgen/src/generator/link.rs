@@ -26,8 +26,14 @@ pub(super) struct Link {
     carry: Vec<u8>,
     /// Whether the socket was last registered for "has room".
     awaits_room: bool,
+    /// The other side has closed: what is left must be read to its end, for no event will follow.
+    is_closing: bool,
     end: Option<End>,
 }
+
+/// What is always watched for; `OUT` is added while something waits to be sent.
+const WATCHED: epoll::EventFlags =
+    epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
 
 /// Whether a socket has been read empty. If not, no event will say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +59,24 @@ impl Link {
         let (stream, carry) = session.into_parts();
         stream.set_nonblocking()?;
         let event_data = epoll::EventData::new_u64(data);
-        epoll::add(epoll, &stream, event_data, epoll::EventFlags::IN | epoll::EventFlags::ET)?;
-        let (outbox, sent) = (Vec::new(), 0);
-        Ok(Self { stream, framing, data, outbox, sent, carry, awaits_room: false, end: None })
+        epoll::add(epoll, &stream, event_data, WATCHED)?;
+        Ok(Self {
+            stream,
+            framing,
+            data,
+            outbox: Vec::new(),
+            sent: 0,
+            carry,
+            awaits_room: false,
+            is_closing: false,
+            end: None,
+        })
+    }
+
+    /// Takes note of what an event says about the connection's end.
+    pub(super) fn note(&mut self, flags: epoll::EventFlags) {
+        use epoll::EventFlags;
+        self.is_closing |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
     }
 
     /// Some bytes given to it are not sent yet, or never will be.
@@ -108,7 +129,7 @@ impl Link {
         if wants_room == self.awaits_room || self.end.is_some() {
             return;
         }
-        let mut flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        let mut flags = WATCHED;
         flags.set(epoll::EventFlags::OUT, wants_room);
         let event_data = epoll::EventData::new_u64(self.data);
         match epoll::modify(epoll, &self.stream, event_data, flags) {
@@ -144,7 +165,7 @@ impl Link {
             let used = take(self, &inbox[..filled]).map_err(|end| self.ended(end))?;
             self.carry.clear();
             self.carry.extend_from_slice(&inbox[used..filled]);
-            if filled < inbox.len() {
+            if filled < inbox.len() && !self.is_closing {
                 return Ok(Drained::Yes);
             }
         }

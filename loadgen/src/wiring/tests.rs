@@ -39,64 +39,87 @@ fn agrees_with_patterns(wiring: &Wiring, stream: &Stream, heard: &[(u32, usize)]
 
 #[test]
 fn one_to_one_pairs() {
-    check(Workload::OneToOne, [3, 3, 0], expect![[r#"
+    check(
+        Workload::OneToOne,
+        [3, 3, 0],
+        expect![[r#"
         p0 load.T.0 [(0, 0)]
         p1 load.T.1 [(1, 1)]
         p2 load.T.2 [(2, 2)]
         s0 load.T.0
         s1 load.T.1
         s2 load.T.2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn one_to_one_with_fewer_subscribers_shares_them() {
-    check(Workload::OneToOne, [3, 2, 0], expect![[r#"
+    check(
+        Workload::OneToOne,
+        [3, 2, 0],
+        expect![[r#"
         p0 load.T.0 [(0, 0)]
         p1 load.T.1 [(1, 1)]
         p2 load.T.2 [(0, 2)]
         s0 load.T.0 load.T.2
         s1 load.T.1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn one_to_one_with_more_subscribers_takes_them_in_turn() {
-    check(Workload::OneToOne, [2, 3, 0], expect![[r#"
+    check(
+        Workload::OneToOne,
+        [2, 3, 0],
+        expect![[r#"
         p0 load.T.0 [(0, 0)]
         p0 load.T.2 [(2, 1)]
         p1 load.T.1 [(1, 2)]
         s0 load.T.0
         s1 load.T.1
         s2 load.T.2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn many_to_many_shares_one_topic() {
-    check(Workload::ManyToMany, [2, 3, 0], expect![[r#"
+    check(
+        Workload::ManyToMany,
+        [2, 3, 0],
+        expect![[r#"
         p0 load.T.0 [(0, 0), (1, 1), (2, 2)]
         p1 load.T.0 [(0, 3), (1, 4), (2, 5)]
         s0 load.T.0
         s1 load.T.0
         s2 load.T.0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn fan_out_gives_each_publisher_a_topic() {
-    check(Workload::FanOut, [2, 3, 0], expect![[r#"
+    check(
+        Workload::FanOut,
+        [2, 3, 0],
+        expect![[r#"
         p0 load.T.0 [(0, 0), (1, 1), (2, 2)]
         p1 load.T.1 [(0, 3), (1, 4), (2, 5)]
         s0 load.T.0 load.T.1
         s1 load.T.0 load.T.1
         s2 load.T.0 load.T.1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn neighbouring_topics_go_to_different_subscribers() {
-    check(Workload::Topics, [2, 2, 11], expect![[r#"
+    check(
+        Workload::Topics,
+        [2, 2, 11],
+        expect![[r#"
         p0 load.T.00 [(0, 0)]
         p0 load.T.02 [(1, 1)]
         p0 load.T.04 [(0, 2)]
@@ -110,12 +133,16 @@ fn neighbouring_topics_go_to_different_subscribers() {
         p1 load.T.09 [(0, 10)]
         s0 load.T.00 load.T.01 load.T.04 load.T.05 load.T.08 load.T.09
         s1 load.T.02 load.T.03 load.T.06 load.T.07 load.T.10
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn wildcards_overlap_and_count_once() {
-    check(Workload::Wildcard, [2, 3, 7], expect![[r#"
+    check(
+        Workload::Wildcard,
+        [2, 3, 7],
+        expect![[r#"
         p0 load.T.0.0 [(0, 0)]
         p0 load.T.2.0 [(0, 1), (2, 2)]
         p0 load.T.1.1 [(1, 3)]
@@ -126,7 +153,8 @@ fn wildcards_overlap_and_count_once() {
         s0 load.T.0.* load.T.*.0
         s1 load.T.1.> load.T.*.1
         s2 load.T.2.# load.T.*.2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -16,11 +16,11 @@ use mpreg_proto::limits::{FRAME_BYTES_MAX, HELLO_BYTES};
 use mpreg_proto::topic::{Pattern, Topic};
 
 /// Frames that may wait for a connection.
-const QUEUE_FRAMES: usize = 1 << 16;
+const QUEUE_FRAMES: usize = 4096;
 
 /// What happens to the messages on their way, counted over all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mischief {
+pub(crate) enum Mischief {
     None,
     /// Every n-th delivery is not made.
     Lose(u64),
@@ -35,8 +35,8 @@ pub enum Mischief {
 }
 
 /// A running forwarder; its threads end with the process.
-pub struct Forwarder {
-    pub url: String,
+pub(crate) struct Forwarder {
+    pub(crate) url: String,
 }
 
 struct Hub {
@@ -60,12 +60,12 @@ struct Member {
 }
 
 impl Forwarder {
-    pub fn start(mischief: Mischief) -> Self {
+    pub(crate) fn start(mischief: Mischief) -> Self {
         Self::with_queue(mischief, 1 << 26)
     }
 
     /// `queue_bytes` is what connections are told they have.
-    pub fn with_queue(mischief: Mischief, queue_bytes: u32) -> Self {
+    pub(crate) fn with_queue(mischief: Mischief, queue_bytes: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("mpreg://{}", listener.local_addr().unwrap());
         let hub = Arc::new(Hub { mischief, queue_bytes, state: Mutex::default() });
@@ -145,25 +145,40 @@ impl Hub {
             }
             Frame::Subscribe(subscribe) => {
                 let pattern = Pattern::parse(subscribe.pattern).unwrap().as_str().to_owned();
-                state.member(session).patterns.push(pattern);
+                if let Some(member) = state.member(session) {
+                    member.patterns.push(pattern);
+                }
                 state.tell(session, Frame::Subscribed { sid: subscribe.sid });
             }
             Frame::Data(data) => state.forward(session, data, self.mischief),
             Frame::Pong { .. } => (),
-            other => panic!("a generator does not send {other:?}"),
+            Frame::Connected(_)
+            | Frame::Subscribed { .. }
+            | Frame::Unsubscribe { .. }
+            | Frame::Unsubscribed { .. }
+            | Frame::Ping { .. }
+            | Frame::Drain
+            | Frame::Drained
+            | Frame::For { .. }
+            | Frame::NoResponders { .. }
+            | Frame::Error(_)
+            | Frame::GoingAway => panic!("a generator does not send {frame:?}"),
         }
     }
 }
 
 impl State {
-    fn member(&mut self, session: u64) -> &mut Member {
-        self.members.iter_mut().find(|member| member.session == session).unwrap()
+    /// None once its connection has been ended for not reading.
+    fn member(&mut self, session: u64) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.session == session)
     }
 
     fn tell(&mut self, session: u64, frame: Frame<'_>) {
         let mut bytes = Vec::new();
         frame.put(&mut bytes);
-        self.member(session).outbound.send(bytes).unwrap();
+        if let Some(member) = self.member(session) {
+            _ = member.outbound.try_send(bytes);
+        }
     }
 
     fn forward(&mut self, session: u64, data: Data<'_>, mischief: Mischief) {
@@ -194,15 +209,20 @@ impl Member {
         let mut frame = frame.to_vec();
         let mut copies = 1;
         match mischief {
-            Mischief::Lose(n) if count % n == 0 => copies = 0,
-            Mischief::Duplicate(n) if count % n == 0 => copies = 2,
-            Mischief::Corrupt(n) if count % n == 0 => *frame.last_mut().unwrap() ^= 0x10,
-            Mischief::Swap(n) if count % n == 0 && self.held.is_none() => {
+            Mischief::Lose(n) if count.is_multiple_of(n) => copies = 0,
+            Mischief::Duplicate(n) if count.is_multiple_of(n) => copies = 2,
+            Mischief::Corrupt(n) if count.is_multiple_of(n) => *frame.last_mut().unwrap() ^= 0x10,
+            Mischief::Swap(n) if count.is_multiple_of(n) && self.held.is_none() => {
                 self.held = Some(frame);
                 return true;
             }
             Mischief::Close(n) if n == count => return false,
-            _ => (),
+            Mischief::None
+            | Mischief::Lose(_)
+            | Mischief::Duplicate(_)
+            | Mischief::Swap(_)
+            | Mischief::Corrupt(_)
+            | Mischief::Close(_) => (),
         }
         for _ in 0..copies {
             if self.outbound.try_send(frame.clone()).is_err() {

@@ -1,12 +1,14 @@
 //! Every workload comes out clean with an honest forwarder, and every mischief shows.
 
+use std::time::Duration;
+
 use mpreg_loadgen::load::{Load, Plan, Rate};
 use mpreg_loadgen::report::Report;
-use mpreg_loadgen::{Faults, Workload, run};
+use mpreg_loadgen::{Faults, Phase, Workload, run};
 
 use crate::forwarder::{Forwarder, Mischief};
 
-/// Half a second of a load small enough for a debug build.
+/// A load short and small enough for a debug build.
 fn load(workload: Workload) -> Load {
     Load {
         workload,
@@ -21,28 +23,43 @@ fn load(workload: Workload) -> Load {
     }
 }
 
+fn plan(load: &Load, forwarder: &Forwarder) -> Plan {
+    Plan::new(load, forwarder.url.parse().unwrap(), Some(std::process::id())).unwrap()
+}
+
 fn report(load: &Load, mischief: Mischief) -> Report {
-    let forwarder = Forwarder::start(mischief);
-    let plan = Plan::new(load, forwarder.url.parse().unwrap(), Some(std::process::id())).unwrap();
-    run(&plan, &mut |_| ()).unwrap()
+    run(&plan(load, &Forwarder::start(mischief)), &mut |_| ()).unwrap()
 }
 
 /// The run is clean and every message became `copies` deliveries.
 #[track_caller]
 fn clean(load: &Load, copies: u64) -> Report {
     let report = report(load, Mischief::None);
-    assert_eq!((report.faults, report.failures.as_slice()), (Faults::default(), [].as_slice()));
-    assert!(report.is_clean());
+    assert!(report.is_clean(), "{report}");
     assert!(100 < report.sent, "sent {}", report.sent);
     assert_eq!(report.expected, report.sent * copies);
     assert_eq!(report.received, report.expected);
-    assert!(0.0 < report.throughput_per_s && 0 < report.latency_us.count);
+    assert!(0.0 < report.throughput_per_s && 0 < report.latency_us.count, "{report}");
+    assert!(0.0 < report.router_cpu_ns_per_message.unwrap(), "{report}");
     report
 }
 
 #[test]
 fn one_to_one() {
     clean(&load(Workload::OneToOne), 1);
+}
+
+#[test]
+fn one_to_one_with_a_window_of_one() {
+    let wide = Load {
+        connections: 16,
+        subscribers: Some(16),
+        window: Some(1),
+        ..load(Workload::OneToOne)
+    };
+    let report = clean(&wide, 1);
+    assert_eq!(report.window, Some(1));
+    assert!(report.sent / 16 * 15 < report.latency_us.count + report.sent / 2, "all are timed");
 }
 
 #[test]
@@ -61,14 +78,149 @@ fn topics() {
 }
 
 #[test]
+fn wildcard_delivers_once_however_many_patterns_match() {
+    let report = report(&load(Workload::Wildcard), Mischief::None);
+    assert!(report.is_clean(), "{report}");
+    assert!(report.sent < report.expected && report.received == report.expected, "{report}");
+}
+
+#[test]
+fn slow_subscribers_are_neither_waited_for_nor_counted() {
+    let slow = Load { stalled: Some(2), ..load(Workload::SlowSubscribers) };
+    let report = clean(&slow, 3);
+    assert_eq!(report.stalled, 2);
+}
+
+#[test]
+fn churn_goes_on_beside_the_measured_traffic() {
+    let report = clean(&Load { churn_rate: Some(100), ..load(Workload::Churn) }, 1);
+    let churn = report.churn.unwrap();
+    assert!(10 < churn.completed && churn.failed == 0, "{churn:?}");
+}
+
+#[test]
 fn request_reply() {
     clean(&load(Workload::RequestReply), 1);
 }
 
 #[test]
-fn a_fixed_rate_is_kept() {
+fn large_and_smallest_payloads() {
+    for payload in [16, 17, 300_000] {
+        let load = Load { payload, window: None, ..load(Workload::OneToOne) };
+        let report = report(&load, Mischief::None);
+        assert!(report.is_clean() && 0 < report.received, "{report}");
+    }
+}
+
+#[test]
+fn several_threads_share_the_work_and_the_windows() {
+    for workload in [Workload::FanOut, Workload::Topics, Workload::RequestReply] {
+        let report = report(&Load { threads: 3, ..load(workload) }, Mischief::None);
+        assert!(report.is_clean() && 100 < report.received, "{report}");
+    }
+}
+
+#[test]
+fn a_fixed_rate_is_kept_to_the_message() {
     let rate = Rate::PerSecond(2000);
     let report = clean(&Load { rate, duration: 0.5, ..load(Workload::OneToOne) }, 1);
     assert_eq!(report.sent, 1200, "0.1 s of warm-up and 0.5 s at 2000/s");
     assert_eq!(report.latency_us.count, 1000, "every message of the window is timed");
+    assert_eq!(report.unsent, 0);
+    let logged: u64 = report.recording.intervals.iter().map(|each| each.len()).sum();
+    assert_eq!(logged, 1000);
+}
+
+#[test]
+fn a_rate_too_high_is_reported_as_such() {
+    let rate = Rate::PerSecond(50_000_000);
+    let report = report(&Load { rate, drain: 0.1, ..load(Workload::OneToOne) }, Mischief::None);
+    assert!(report.generator.fell_behind, "{report}");
+}
+
+#[test]
+fn the_window_shrinks_to_what_the_routers_queues_hold() {
+    let forwarder = Forwarder::with_queue(Mischief::None, 10_000);
+    let load = Load { window: Some(10_000), ..load(Workload::FanOut) };
+    let report = run(&plan(&load, &forwarder), &mut |_| ()).unwrap();
+    let frames = report.window.unwrap() * 3 * report.frame_bytes as u64;
+    assert!(report.is_clean() && frames <= 5000 && 4000 < frames, "{report}");
+}
+
+#[test]
+fn an_observer_sees_the_phases_go_by() {
+    let forwarder = Forwarder::start(Mischief::None);
+    let load = Load { warm_up: 0.3, duration: 0.5, ..load(Workload::OneToOne) };
+    let mut seen = Vec::new();
+    let report = run(&plan(&load, &forwarder), &mut |progress| seen.push(*progress)).unwrap();
+    assert!(seen.iter().any(|progress| progress.phase == Phase::WarmUp));
+    let last = seen.iter().rfind(|progress| progress.phase == Phase::Measuring).unwrap();
+    assert!(0 < last.received && last.received <= report.received);
+    assert!(last.p50_us.is_some() && last.p50_us <= last.p99_us);
+    assert!(Duration::from_millis(700) < last.elapsed && last.total == Duration::from_millis(800));
+}
+
+/// The faults of a run of `workload` with a forwarder that does mischief.
+#[track_caller]
+fn faults(workload: Workload, mischief: Mischief) -> Faults {
+    let load = Load { window: Some(64), drain: 0.3, ..load(workload) };
+    let report = report(&load, mischief);
+    assert!(!report.is_clean(), "{report}");
+    assert_eq!(report.faults.lost, report.expected - report.received, "{report}");
+    report.faults
+}
+
+const ONE_WAY: [Workload; 4] =
+    [Workload::OneToOne, Workload::FanOut, Workload::Topics, Workload::Wildcard];
+
+#[test]
+fn loss_shows() {
+    for workload in ONE_WAY.into_iter().chain([Workload::RequestReply]) {
+        let faults = faults(workload, Mischief::Lose(50));
+        assert!(0 < faults.lost, "{workload:?} {faults:?}");
+        assert_eq!((faults.duplicated, faults.corrupted), (0, 0), "{workload:?} {faults:?}");
+    }
+}
+
+#[test]
+fn duplicates_show() {
+    for workload in ONE_WAY.into_iter().chain([Workload::RequestReply]) {
+        let faults = faults(workload, Mischief::Duplicate(50));
+        assert!(0 < faults.duplicated, "{workload:?} {faults:?}");
+        assert_eq!((faults.lost, faults.reordered, faults.corrupted), (0, 0, 0));
+    }
+}
+
+#[test]
+fn disorder_shows() {
+    for workload in [Workload::OneToOne, Workload::FanOut] {
+        let faults = faults(workload, Mischief::Swap(50));
+        assert!(0 < faults.reordered, "{workload:?} {faults:?}");
+        assert_eq!((faults.duplicated, faults.corrupted), (0, 0), "{workload:?} {faults:?}");
+    }
+}
+
+#[test]
+fn damage_shows() {
+    for workload in ONE_WAY.into_iter().chain([Workload::RequestReply]) {
+        let faults = faults(workload, Mischief::Corrupt(50));
+        assert!(0 < faults.corrupted, "{workload:?} {faults:?}");
+        assert_eq!(faults.duplicated, 0, "{workload:?} {faults:?}");
+    }
+}
+
+#[test]
+fn a_closed_connection_ends_the_run_early_and_is_named() {
+    let forwarder = Forwarder::start(Mischief::Close(200));
+    let load = Load { duration: 60.0, drain: 0.2, ..load(Workload::OneToOne) };
+    let report = run(&plan(&load, &forwarder), &mut |_| ()).unwrap();
+    assert!(!report.is_clean() && report.duration_s < 30.0, "{report}");
+    assert!(report.failures[0].starts_with("subscriber "), "{:?}", report.failures);
+}
+
+#[test]
+fn nobody_listening_is_an_error_that_names_the_target() {
+    let plan = Plan::new(&load(Workload::OneToOne), "mpreg://127.0.0.1:1".parse().unwrap(), None);
+    let error = run(&plan.unwrap(), &mut |_| ()).unwrap_err();
+    assert_eq!(error.to_string(), "cannot connect to mpreg://127.0.0.1:1");
 }
