@@ -18,7 +18,7 @@ pub enum Handoff {
     Run { frames: Bytes },
     /// One data frame for one member of this group, of the receiver's choice.
     Member { frame: Bytes, group: Bytes },
-    /// To the owner of the topic: which shards want it? The asker then is told of changes.
+    /// To the owner of the topic: which shards want it?
     Ask { topic: Bytes },
     /// What the owner knew when it answered. Later changes follow on the same ring.
     Answer { topic: Bytes, wanted: Wanted },

@@ -3,12 +3,15 @@
 //! Literal topics are partitioned by hash: each has one owning shard, which answers for it. A
 //! wildcard pattern can match topics of every owner, so each owner holds all of them.
 //!
-//! An owner remembers whom it answered and tells them when an answer no longer holds; a new want is
-//! settled only when all of them have forgotten the old answer. With first-in-first-out rings that
-//! gives: a message published after a want is settled is seen by the shard that wanted it.
+//! An owner tells all shards when an answer no longer holds; a new want is settled only when all of
+//! them have forgotten the old answer. With first-in-first-out rings that gives: a message published
+//! after a want is settled is seen by the shard that wanted it.
+//!
+//! Telling only those that asked would not do: a shard that never asked may remember routes that rest
+//! on the bucket having been empty, and one that has yet to hear that it was filled does not ask.
 //!
 //! Invariants:
-//! - Every other shard is either told of a filled bucket or believes it empty rightly.
+//! - A shard that has forgotten for a ticket knows that the bucket is filled.
 //! - `forgetting` holds a ticket only while some shard has not answered it.
 
 use alloc::collections::BTreeMap;
@@ -24,7 +27,6 @@ use crate::subscription::Index;
 
 /// The part of the interest index one shard owns.
 pub struct Interest {
-    me: ShardIx,
     /// All shards but this one.
     others: u64,
     index: Index<u32>,
@@ -32,8 +34,6 @@ pub struct Interest {
     bucket_mask: usize,
     /// Literal wants per bucket of this owner's topics.
     buckets: Vec<u32>,
-    /// Shards that asked about a topic of the bucket, one bit each.
-    holders: Vec<u64>,
     next_ticket: u32,
     forgetting: BTreeMap<Ticket, Forgetting>,
 }
@@ -62,8 +62,8 @@ pub struct Asker {
 /// What follows from a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Tell these shards (a bit each; this one may be among them) to forget.
-    Forget { shards: u64, scope: Scope, ticket: Ticket },
+    /// Tell all shards, this one too, to forget.
+    Forget { scope: Scope, ticket: Ticket },
     /// The want holds everywhere.
     Settled(Asker),
     /// Tell all other shards.
@@ -77,13 +77,11 @@ impl Interest {
         let all = if shards_count == 64 { u64::MAX } else { (1 << shards_count) - 1 };
         let rows = if shards_count == 1 { 0 } else { buckets_count };
         Self {
-            me,
             others: all & !bit(me),
             index: Index::new(seed),
             wants: Slab::new(),
             bucket_mask: buckets_count - 1,
             buckets: alloc::vec![0; rows],
-            holders: alloc::vec![0; rows],
             next_ticket: 0,
             forgetting: BTreeMap::new(),
         }
@@ -110,31 +108,22 @@ impl Interest {
             out.push(Effect::Settled(asker));
             return;
         }
-        let is_wanted = !self.index.values(pattern).is_empty();
-        let (scope, mut shards) = if pattern.is_literal() {
-            let bucket = self.bucket_of(hash);
-            let more = match self.count(bucket, was_wanted, is_wanted) {
-                Counted::Filled => self.others,
-                Counted::Emptied => {
-                    out.push(Effect::Emptied { bucket: bucket as u32 });
-                    0
-                }
-                Counted::Same => 0,
-            };
-            let topic = Scope::Topic(Bytes::copy_from_slice(pattern.as_bytes()));
-            (topic, self.holders[bucket] | more)
-        } else {
-            (Scope::All, self.others)
-        };
-        shards |= bit(self.me);
         self.next_ticket = self.next_ticket.wrapping_add(1);
         let ticket = Ticket(self.next_ticket);
-        let waiting = shards & self.others;
-        out.push(Effect::Forget { shards, scope, ticket });
-        if waiting == 0 {
-            out.push(Effect::Settled(asker));
-        } else {
-            self.forgetting.insert(ticket, Forgetting { waiting, wanted_by: asker });
+        self.forgetting.insert(ticket, Forgetting { waiting: self.others, wanted_by: asker });
+        if !pattern.is_literal() {
+            out.push(Effect::Forget { scope: Scope::All, ticket });
+            return;
+        }
+        let scope = Scope::Topic(Bytes::copy_from_slice(pattern.as_bytes()));
+        out.push(Effect::Forget { scope, ticket });
+        let bucket = self.bucket_of(hash);
+        let is_wanted = !self.index.values(pattern).is_empty();
+        self.buckets[bucket] += u32::from(is_wanted);
+        self.buckets[bucket] -= u32::from(was_wanted);
+        if was_wanted && self.buckets[bucket] == 0 {
+            // After the `Forget`, which says that the bucket is filled.
+            out.push(Effect::Emptied { bucket: bucket as u32 });
         }
     }
 
@@ -146,15 +135,6 @@ impl Interest {
             out.push(Effect::Settled(entry.wanted_by));
             self.forgetting.remove(&ticket);
         }
-    }
-
-    /// Who wants `topic`. `from` is told when the answer changes.
-    pub fn ask(&mut self, topic: Topic<'_>, hash: u64, from: ShardIx) -> Wanted {
-        if from != self.me {
-            let bucket = self.bucket_of(hash);
-            self.holders[bucket] |= bit(from);
-        }
-        self.wanted(topic)
     }
 
     /// Who wants `topic`, as far as the wants known here say: all of them if this shard owns the
@@ -218,29 +198,6 @@ impl Interest {
             }
         }
     }
-
-    /// Counts a literal pattern that came to be wanted, or to be wanted by nobody; says who besides
-    /// the holders must hear of it.
-    fn count(&mut self, bucket: usize, was_wanted: bool, is_wanted: bool) -> Counted {
-        let count = &mut self.buckets[bucket];
-        match (was_wanted, is_wanted) {
-            (false, true) => {
-                *count += 1;
-                if *count == 1 { Counted::Filled } else { Counted::Same }
-            }
-            (true, false) => {
-                *count -= 1;
-                if *count == 0 { Counted::Emptied } else { Counted::Same }
-            }
-            (false, false) | (true, true) => Counted::Same,
-        }
-    }
-}
-
-enum Counted {
-    Filled,
-    Emptied,
-    Same,
 }
 
 fn bit(shard: ShardIx) -> u64 {

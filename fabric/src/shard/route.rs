@@ -189,7 +189,7 @@ impl Shard {
         }
         let owner = self.owner(hash);
         if owner == self.settings.me {
-            return Some(self.interest.ask(topic, hash, owner));
+            return Some(self.interest.wanted(topic));
         }
         let bucket = self.interest.bucket_of(hash);
         let may_be_literal = self.filled[owner.index()][bucket / 64] >> (bucket % 64) & 1 != 0;
@@ -198,9 +198,8 @@ impl Shard {
     }
 
     pub(super) fn answer(&mut self, from: ShardIx, topic: Bytes, out: &mut Vec<Effect>) {
-        let hash = self.hash(&topic);
         let wanted = match Topic::parse(&topic) {
-            Ok(topic) => self.interest.ask(topic, hash, from),
+            Ok(topic) => self.interest.wanted(topic),
             Err(_) => Wanted::default(),
         };
         out.push(Effect::Handoff { to: from, handoff: Handoff::Answer { topic, wanted } });

@@ -241,11 +241,8 @@ impl Shard {
         let me = self.settings.me;
         for effect in effects.drain(..) {
             match effect {
-                interest::Effect::Forget { shards, scope, ticket } => {
+                interest::Effect::Forget { scope, ticket } => {
                     for shard in (0..self.settings.shards_count).filter_map(ShardIx::new) {
-                        if shards >> shard.index() & 1 == 0 {
-                            continue;
-                        }
                         if shard == me {
                             self.forget(me, &scope);
                         } else {
