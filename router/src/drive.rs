@@ -116,9 +116,11 @@ impl Parking {
         if let Some(at) = shard.deadline() {
             shard.ring.arm_timer(at.since(shard.now()))?;
         }
-        // What completed before the notification was on has to be seen here.
+        // What completed before the notification was on has to be seen here. One enter runs a bounded
+        // share of what the kernel deferred, and only the first deferral of a list is notified.
         shard.ring.submit_and_run()?;
-        if !shard.ring.has_completions() && !shard.switch.mesh.has_mail() {
+        let is_quiet = !shard.ring.has_completions() && !shard.ring.wants_enter();
+        if is_quiet && !shard.switch.mesh.has_mail() {
             let read = self.eventfd.read_at(0, size_of::<u64>()).await;
             read.map_err(|error| io::Error::other(error.to_string()))?;
         }
