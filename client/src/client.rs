@@ -235,6 +235,17 @@ fn check(publish: &Publish<'_>, frame_bytes_max: u32) -> Result<u32, PublishErro
 mod tests {
     use super::*;
     use mpreg_proto::limits::FRAME_BYTES_MAX;
+    use tokio::sync::oneshot;
+
+    #[test]
+    fn a_request_given_up_leaves_nothing_pending() {
+        let shared = Shared::new("mpreg://nowhere:1".parse().unwrap(), ConnectOptions::default());
+        let (request, _, mut answer) = shared.act(|session, _, _| session.request()).unwrap();
+        let pending = Pending { shared: &shared, request };
+        assert_eq!(answer.try_recv().unwrap_err(), oneshot::error::TryRecvError::Empty);
+        drop(pending);
+        assert_eq!(answer.try_recv().unwrap_err(), oneshot::error::TryRecvError::Closed);
+    }
 
     #[test]
     fn bounds_are_checked_before_anything_is_buffered() {

@@ -173,3 +173,25 @@ async fn close_overdue(shared: &Shared) {
     shared.closing().await;
     time::sleep(CLOSE_DEADLINE).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::ConnectOptions;
+    use mpreg_proto::error::ErrorCode;
+
+    #[test]
+    fn asks_for_what_the_next_frame_lacks_and_for_nothing_past_its_bound() {
+        let shared = Shared::new("mpreg://nowhere:1".parse().unwrap(), ConnectOptions::default());
+        let take = |bytes: &[u8]| take_frames(&shared, &mut bytes.into(), ChunkIx(0));
+        assert_eq!(take(b""), Ok(0));
+        assert_eq!(take(&[16, 0, 0, 0]), Ok(0));
+        assert_eq!(take(&[16, 0, 0, 0, 9, 0]), Ok(10));
+        assert_eq!(take(&[0, 0, 16, 0, 1]), Ok((1 << 20) - 5));
+        let pong = [16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(take(&[&pong[..], &pong, &pong[..7]].concat()), Ok(9));
+        let too_large = Err(Disconnect::Malformed(ErrorCode::FrameTooLarge));
+        assert_eq!(take(&[0, 0, 32, 0, 1]), too_large);
+        assert_eq!(take(&[&pong[..], &[0, 0, 1, 0, 9]].concat()), too_large);
+    }
+}

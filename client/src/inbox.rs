@@ -83,8 +83,8 @@ struct State {
 #[derive(Debug)]
 struct Queued {
     message: Message,
-    /// The first of its receive chunk in the queue.
-    opens_chunk: bool,
+    /// The receive chunk it points into; `None` once copied out.
+    chunk: Option<ChunkIx>,
 }
 
 const _: () = assert!(size_of::<Queued>() <= MESSAGE_OVERHEAD_BYTES);
@@ -196,24 +196,30 @@ impl State {
     }
 
     fn append(&mut self, mut message: Message, chunk: ChunkIx) {
-        let mut opens_chunk = self.chunk_last != Some(chunk);
-        if opens_chunk && CHUNKS_PINNED_MAX <= self.chunks {
-            message.unpin();
-            opens_chunk = false;
-        } else if opens_chunk {
-            self.chunks += 1;
-            self.chunk_last = Some(chunk);
+        let mut pinned = Some(chunk);
+        if self.chunk_last != pinned {
+            if self.chunks < CHUNKS_PINNED_MAX {
+                self.chunks += 1;
+                self.chunk_last = pinned;
+            } else {
+                message.unpin();
+                pinned = None;
+            }
         }
         self.bytes += charge(&message);
-        self.queue.push_back(Queued { message, opens_chunk });
+        self.queue.push_back(Queued { message, chunk: pinned });
     }
 
     fn pop(&mut self) -> Option<Message> {
-        let Queued { message, opens_chunk } = self.queue.pop_front()?;
+        let Queued { message, chunk } = self.queue.pop_front()?;
         self.bytes -= charge(&message);
-        self.chunks -= usize::from(opens_chunk);
-        if self.queue.is_empty() {
-            self.chunk_last = None;
+        // Messages of one chunk are neighbours.
+        let is_last_of_chunk = self.queue.front().is_none_or(|next| next.chunk != chunk);
+        if chunk.is_some() && is_last_of_chunk {
+            self.chunks -= 1;
+            if self.chunk_last == chunk {
+                self.chunk_last = None;
+            }
         }
         Some(message)
     }

@@ -208,7 +208,6 @@ impl Session {
         for sid in leaving {
             self.remove(sid, Ended::Unsubscribed, &mut Vec::new());
         }
-        self.entries.values_mut().for_each(|entry| entry.is_awaited = false);
     }
 
     /// No further connection will come.

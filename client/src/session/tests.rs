@@ -410,6 +410,22 @@ fn lagging_is_told_once_per_run_of_drops() {
 }
 
 #[test]
+fn every_message_that_gives_way_is_counted() {
+    let mut desk = Desk::up();
+    let sub = desk.subscribe_with(SubscribeOptions {
+        pattern: "a",
+        inbox_bytes: 1000,
+        ..SubscribeOptions::default()
+    });
+    desk.hear_message("a", "1");
+    desk.hear_message("a", "2");
+    let large = "x".repeat(900);
+    desk.hear_message("a", &large);
+    assert_eq!(desk.session.counts().overrun, 2);
+    assert_eq!(sub.take(), [large]);
+}
+
+#[test]
 fn a_request_is_answered_by_its_reply_topic() {
     let mut desk = Desk::up();
     let asked = desk.session.subscribe_replies(&mut desk.out, &mut desk.effects).unwrap().unwrap();
@@ -469,6 +485,7 @@ fn a_refused_subscription_to_replies_is_asked_for_again() {
     let mut desk = Desk::up();
     let asked = desk.session.subscribe_replies(&mut desk.out, &mut desk.effects).unwrap().unwrap();
     desk.hear(error(ErrorCode::TooManySubscriptions, asked.sid));
+    assert_eq!(desk.session.replies, None);
     let again = desk.session.subscribe_replies(&mut desk.out, &mut desk.effects).unwrap().unwrap();
     assert_ne!(again.sid, asked.sid);
     // Asked for once more by a caller whose predecessor gave up waiting.

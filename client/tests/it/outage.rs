@@ -119,10 +119,11 @@ async fn a_silent_router_is_pinged_and_then_given_up() {
         peer.hears("ping 0").await;
         peer.say(Frame::Pong { token: 0 }).await;
     }
-    for _ in 0..3 {
-        peer.hears("ping 0").await;
+    let mut unanswered = 0;
+    while peer.hear().await == "ping 0" {
+        unanswered += 1;
     }
-    peer.hears("hung up").await;
+    assert!(3 <= unanswered, "gave up after {unanswered}");
     expect(&mut events, lost(Disconnect::Silent)).await;
     router.accept().await;
     expect(&mut events, CONNECTED).await;

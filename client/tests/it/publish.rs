@@ -125,9 +125,10 @@ async fn a_close_sends_everything_and_waits_for_the_router() {
 #[tokio::test]
 async fn a_close_says_what_it_could_not_do() {
     let router = Router::start().await;
-    let (client, peer) = router.client_with(quick()).await;
+    let options = ConnectOptions { handshake_deadline: Duration::from_secs(3600), ..quick() };
+    let (client, peer) = router.client_with(options).await;
     drop(peer);
-    // Nobody accepts: the message has no connection to go on.
+    // Nobody accepts: the message has no connection to go on, and the close does not wait for one.
     while client.is_connected() {
         tokio::task::yield_now().await;
     }

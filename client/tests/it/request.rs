@@ -141,3 +141,19 @@ async fn the_deadline_of_a_request_travels_with_it() {
     let (reply, ()) = tokio::join!(within(client.request("a", b"?", PATIENCE)), router_side);
     reply.unwrap();
 }
+
+#[tokio::test]
+async fn a_reply_can_be_a_request_in_turn() {
+    let router = Router::start().await;
+    let (client, mut peer) = router.client().await;
+    let router_side = async {
+        let _inbox = peer.hear().await;
+        peer.say(Frame::Subscribed { sid: Sid(1) }).await;
+        let topic = reply_topic(&peer.hear().await);
+        let question = Publish { topic: topic.as_bytes(), reply: b"more", ..Publish::default() };
+        peer.publish_with(question).await;
+    };
+    let (reply, ()) = tokio::join!(within(client.request("a", b"", PATIENCE)), router_side);
+    reply.unwrap().reply(b"here").await.unwrap();
+    peer.hears("data more here").await;
+}
