@@ -1,4 +1,5 @@
 //! All tests that span crates, one binary: one link, one list of names.
 
+mod sim;
 mod tidy;
 mod wire;

@@ -93,14 +93,16 @@ pub struct Faults {
 
 impl Faults {
     pub fn draw(rng: &mut Rng) -> Self {
-        let on = (0..Behaviour::ALL.len()).filter(|_| rng.below(3) != 0).fold(0, |on, ix| on | 1 << ix);
+        let on =
+            (0..Behaviour::ALL.len()).filter(|_| rng.below(3) != 0).fold(0, |on, ix| on | 1 << ix);
         let is_on = |behaviour: Behaviour| on >> behaviour as u32 & 1 != 0;
         let late = if is_on(Behaviour::LateWakes) { 60_000 } else { 50 };
         let slow = if is_on(Behaviour::SlowClose) { 20_000 } else { 100 };
+        let acts_max = *pick(rng, &[50, 200, 600]);
         Self {
             shards_count: 1 + rng.below(8) as usize,
             clients_count: 2 + rng.below(20) as usize,
-            acts_count: 30 + rng.below(*pick(rng, &[50, 200, 600])) as usize,
+            acts_count: 30 + rng.below(acts_max) as usize,
             words_count: 1 + rng.below(4) as usize,
             act_gap: micros(*pick(rng, &[20, 200, 1000])),
             ring_delay: micros(*pick(rng, &[1, 30, 300, 2000])),

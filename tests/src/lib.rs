@@ -2,7 +2,18 @@
 //!
 //! `fuzz_case` says what must hold for any bytes; `seed` makes the bytes fuzzing starts from. The
 //! tests themselves are in `it/`, the fuzz targets in `fuzz/`.
+//!
+//! The simulator of one node: `faults` (what a seed decides), `world` (shards, rings, clients and
+//! the shell between them), `model` (the obvious node it is compared with), `check` (what must hold),
+//! `play` (one seed from start to rest); `lexicon` and `trace` serve them. `bin/sim.rs` runs seeds.
 #![forbid(unsafe_code)]
 
+pub mod check;
+pub mod faults;
 pub mod fuzz_case;
+pub mod lexicon;
+pub mod model;
+pub mod play;
 pub mod seed;
+pub mod trace;
+pub mod world;

@@ -1,0 +1,470 @@
+//! What clients do: everything the protocol allows, and some of what it does not.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use mpreg_fabric::fact::EndReason;
+use mpreg_fabric::id::SessionIx;
+use mpreg_fabric::shard::Input;
+use mpreg_proto::error::ErrorCode;
+use mpreg_proto::frame::{
+    Connect, Data, Decoded, Echo, Frame, Overload, Publish, Subscribe, decode,
+};
+use mpreg_proto::hello::{Hello, Role};
+use mpreg_proto::id::Sid;
+
+use super::{Happening, Slot, World};
+use crate::faults::{Behaviour, micros, pick};
+use crate::model::{ClientNo, Owed, Room, Stage};
+
+/// One client. It has one connection in its life.
+pub(super) struct Client {
+    shard: usize,
+    session: SessionIx,
+    pub(super) todo: VecDeque<Todo>,
+    /// It stops saying anything, answers included.
+    is_silent: bool,
+    next_sid: u32,
+    requests: u32,
+}
+
+/// An answer a client owes.
+#[derive(Debug)]
+pub(super) enum Todo {
+    Connect,
+    Pong { token: u64 },
+    Reply { topic: String },
+    Leave,
+}
+
+const WORDS: [&str; 4] = ["a", "b", "c", "d"];
+const GROUPS: [&str; 3] = ["workers", "g", "other"];
+const BAD_TOPICS: [&str; 6] = ["mpreg", "mpreg.x", "a..b", "a.*", "#", "a b"];
+const BAD_PATTERNS: [&str; 5] = ["a..b", ">.a", "a.>.b", " ", "."];
+const NAMES_MAX: u32 = 3;
+
+impl World {
+    /// The first client comes at once, the others over the time all acts take.
+    pub(super) fn arrive_in_time(&mut self) {
+        let all = self.faults.act_gap * (1 + self.faults.acts_count as u32 / 4);
+        for nth in 0..self.faults.clients_count {
+            let at = if nth < 3 { micros(10) } else { self.delay(all) };
+            self.after(at, Happening::Arrive);
+        }
+        if self.faults.has(Behaviour::Stop) && self.rng.below(2) == 0 {
+            let at = self.delay(all);
+            for shard in 0..self.seats.len() {
+                let later = self.delay(micros(300));
+                self.after(at + later, Happening::Stop { shard });
+            }
+        }
+    }
+
+    pub(super) fn arrive(&mut self) {
+        let shard = self.rng.below(self.seats.len() as u32) as usize;
+        let client = self.accept(shard);
+        let is_late = self.faults.has(Behaviour::Silence) && self.rng.below(8) == 0;
+        let longest = if is_late { micros(60_000) } else { micros(500) };
+        let delay = self.delay(longest);
+        self.after(delay, Happening::Act { client });
+    }
+
+    /// One more client on every shard, to see that the node serves them.
+    pub(crate) fn send_probers(&mut self) -> Vec<ClientNo> {
+        (0..self.seats.len())
+            .map(|shard| {
+                let client = self.accept(shard);
+                self.greet(client);
+                client
+            })
+            .collect()
+    }
+
+    fn accept(&mut self, shard: usize) -> ClientNo {
+        let client = self.model.accepted(shard, self.now);
+        let seat = &mut self.seats[shard];
+        let session = seat.free.pop().unwrap_or_else(|| {
+            seat.slots.push(Slot::Free);
+            SessionIx(seat.slots.len() as u32 - 1)
+        });
+        seat.slots[session.0 as usize] = Slot::Open(client);
+        let todo = VecDeque::new();
+        let (is_silent, next_sid, requests) = (false, 0, 0);
+        self.clients.push(Client { shard, session, todo, is_silent, next_sid, requests });
+        self.feed(shard, Input::Accepted { session });
+        client
+    }
+
+    pub(super) fn place_of(&self, client: ClientNo) -> (usize, SessionIx) {
+        (self.clients[client.0].shard, self.clients[client.0].session)
+    }
+
+    fn stage(&self, client: ClientNo) -> Stage {
+        self.model.sessions[client.0].stage
+    }
+
+    pub(super) fn act_later(&mut self, client: ClientNo) {
+        if self.acts_left != 0 {
+            let delay = self.delay(self.faults.act_gap);
+            self.after(delay, Happening::Act { client });
+        }
+    }
+
+    pub(super) fn act(&mut self, client: ClientNo) {
+        let (shard, _) = self.place_of(client);
+        let is_silent = self.clients[client.0].is_silent;
+        match self.stage(client) {
+            Stage::Stranger => self.greet(client),
+            Stage::Open | Stage::Draining if self.acts_left == 0 || is_silent => (),
+            Stage::Open | Stage::Draining if self.is_congested(shard) => self.act_later(client),
+            Stage::Open => {
+                self.acts_left -= 1;
+                self.do_something(client);
+                self.act_later(client);
+            }
+            Stage::Draining => {
+                self.acts_left -= 1;
+                self.publish_some(client);
+                self.act_later(client);
+            }
+            Stage::Drained | Stage::Ended => (),
+        }
+        self.model.done();
+    }
+
+    fn do_something(&mut self, client: ClientNo) {
+        match self.rng.below(100) {
+            0..40 => self.publish_some(client),
+            40..60 => self.subscribe(client),
+            60..68 if self.has(Behaviour::Unsubscribe) => self.unsubscribe(client, 0),
+            68..76 if self.has(Behaviour::UnsubscribeCounted) => {
+                let deliveries = 1 + self.rng.below(6);
+                self.unsubscribe(client, deliveries);
+            }
+            76..84 if self.has(Behaviour::Requests) => self.request(client),
+            84..86 => self.ping(client),
+            86..89 if self.has(Behaviour::Refusals) => self.be_refused(client),
+            89..91 if self.has(Behaviour::ManySubscriptions) => {
+                (0..2 + self.rng.below(12)).for_each(|_| self.subscribe(client));
+            }
+            91..94 if self.has(Behaviour::Drain) => {
+                self.model.will_drain(client);
+                self.send(client, &Frame::Drain);
+            }
+            94..96 if self.has(Behaviour::Disconnect) => self.leave(client, EndReason::PeerClosed),
+            96..97 if self.has(Behaviour::Disconnect) => {
+                self.leave(client, EndReason::TransportFailed);
+            }
+            97..98 if self.has(Behaviour::Silence) => self.clients[client.0].is_silent = true,
+            98..99 if self.has(Behaviour::Nonsense) => self.talk_nonsense(client),
+            _ => self.publish_some(client),
+        }
+    }
+
+    fn has(&self, behaviour: Behaviour) -> bool {
+        self.faults.has(behaviour)
+    }
+
+    /// Answers the oldest thing it was sent.
+    pub(super) fn react(&mut self, client: ClientNo) {
+        let Some(todo) = self.clients[client.0].todo.pop_front() else { return };
+        let is_over = matches!(self.stage(client), Stage::Ended);
+        if is_over || self.clients[client.0].is_silent {
+            return;
+        }
+        match todo {
+            Todo::Connect => self.connect(client),
+            Todo::Pong { token } => self.send(client, &Frame::Pong { token }),
+            Todo::Reply { topic } => self.publish(client, &topic, "", 1),
+            Todo::Leave => self.leave(client, EndReason::PeerClosed),
+        }
+        self.model.done();
+    }
+
+    fn greet(&mut self, client: ClientNo) {
+        let mut hello = Hello::client(client.0 as u128);
+        let mut owed = None;
+        if self.has(Behaviour::Nonsense) && self.rng.below(10) == 0 {
+            owed = Some(ErrorCode::UnexpectedFrame);
+            hello.role = Role::Router;
+        }
+        let (shard, session) = self.place_of(client);
+        if let Some(code) = owed {
+            self.owe_end(client, code);
+        }
+        self.hear_from(client);
+        self.feed(shard, Input::Hello { session, bytes: &hello.to_bytes() });
+    }
+
+    fn connect(&mut self, client: ClientNo) {
+        let is_off = self.has(Behaviour::EchoOff) && self.rng.below(2) == 0;
+        let echo = if is_off { Echo::Off } else { Echo::On };
+        if self.has(Behaviour::Nonsense) && self.rng.below(10) == 0 {
+            return self.talk_nonsense(client);
+        }
+        self.send(client, &Frame::Connect(Connect { name: "", echo, queue_bytes: 0 }));
+    }
+
+    fn publish_some(&mut self, client: ClientNo) {
+        let topic = self.topic();
+        let is_burst = self.has(Behaviour::Bursts) && self.rng.below(3) == 0;
+        let count = if is_burst { 2 + self.rng.below(5) } else { 1 };
+        self.publish(client, &topic, "", count);
+    }
+
+    /// Publishes to every topic there is, each with a reply topic nobody else uses.
+    pub(crate) fn probe(&mut self, client: ClientNo) {
+        for length in 1..=NAMES_MAX {
+            for nth in 0..self.faults.words_count.pow(length) {
+                let words = (0..length).scan(nth, |left, _| {
+                    let word = WORDS[*left % self.faults.words_count];
+                    *left /= self.faults.words_count;
+                    Some(word)
+                });
+                let topic = words.collect::<Vec<&str>>().join(".");
+                let reply = format!("_INBOX.c{}.{nth}", client.0);
+                self.publish(client, &topic, &reply, 1);
+                self.model.done();
+            }
+        }
+    }
+
+    fn publish(&mut self, client: ClientNo, topic: &str, reply: &str, count: u32) {
+        if !matches!(self.stage(client), Stage::Open | Stage::Draining | Stage::Drained) {
+            return;
+        }
+        let mut frames = Vec::new();
+        for _ in 0..count {
+            self.messages_made += 1;
+            let number = self.messages_made;
+            let payload = number.to_le_bytes();
+            let (topic_bytes, reply_bytes) = (topic.as_bytes(), reply.as_bytes());
+            let message = Publish {
+                topic: topic_bytes,
+                reply: reply_bytes,
+                payload: &payload,
+                ..Publish::default()
+            };
+            message.put(&mut frames).expect("topics here are short");
+            self.model.published(number, client, topic, !reply.is_empty());
+        }
+        let (shard, session) = self.place_of(client);
+        let line = format_args!("{client:?} publishes {count} to {topic}");
+        self.trace.note(self.now, shard, &frames, line);
+        self.hear_from(client);
+        self.route_run(shard, Some(session), &Bytes::from(frames));
+    }
+
+    fn subscribe(&mut self, client: ClientNo) {
+        let pattern = self.pattern();
+        let in_group = self.has(Behaviour::Groups) && self.rng.below(3) == 0;
+        let group = if in_group { *pick(&mut self.rng, &GROUPS) } else { "" };
+        // Numbers come again: some are free by now, some are not.
+        let next_sid = &mut self.clients[client.0].next_sid;
+        *next_sid += 1;
+        let sid = Sid(*next_sid % 16);
+        self.subscribe_to(client, sid, &pattern, group);
+    }
+
+    fn subscribe_to(&mut self, client: ClientNo, sid: Sid, pattern: &str, group: &str) {
+        let (shard, _) = self.place_of(client);
+        let held = self.model.sessions[client.0].sids.len();
+        let all = self.seats[shard].machine.subscriptions_count();
+        let room = Room {
+            is_session_full: self.faults.subscriptions_max as usize <= held,
+            is_shard_full: self.faults.subscriptions_total_max as usize <= all,
+        };
+        self.model.will_subscribe(client, sid, pattern, group, room);
+        let (pattern, group) = (pattern.as_bytes(), group.as_bytes());
+        let overload = *pick(&mut self.rng, &Overload::ALL);
+        self.send(client, &Frame::Subscribe(Subscribe { sid, overload, pattern, group }));
+        self.model.done();
+    }
+
+    fn unsubscribe(&mut self, client: ClientNo, deliveries: u32) {
+        let Some(sid) = self.some_sid(client) else { return };
+        self.model.will_unsubscribe(client, sid, deliveries);
+        self.send(client, &Frame::Unsubscribe { sid, deliveries });
+    }
+
+    fn some_sid(&mut self, client: ClientNo) -> Option<Sid> {
+        let sids = &self.model.sessions[client.0].sids;
+        let nth = self.rng.below((sids.len() as u32).max(1)) as usize;
+        sids.keys().nth(nth).copied()
+    }
+
+    /// Asks, with an inbox of its own for the answers.
+    fn request(&mut self, client: ClientNo) {
+        let inbox = format!("_INBOX.c{}.*", client.0);
+        if self.clients[client.0].requests == 0 {
+            self.subscribe_to(client, Sid(1000), &inbox, "");
+        }
+        self.clients[client.0].requests += 1;
+        let reply = format!("_INBOX.c{}.{}", client.0, self.clients[client.0].requests);
+        let topic = self.topic();
+        self.publish(client, &topic, &reply, 1);
+    }
+
+    /// Some of those who get a request answer it.
+    pub(super) fn reply_later(&mut self, client: ClientNo, run: &[u8]) {
+        let Ok(Decoded::Frame { frame: Frame::Data(data), .. }) = decode(run) else { return };
+        if data.reply().is_empty() || self.rng.below(2) == 0 {
+            return;
+        }
+        let topic = String::from_utf8_lossy(data.reply()).into_owned();
+        self.clients[client.0].todo.push_back(Todo::Reply { topic });
+        let delay = self.delay(micros(500));
+        self.after(delay, Happening::React { client });
+    }
+
+    fn ping(&mut self, client: ClientNo) {
+        let token = self.rng.draw();
+        self.model.owe(client, Owed::Pong { token });
+        self.send(client, &Frame::Ping { token });
+    }
+
+    /// A command that is refused and changes nothing.
+    fn be_refused(&mut self, client: ClientNo) {
+        match self.rng.below(4) {
+            0 => {
+                let topic = *pick(&mut self.rng, &BAD_TOPICS);
+                self.publish(client, topic, "", 1);
+            }
+            1 => {
+                let pattern = *pick(&mut self.rng, &BAD_PATTERNS);
+                self.subscribe_to(client, Sid(2000), pattern, "");
+            }
+            2 => {
+                let Some(sid) = self.some_sid(client) else { return };
+                self.subscribe_to(client, sid, "a", "");
+            }
+            _ => {
+                let sid = Sid(3000);
+                self.model.will_unsubscribe(client, sid, 0);
+                self.send(client, &Frame::Unsubscribe { sid, deliveries: 0 });
+            }
+        }
+    }
+
+    /// Something that ends the session.
+    fn talk_nonsense(&mut self, client: ClientNo) {
+        match self.rng.below(4) {
+            0 if self.stage(client) == Stage::Open => {
+                self.subscribe_to(client, Sid(4000), "a", "not a name");
+            }
+            1 => {
+                self.owe_end(client, ErrorCode::UnexpectedFrame);
+                self.send(client, &Frame::Subscribed { sid: Sid(1) });
+            }
+            2 => {
+                let (shard, session) = self.place_of(client);
+                let code = decode(&[8, 0, 0, 0, 99]).expect_err("there is no kind 99");
+                self.owe_end(client, code);
+                self.hear_from(client);
+                self.feed(shard, Input::Refused { session, code });
+            }
+            _ if self.stage(client) == Stage::Stranger => {
+                self.owe_end(client, ErrorCode::UnexpectedFrame);
+                let mut frame = Vec::new();
+                let early = Publish { topic: b"a", ..Publish::default() };
+                early.put(&mut frame).expect("a short message");
+                let data = Data::parse(&frame).expect("just written");
+                self.send(client, &Frame::Data(data));
+            }
+            _ => {
+                self.owe_end(client, ErrorCode::UnexpectedFrame);
+                self.send(
+                    client,
+                    &Frame::Connected(mpreg_proto::frame::Connected {
+                        session: mpreg_proto::id::SessionId(1),
+                        frame_bytes_max: 0,
+                        queue_bytes: 0,
+                        ping_interval_ms: 0,
+                        subscriptions_max: 0,
+                    }),
+                );
+            }
+        }
+    }
+
+    fn owe_end(&mut self, client: ClientNo, code: ErrorCode) {
+        self.model.owe(client, Owed::Error { code, sid: Sid(0) });
+        self.model.owe(client, Owed::End { code });
+    }
+
+    /// Its socket closes, or fails.
+    pub(crate) fn leave(&mut self, client: ClientNo, reason: EndReason) {
+        if self.stage(client) == Stage::Ended {
+            return;
+        }
+        let (shard, session) = self.place_of(client);
+        self.model.sessions[client.0].lost = Some(reason);
+        self.feed(shard, Input::Lost { session, reason });
+    }
+
+    /// All that are left go.
+    pub(crate) fn send_all_away(&mut self) {
+        for client in (0..self.clients.len()).map(ClientNo) {
+            self.leave(client, EndReason::PeerClosed);
+            self.model.done();
+        }
+    }
+
+    /// Subscribes to something, as the last thing before a probe.
+    pub(crate) fn settle_in(&mut self, client: ClientNo) {
+        if self.stage(client) == Stage::Open {
+            self.subscribe(client);
+            self.model.done();
+        }
+    }
+
+    fn send(&mut self, client: ClientNo, frame: &Frame<'_>) {
+        let mut bytes = Vec::new();
+        frame.put(&mut bytes);
+        let (shard, session) = self.place_of(client);
+        self.trace.note(self.now, shard, &bytes, format_args!("{client:?} says {frame:?}"));
+        self.hear_from(client);
+        match decode(&bytes) {
+            Ok(Decoded::Frame { frame, .. }) => self.feed(shard, Input::Frame { session, frame }),
+            other => panic!("{frame:?} became {other:?}"),
+        }
+    }
+
+    fn hear_from(&mut self, client: ClientNo) {
+        let (shard, session) = self.place_of(client);
+        self.seats[shard].machine.heard(session, self.now);
+        self.model.heard(client, self.now);
+    }
+
+    fn topic(&mut self) -> String {
+        let count = 1 + self.rng.below(NAMES_MAX);
+        let words: Vec<&str> = (0..count).map(|_| self.word()).collect();
+        words.join(".")
+    }
+
+    fn word(&mut self) -> &'static str {
+        WORDS[self.rng.below(self.faults.words_count as u32) as usize]
+    }
+
+    /// A topic, in which some words may have become wildcards.
+    fn pattern(&mut self) -> String {
+        let mut pattern = self.topic();
+        if !self.has(Behaviour::Wildcards) || self.rng.below(2) == 0 {
+            return pattern;
+        }
+        let parts: Vec<&str> = pattern.split('.').collect();
+        let mut changed: Vec<&str> = Vec::new();
+        for part in parts {
+            changed.push(match self.rng.below(6) {
+                0 | 1 => "*",
+                2 => "#",
+                _ => part,
+            });
+        }
+        if self.rng.below(4) == 0 {
+            changed.push(">");
+        }
+        pattern = changed.join(".");
+        pattern
+    }
+}
