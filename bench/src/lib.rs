@@ -1,13 +1,15 @@
 //! What the router is measured with and against.
 //!
 //! `floor` is the bare forwarder the router's figures are shown beside; the binary `mpreg-floor`
-//! runs it. `sample` makes the inputs of the microbenchmarks in `benches/`.
+//! runs it. `sample` makes the inputs of the microbenchmarks in `benches/`. `suite` is
+//! the binary `mpreg-bench`: it runs them and the load generator, keeps the figures, compares.
 //!
 //! Unsafe code is in `floor/ring.rs` alone.
 #![deny(unsafe_code)]
 
 pub mod floor;
 pub mod sample;
+pub mod suite;
 
 use std::time::Duration;
 
