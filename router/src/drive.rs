@@ -113,9 +113,7 @@ impl Parking {
     async fn park(&self, shard: &mut Shard) -> io::Result<()> {
         shard.ring.notify(true);
         shard.switch.mesh.bell().going_to_sleep();
-        if let Some(at) = shard.deadline() {
-            shard.ring.arm_timer(at.since(shard.now()))?;
-        }
+        shard.arm_timer()?;
         // What completed before the notification was on has to be seen here. One enter runs a bounded
         // share of what the kernel deferred, and only the first deferral of a list is notified.
         shard.ring.submit_and_run()?;

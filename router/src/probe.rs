@@ -51,8 +51,7 @@ pub struct ShardProbe {
     pub accept_failures: Count,
     pub subscriptions: Count,
     pub queued_bytes: Count,
-    pub reassembly_bytes: Count,
-    pub arena_bytes: Count,
+    pub held_bytes: Count,
     pub turns: Count,
     pub turn_ns: Count,
     pub turn_max_ns: Count,
@@ -98,6 +97,82 @@ pub struct Row {
     pub value: f64,
 }
 
+/// The numbers of a shard without a label of their own: kind, name, help, where it is counted.
+type Plain = (Kind, &'static str, &'static str, fn(&ShardProbe) -> &Count);
+
+const PLAIN: [Plain; 28] = [
+    (Kind::Counter, "mpreg_messages_in_total", "Messages received.", |p| &p.messages_in),
+    (Kind::Counter, "mpreg_bytes_in_total", "Bytes received.", |p| &p.bytes_in),
+    (Kind::Counter, "mpreg_messages_out_total", "Messages queued.", |p| &p.messages_out),
+    (Kind::Counter, "mpreg_bytes_out_total", "Bytes sent.", |p| &p.bytes_out),
+    (
+        Kind::Counter,
+        "mpreg_messages_unrouted_total",
+        "Messages that matched no subscription.",
+        |p| &p.unrouted,
+    ),
+    (Kind::Gauge, "mpreg_sessions", "Open connections.", |p| &p.sessions),
+    (Kind::Counter, "mpreg_sessions_accepted_total", "Connections accepted.", |p| &p.accepted),
+    (
+        Kind::Counter,
+        "mpreg_accept_failures_total",
+        "Accepts that failed, out of descriptors for one.",
+        |p| &p.accept_failures,
+    ),
+    (Kind::Gauge, "mpreg_subscriptions", "Subscriptions held.", |p| &p.subscriptions),
+    (
+        Kind::Gauge,
+        "mpreg_queued_bytes",
+        "Bytes in outbound queues and of frames not yet whole.",
+        |p| &p.queued_bytes,
+    ),
+    (Kind::Counter, "mpreg_loop_turns_total", "Turns of the loop.", |p| &p.turns),
+    (Kind::Counter, "mpreg_loop_busy_seconds_total", "Time in turns that had work.", |p| {
+        &p.turn_ns
+    }),
+    (Kind::Gauge, "mpreg_loop_turn_max_seconds", "Longest turn since start.", |p| &p.turn_max_ns),
+    (Kind::Counter, "mpreg_ring_enters_total", "Calls of io_uring_enter.", |p| &p.enters),
+    (Kind::Counter, "mpreg_ring_completions_total", "Completions.", |p| &p.completions),
+    (Kind::Counter, "mpreg_parks_total", "Times the core went idle.", |p| &p.parks),
+    (Kind::Counter, "mpreg_receive_starved_total", "Receives that found no buffer.", |p| {
+        &p.receive_starved
+    }),
+    (
+        Kind::Counter,
+        "mpreg_reading_paused_total",
+        "Times a publisher was not read from for back-pressure.",
+        |p| &p.reading_paused,
+    ),
+    (Kind::Counter, "mpreg_handoffs_out_total", "Sent to other shards.", |p| &p.handoffs_out),
+    (Kind::Counter, "mpreg_handoffs_in_total", "Received from other shards.", |p| &p.handoffs_in),
+    (
+        Kind::Counter,
+        "mpreg_handoff_waits_total",
+        "Turns a hand-off waited because the ring was full.",
+        |p| &p.handoff_waits,
+    ),
+    (Kind::Counter, "mpreg_wakes_total", "Other shards woken.", |p| &p.wakes),
+    (Kind::Counter, "mpreg_route_hits_total", "Runs of messages whose route was known.", |p| {
+        &p.route_hits
+    }),
+    (Kind::Counter, "mpreg_route_misses_total", "Runs whose route had to be matched.", |p| {
+        &p.route_misses
+    }),
+    (Kind::Gauge, "mpreg_routes_cached", "Topics with a known route.", |p| &p.routes_cached),
+    (Kind::Counter, "mpreg_runs_shared_total", "Runs of messages sent by reference.", |p| {
+        &p.runs_shared
+    }),
+    (Kind::Counter, "mpreg_runs_copied_total", "Runs of messages copied to a receiver.", |p| {
+        &p.runs_copied
+    }),
+    (
+        Kind::Gauge,
+        "mpreg_held_bytes",
+        "Bytes of messages waiting for another shard's answer.",
+        |p| &p.held_bytes,
+    ),
+];
+
 impl ShardProbe {
     pub fn dropped(&self, reason: DropReason, messages: u64) {
         self.dropped[reason as usize].add(messages);
@@ -115,131 +190,11 @@ impl ShardProbe {
         }
     }
 
-    /// The numbers without a label of their own.
-    fn plain(&self) -> [(Kind, &'static str, &'static str, f64); 28] {
-        use Kind::{Counter, Gauge};
-        let count = |count: &Count| count.get() as f64;
-        let seconds = |count: &Count| count.get() as f64 / 1e9;
-        [
-            (Counter, "mpreg_messages_in_total", "Messages received.", count(&self.messages_in)),
-            (Counter, "mpreg_bytes_in_total", "Bytes received.", count(&self.bytes_in)),
-            (Counter, "mpreg_messages_out_total", "Messages queued.", count(&self.messages_out)),
-            (Counter, "mpreg_bytes_out_total", "Bytes sent.", count(&self.bytes_out)),
-            (
-                Counter,
-                "mpreg_messages_unrouted_total",
-                "Messages that matched no subscription.",
-                count(&self.unrouted),
-            ),
-            (Gauge, "mpreg_sessions", "Open connections.", count(&self.sessions)),
-            (
-                Counter,
-                "mpreg_sessions_accepted_total",
-                "Connections accepted.",
-                count(&self.accepted),
-            ),
-            (
-                Counter,
-                "mpreg_accept_failures_total",
-                "Accepts that failed, out of descriptors for one.",
-                count(&self.accept_failures),
-            ),
-            (Gauge, "mpreg_subscriptions", "Subscriptions held.", count(&self.subscriptions)),
-            (
-                Gauge,
-                "mpreg_queued_bytes",
-                "Bytes waiting in outbound queues.",
-                count(&self.queued_bytes),
-            ),
-            (
-                Gauge,
-                "mpreg_reassembly_bytes",
-                "Bytes of frames not yet whole.",
-                count(&self.reassembly_bytes),
-            ),
-            (
-                Counter,
-                "mpreg_arena_bytes_total",
-                "Bytes copied once to be sent by reference.",
-                count(&self.arena_bytes),
-            ),
-            (Counter, "mpreg_loop_turns_total", "Turns of the loop.", count(&self.turns)),
-            (
-                Counter,
-                "mpreg_loop_busy_seconds_total",
-                "Time in turns that had work.",
-                seconds(&self.turn_ns),
-            ),
-            (
-                Gauge,
-                "mpreg_loop_turn_max_seconds",
-                "Longest turn since start.",
-                seconds(&self.turn_max_ns),
-            ),
-            (Counter, "mpreg_ring_enters_total", "Calls of io_uring_enter.", count(&self.enters)),
-            (Counter, "mpreg_ring_completions_total", "Completions.", count(&self.completions)),
-            (Counter, "mpreg_parks_total", "Times the core went idle.", count(&self.parks)),
-            (
-                Counter,
-                "mpreg_receive_starved_total",
-                "Receives that found no buffer.",
-                count(&self.receive_starved),
-            ),
-            (
-                Counter,
-                "mpreg_reading_paused_total",
-                "Times a publisher was not read from for back-pressure.",
-                count(&self.reading_paused),
-            ),
-            (
-                Counter,
-                "mpreg_handoffs_out_total",
-                "Sent to other shards.",
-                count(&self.handoffs_out),
-            ),
-            (
-                Counter,
-                "mpreg_handoffs_in_total",
-                "Received from other shards.",
-                count(&self.handoffs_in),
-            ),
-            (
-                Counter,
-                "mpreg_handoff_waits_total",
-                "Turns a hand-off waited because the ring was full.",
-                count(&self.handoff_waits),
-            ),
-            (Counter, "mpreg_wakes_total", "Other shards woken.", count(&self.wakes)),
-            (
-                Counter,
-                "mpreg_route_hits_total",
-                "Runs of messages whose route was known.",
-                count(&self.route_hits),
-            ),
-            (
-                Counter,
-                "mpreg_route_misses_total",
-                "Runs whose route had to be matched.",
-                count(&self.route_misses),
-            ),
-            (
-                Gauge,
-                "mpreg_routes_cached",
-                "Topics with a known route.",
-                count(&self.routes_cached),
-            ),
-            (
-                Counter,
-                "mpreg_runs_shared_total",
-                "Runs of messages sent by reference.",
-                count(&self.runs_shared),
-            ),
-        ]
-    }
-
     fn rows(&self, shard: usize, out: &mut Vec<Row>) {
         let label = ("shard", shard.to_string());
-        for (kind, name, help, value) in self.plain() {
+        for (kind, name, help, count) in PLAIN {
+            let count = count(self).get() as f64;
+            let value = if name.contains("_seconds") { count / 1e9 } else { count };
             out.push(Row { name, help, kind, labels: vec![label.clone()], value });
         }
         let mut labelled = |name, help, key, word: &str, count: &Count| {

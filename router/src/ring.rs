@@ -20,7 +20,7 @@
 //!
 //! `unsafe` is confined to this file. Miri cannot run `io_uring`; the live tests run it with poisoned
 //! buffers instead (`tests/it/hostile.rs`).
-#![allow(unsafe_code)]
+#![expect(unsafe_code, reason = "the kernel shares memory with this file alone")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
+use mpreg_tuning::ring::RingLevel;
 
 use crate::limits::{RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, RING_COMPLETIONS, RING_ENTRIES};
 use crate::outbound::Piece;
@@ -153,25 +154,19 @@ impl Ring {
         })
     }
 
+    /// The best ring this kernel gives: a flag it does not know is refused as an invalid argument.
     fn build() -> io::Result<IoUring> {
-        let mut best = IoUring::builder();
-        best.setup_cqsize(RING_COMPLETIONS)
-            .setup_submit_all()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_no_sqarray();
-        let mut older = IoUring::builder();
-        older
-            .setup_cqsize(RING_COMPLETIONS)
-            .setup_submit_all()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag();
-        best.build(RING_ENTRIES).or_else(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => older.build(RING_ENTRIES),
-            _ => Err(error),
-        })
+        let mut refusal = io::ErrorKind::Unsupported.into();
+        for level in RingLevel::BEST_FIRST {
+            let mut builder = IoUring::builder();
+            builder.setup_cqsize(RING_COMPLETIONS);
+            level.apply(&mut builder);
+            match builder.build(RING_ENTRIES) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => refusal = error,
+                built => return built,
+            }
+        }
+        Err(refusal)
     }
 
     /// Signals this eventfd at completions, while [`Ring::notify`] is on.
@@ -185,9 +180,8 @@ impl Ring {
     }
 
     pub fn arm_accept(&mut self, listener: u8, socket: BorrowedFd<'_>) -> io::Result<()> {
-        let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
-            .flags(libc::SOCK_CLOEXEC)
-            .build();
+        let entry =
+            opcode::AcceptMulti::new(Fd(socket.as_raw_fd())).flags(libc::SOCK_CLOEXEC).build();
         self.push(entry.user_data(ACCEPT | u64::from(listener)))
     }
 

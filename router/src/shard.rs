@@ -52,6 +52,8 @@ pub struct Shard {
     clock: Clock,
     completions: Vec<Completion>,
     mail: Vec<(ShardIx, Handoff)>,
+    /// When the ring's timer is due, if it is armed.
+    timer_at: Option<Instant>,
     probe: Arc<ShardProbe>,
 }
 
@@ -67,8 +69,8 @@ impl Shard {
         for (index, listener) in listeners.iter().enumerate() {
             ring.arm_accept(index as u8, listener.socket.as_fd())?;
         }
-        let (completions, mail) = (Vec::new(), Vec::new());
-        Ok(Self { ring, switch, listeners, clock, completions, mail, probe })
+        let (completions, mail, timer_at) = (Vec::new(), Vec::new(), None);
+        Ok(Self { ring, switch, listeners, clock, completions, mail, timer_at, probe })
     }
 
     /// Does all there is to do. True if there was anything.
@@ -113,6 +115,17 @@ impl Shard {
         self.clock.now()
     }
 
+    /// Has the ring complete something when the next deadline comes. A timer that is armed for
+    /// earlier serves as well: the shard wakes, and asks again.
+    pub fn arm_timer(&mut self) -> io::Result<()> {
+        let Some(at) = self.deadline() else { return Ok(()) };
+        if self.timer_at.is_some_and(|armed| armed <= at) {
+            return Ok(());
+        }
+        self.timer_at = Some(at);
+        self.ring.arm_timer(at.since(self.clock.now()))
+    }
+
     fn is_due(&self, now: Instant) -> bool {
         self.deadline().is_some_and(|at| at <= now)
     }
@@ -140,7 +153,7 @@ impl Shard {
                     self.ring.arm_wake(self.switch.mesh.bell().eventfd())?;
                 }
             }
-            Completion::TimerDue => (),
+            Completion::TimerDue => self.timer_at = None,
         }
         Ok(())
     }

@@ -153,7 +153,12 @@ impl Switch {
     }
 
     /// A flight is over.
-    pub fn sent(&mut self, session: SessionIx, mut flight: Box<crate::ring::Flight>, is_lost: bool) {
+    pub fn sent(
+        &mut self,
+        session: SessionIx,
+        mut flight: Box<crate::ring::Flight>,
+        is_lost: bool,
+    ) {
         let Self { links, budget, spares, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
         link.is_sending = false;
@@ -233,6 +238,7 @@ impl Switch {
     pub fn publish_gauges(&self) {
         self.probe.queued_bytes.set(self.budget.used as u64);
         self.probe.subscriptions.set(self.machine.subscriptions_count() as u64);
+        self.probe.held_bytes.set(self.machine.held_bytes() as u64);
         self.probe.routes_cached.set(self.machine.routes_count() as u64);
         let counts = self.mesh.counts;
         self.probe.handoffs_out.set(counts.sent);

@@ -31,7 +31,7 @@ pub enum RingLevel {
 }
 
 impl RingLevel {
-    const BEST_FIRST: [Self; 4] =
+    pub const BEST_FIRST: [Self; 4] =
         [Self::Deferred, Self::DeferredSqArray, Self::Cooperative, Self::Plain];
 
     pub fn as_str(self) -> &'static str {

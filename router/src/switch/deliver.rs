@@ -118,7 +118,11 @@ impl Switch {
 
     fn forward(&mut self, from: Option<SessionIx>, run: &Run<'_>) {
         let (route, is_known) = self.machine.route(run.topic, &mut self.effects);
-        if is_known { self.probe.route_hits.add(1) } else { self.probe.route_misses.add(1) }
+        if is_known {
+            self.probe.route_hits.add(1)
+        } else {
+            self.probe.route_misses.add(1)
+        }
         match route {
             Route::Known(place) => self.deliver(from, place, run),
             Route::Asking(ix) => {
@@ -141,47 +145,58 @@ impl Switch {
         if targets.is_per_message() {
             return run.each().for_each(|data| self.deliver_one(from, run.lane, data));
         }
-        let Self { machine, links, arena, mesh, budget, spares, probe, .. } = self;
+        let mut shared = self.spread(from, place, run, None);
+        let Self { machine, arena, mesh, .. } = self;
+        for shard in shards_of(machine.targets(place).shards) {
+            let frames = shared.get_or_insert_with(|| arena.share(run.frames)).clone();
+            mesh.stage(shard, Handoff::Run { frames });
+        }
+        let skipped = self.skipped(from);
+        self.machine.delivered(place, run.messages, skipped, &mut self.effects);
+    }
+
+    /// Queues a run for every ungrouped receiver here: by reference if it is long and has several,
+    /// or is in a page already (`shared`). Returns the page's reference if one was made.
+    fn spread(
+        &mut self,
+        from: Option<SessionIx>,
+        place: Place,
+        run: &Run<'_>,
+        mut shared: Option<Bytes>,
+    ) -> Option<Bytes> {
+        let Self { machine, links, arena, budget, spares, probe, dirty, .. } = self;
         let targets = machine.targets(place);
         let bytes = run.frames.len();
-        let is_long = SHARED_RUN_BYTES_MIN <= bytes && 1 < targets.plain.len();
-        let mut shared: Option<Bytes> = None;
-        let (mut queued, mut copied) = (0, 0);
+        let has_several = shared.is_some() || 1 < targets.plain.len();
+        let is_worth_sharing = SHARED_RUN_BYTES_MIN <= bytes && has_several;
+        let (mut copied, mut referenced) = (0, 0);
         for target in &targets.plain {
             let Some(link) = receiver(links, target.session, from) else { continue };
             if !link.outbound.has_room(bytes, run.lane, budget) {
                 self.overflowed.push(target.session);
                 continue;
             }
-            if is_long && link.outbound.may_share() {
+            if is_worth_sharing && link.outbound.may_share() {
                 let frames = shared.get_or_insert_with(|| arena.share(run.frames));
                 link.outbound.reference(frames.clone(), run.lane, budget);
+                referenced += 1;
             } else {
                 link.outbound.copy(run.frames, run.lane, budget, spares);
                 copied += 1;
             }
-            queued += 1;
             if !link.is_dirty {
                 link.is_dirty = true;
-                self.dirty.push(target.session);
+                dirty.push(target.session);
             }
         }
-        self.produced_bytes += bytes * queued;
-        probe.messages_out.add(queued as u64 * u64::from(run.messages));
-        probe.runs_copied.add(copied);
-        if shared.is_some() {
-            probe.runs_shared.add(1);
-            probe.arena_bytes.add(bytes as u64);
-        }
-        for shard in shards_of(targets.shards) {
-            let frames = shared.get_or_insert_with(|| arena.share(run.frames)).clone();
-            mesh.stage(shard, Handoff::Run { frames });
-        }
+        self.produced_bytes += bytes * (copied + referenced);
+        probe.messages_out.add((copied + referenced) as u64 * u64::from(run.messages));
+        probe.runs_copied.add(copied as u64);
+        probe.runs_shared.add(referenced as u64);
         if !self.overflowed.is_empty() {
             self.squeeze(place, run);
         }
-        let skipped = self.skipped(from);
-        self.machine.delivered(place, run.messages, skipped, &mut self.effects);
+        shared
     }
 
     /// The publisher, if it gets none of its own messages.
@@ -336,31 +351,7 @@ impl Switch {
             }
             return;
         }
-        let Self { machine, links, budget, spares, probe, .. } = self;
-        let targets = machine.targets(place);
-        let mut queued = 0;
-        for target in &targets.plain {
-            let Some(link) = receiver(links, target.session, None) else { continue };
-            if !link.outbound.has_room(frames.len(), run.lane, budget) {
-                self.overflowed.push(target.session);
-                continue;
-            }
-            if SHARED_RUN_BYTES_MIN <= frames.len() && link.outbound.may_share() {
-                link.outbound.reference(frames.clone(), run.lane, budget);
-            } else {
-                link.outbound.copy(frames, run.lane, budget, spares);
-            }
-            queued += 1;
-            if !link.is_dirty {
-                link.is_dirty = true;
-                self.dirty.push(target.session);
-            }
-        }
-        self.produced_bytes += frames.len() * queued;
-        probe.messages_out.add(queued as u64 * u64::from(run.messages));
-        if !self.overflowed.is_empty() {
-            self.squeeze(place, run);
-        }
+        self.spread(None, place, run, Some(frames.clone()));
         self.machine.delivered(place, run.messages, None, &mut self.effects);
     }
 
