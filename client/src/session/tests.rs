@@ -338,6 +338,23 @@ fn asked_for_without_a_connection_it_is_sent_with_the_next() {
 }
 
 #[test]
+fn without_a_connection_nothing_is_sent_and_an_unsubscribe_is_not_repeated() {
+    let mut desk = Desk::up();
+    let subs = ["a", "b", "c"].map(|pattern| desk.subscribe(pattern));
+    desk.out.clear();
+    desk.unsubscribe(&subs[0], 0);
+    desk.forget(&subs[0]);
+    desk.sent(&[Frame::Unsubscribe { sid: subs[0].sid, deliveries: 0 }]);
+    desk.session.disconnected();
+    desk.unsubscribe(&subs[1], 5);
+    desk.forget(&subs[2]);
+    desk.sent(&[]);
+    desk.connect();
+    let (sid, deliveries) = (subs[1].sid, 5);
+    desk.sent(&[subscribe(sid, "b"), Frame::Unsubscribe { sid, deliveries }]);
+}
+
+#[test]
 fn a_limit_counts_over_connections() {
     let mut desk = Desk::up();
     let sub = desk.subscribe("a");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mpreg_client::limits::{CONNECTION_GOOD_AFTER, RESUBSCRIBE_DEADLINE};
 use mpreg_client::{
     ConnectOptions, Disconnect, Ended, ErrorCode, Event, Events, PublishError, RequestError,
     SessionId, Sid,
@@ -206,6 +207,45 @@ async fn a_fatal_error_is_told_before_the_next_attempt() {
     expect(&mut events, lost(Disconnect::Refused { code, text })).await;
     router.accept().await;
     expect(&mut events, CONNECTED).await;
+}
+
+/// Lets time pass that nothing else is due in.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_router_that_does_not_confirm_subscriptions_is_given_up() {
+    let router = Router::start().await;
+    let (client, mut peer) = router.client().await;
+    let mut events = client.events();
+    let (_sub, ()) = tokio::join!(client.subscribe("a"), peer.confirm("subscribe 1 a"));
+    drop(peer);
+    expect(&mut events, lost(Disconnect::HungUp)).await;
+    let mut peer = router.accept().await;
+    peer.hears("subscribe 1 a").await;
+    pass(RESUBSCRIBE_DEADLINE).await;
+    expect(&mut events, lost(Disconnect::Unconfirmed)).await;
+}
+
+#[tokio::test]
+async fn only_connections_that_last_win_back_the_attempts() {
+    let router = Router::start().await;
+    let options = ConnectOptions { reconnect_attempts_max: 1, ..quick() };
+    let (client, mut peer) = router.client_with(options).await;
+    let mut events = client.events();
+    for _ in 0..3 {
+        pass(CONNECTION_GOOD_AFTER).await;
+        drop(peer);
+        expect(&mut events, lost(Disconnect::HungUp)).await;
+        peer = router.accept().await;
+        expect(&mut events, CONNECTED).await;
+    }
+    drop(peer);
+    expect(&mut events, lost(Disconnect::HungUp)).await;
+    expect(&mut events, Event::Closed).await;
 }
 
 #[tokio::test]
