@@ -23,6 +23,7 @@ mod reply;
 mod request;
 mod serve;
 mod status;
+mod stop;
 mod subscribe;
 
 /// A message router for one machine: publish, subscribe, request, reply.

@@ -51,7 +51,7 @@ impl ChildRouter {
         let start = |source| ChildError::Start { source };
         let mut child = Command::new(std::env::current_exe().map_err(start)?)
             .arg("serve")
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "warn"])
+            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "error"])
             .args(["--parent", &std::process::id().to_string()])
             .args(arguments)
             .stdin(Stdio::null())

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
 use super::connect::{Loss, Router, talk};
+use super::stop::Stop;
 use super::subscribe::{SubError, over, subscribe};
 use super::{CommandError, Exit, complain};
 
@@ -60,6 +61,7 @@ impl Reply {
     }
 
     async fn answer_all(&self) -> Result<(), SubError> {
+        let mut stop = Stop::new().map_err(|source| SubError::Signal { source })?;
         let client = self.router.connect(Loss::Reconnects).await?;
         let options = SubscribeOptions {
             pattern: &self.pattern,
@@ -68,14 +70,10 @@ impl Reply {
         };
         let mut subscription = subscribe(&client, options).await?;
         let mut left = self.count.map_or(u64::MAX, NonZeroU64::get);
-        let mut interrupted = core::pin::pin!(tokio::signal::ctrl_c());
         while 0 < left {
             let message = tokio::select! {
                 message = subscription.next() => message,
-                signal = &mut interrupted => {
-                    signal.map_err(|source| SubError::Signal { source })?;
-                    break;
-                }
+                () = stop.asked() => break,
             };
             let Some(message) = message else {
                 return over(&self.pattern, subscription.ended());

@@ -21,22 +21,29 @@ use core::time::Duration;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{self, SignalKind};
 use tokio::sync::oneshot;
 
 use super::ready::{Ready, ReadyFile};
+use super::stop::Stop;
 use super::{CommandError, Exit, host};
 use crate::admin::status::Urls;
 use crate::admin::{self, Admin, StartAdminError, View};
 use crate::config::{Config, File, LoadConfigError};
+use crate::listen::ListenError;
 use crate::log::{AlreadyStarted, Logs};
 use crate::node::{Node, StartError};
 
 /// Granted beyond `limits.drain_ms` for the cores to notice that it is over.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// A killed router's socket is released within some 10 ms; on a busy machine, some 100.
+const SOCKET_RELEASE_MAX: Duration = Duration::from_secs(2);
+
+const SOCKET_RELEASE_POLL: Duration = Duration::from_millis(10);
 
 /// Run a router.
 ///
@@ -140,7 +147,7 @@ impl Serve {
         let control_cpu = config.node.cpus[0];
         let logs = host::starting_on(control_cpu, || Logs::start(&config.log))??;
         host::settle_limits(&mut config)?;
-        let stop = Stop::new()?;
+        let (runtime, mut stop) = keep_signals()?;
         let ready_file = config.admin.ready_file.clone();
         let ready_error = |path: &PathBuf| {
             let path = path.clone();
@@ -151,7 +158,7 @@ impl Serve {
         }
         let surface = config.admin.listen.map(admin::Bound::new).transpose()?;
 
-        let node = Node::start(&config)?;
+        let node = start(&config)?;
         host::stay_on(control_cpu);
         let ready = Ready {
             pid: std::process::id(),
@@ -170,11 +177,10 @@ impl Serve {
             .transpose()?;
         tracing::info!(shards = config.node.shards, cpus = ?config.node.cpus, "{ready}");
 
-        let mut stop = stop;
-        stop.asked();
+        runtime.block_on(stop.asked());
         tracing::info!("draining");
         is_draining.store(true, Relaxed);
-        stop.drained(node, config.limits.drain + DRAIN_GRACE)?;
+        drain(node, &runtime, &mut stop, config.limits.drain + DRAIN_GRACE)?;
         tracing::info!("stopped");
         Ok(())
     }
@@ -207,6 +213,31 @@ impl Serve {
         file.log.json |= self.log_json;
         Ok(Config::try_from(file)?)
     }
+}
+
+/// The kernel takes a killed router's ring apart after its process is gone, and the ring keeps the
+/// socket open until then.
+fn start(config: &Config) -> Result<Node, StartError> {
+    let deadline = Instant::now() + SOCKET_RELEASE_MAX;
+    loop {
+        match Node::start(config) {
+            Err(StartError::Listen(ListenError::UnixInUse { .. })) if Instant::now() < deadline => {
+                std::thread::sleep(SOCKET_RELEASE_POLL);
+            }
+            started => return started,
+        }
+    }
+}
+
+/// From here on a signal to stop is kept until it is asked for.
+fn keep_signals() -> Result<(Runtime, Stop), ServeError> {
+    let prepare = || {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let stop = runtime.block_on(async { Stop::new() })?;
+        Ok((runtime, stop))
+    };
+    prepare().map_err(|source| ServeError::Signals { source })
 }
 
 fn overwrite<T: Clone>(value: &mut T, flag: &Option<T>) {
@@ -247,58 +278,26 @@ impl Drop for Socket {
     }
 }
 
-/// The signals that stop a node, and the wait for it.
-struct Stop {
-    runtime: Runtime,
-    terminate: unix::Signal,
-    interrupt: unix::Signal,
-}
-
-impl Stop {
-    /// From here on both signals are kept for [`Self::asked`].
-    fn new() -> Result<Self, ServeError> {
-        let prepare = || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-            let _context = runtime.enter();
-            let terminate = unix::signal(SignalKind::terminate())?;
-            let interrupt = unix::signal(SignalKind::interrupt())?;
-            drop(_context);
-            Ok(Self { runtime, terminate, interrupt })
-        };
-        prepare().map_err(|source| ServeError::Signals { source })
-    }
-
-    /// Waits for the first signal.
-    fn asked(&mut self) {
-        let Self { runtime, terminate, interrupt } = self;
-        runtime.block_on(either(terminate, interrupt));
-    }
-
-    /// Waits until `node` has sent what it had queued, a second signal, or `deadline`.
-    fn drained(&mut self, node: Node, deadline: Duration) -> Result<(), ServeError> {
-        node.drain();
-        let (done, is_done) = oneshot::channel();
-        // Left behind when time is up: the process ends, and it with it.
-        let wait = move || done.send(node.join()).unwrap_or(());
-        std::thread::Builder::new()
-            .name("mpreg-join".to_owned())
-            .spawn(wait)
-            .map_err(|source| ServeError::Signals { source })?;
-        let Self { runtime, terminate, interrupt } = self;
-        runtime.block_on(async {
-            tokio::select! {
-                Ok(ended) = is_done => ended.map_err(|source| ServeError::Core { source }),
-                () = either(terminate, interrupt) => Err(ServeError::Forced),
-                () = tokio::time::sleep(deadline) => Err(ServeError::Forced),
-            }
-        })
-    }
-}
-
-async fn either(terminate: &mut unix::Signal, interrupt: &mut unix::Signal) {
-    tokio::select! {
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
-    }
+/// Waits until `node` has sent what it had queued, `stop` is asked again, or `deadline`.
+fn drain(
+    node: Node,
+    runtime: &Runtime,
+    stop: &mut Stop,
+    deadline: Duration,
+) -> Result<(), ServeError> {
+    node.drain();
+    let (done, is_done) = oneshot::channel();
+    // Left behind when time is up: the process ends, and it with it.
+    let wait = move || done.send(node.join()).unwrap_or(());
+    std::thread::Builder::new()
+        .name("mpreg-join".to_owned())
+        .spawn(wait)
+        .map_err(|source| ServeError::Signals { source })?;
+    runtime.block_on(async {
+        tokio::select! {
+            Ok(ended) = is_done => ended.map_err(|source| ServeError::Core { source }),
+            () = stop.asked() => Err(ServeError::Forced),
+            () = tokio::time::sleep(deadline) => Err(ServeError::Forced),
+        }
+    })
 }

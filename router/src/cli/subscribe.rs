@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 
 use super::connect::{Loss, Router, TalkError, talk};
 use super::message::Shown;
+use super::stop::Stop;
 use super::{CommandError, Exit, notice};
 
 /// Lines between the connection and stdout: enough that neither waits for each single one.
@@ -87,6 +88,7 @@ impl Sub {
     /// Sends a line for every message until the subscription ends, this process is interrupted, or
     /// nobody takes the lines.
     async fn read(&self, lines: mpsc::Sender<String>) -> Result<(), SubError> {
+        let mut stop = Stop::new().map_err(|source| SubError::Signal { source })?;
         let client = self.router.connect(Loss::Reconnects).await?;
         let options = SubscribeOptions {
             pattern: &self.pattern,
@@ -100,8 +102,7 @@ impl Sub {
         }
         tokio::select! {
             () = lines.closed() => return Ok(()),
-            signal = tokio::signal::ctrl_c() => {
-                signal.map_err(|source| SubError::Signal { source })?;
+            () = stop.asked() => {
                 client.drain().await?;
                 self.pass_on(&mut subscription, &lines).await;
             }
