@@ -3,7 +3,7 @@
 //! A run is a file of JSON lines: the machine and the commit first, then one line per measurement.
 //! Lines are written as they are taken, so a run that was cut short is a shorter run.
 //!
-//! `run` measures: `micro` through cargo and criterion, `load` through router, floor and load
+//! `run` measures: `micro` through cargo and criterion, `scale` by itself, `load` through router, floor and load
 //! generator as processes. `compare` reads two runs.
 
 pub mod compare;
@@ -12,6 +12,7 @@ mod machine;
 mod micro;
 mod process;
 pub mod run;
+mod scale;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};

@@ -7,11 +7,7 @@ use anyhow::{Context, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{Measurement, Store, Unit};
-use crate::sample;
-
-/// Patterns for the figure of bytes each.
-const PATTERNS: usize = 1_000_000;
+use super::{Measurement, Store, Unit, scale};
 
 /// `benchmark.json`.
 #[derive(Deserialize)]
@@ -58,14 +54,7 @@ pub(super) fn measure(only: Option<&str>, store: &mut Store) -> anyhow::Result<(
     collect(folder.path(), &mut found)?;
     found.sort_by(|a, b| a.name.cmp(&b.name));
     found.into_iter().try_for_each(|measurement| store.add(measurement))?;
-    let literal = ("topic/index-bytes/literal", sample::topic as fn(usize) -> String);
-    let wildcard = ("topic/index-bytes/wildcard", sample::wildcard as fn(usize) -> String);
-    for (name, pattern) in [literal, wildcard] {
-        if only.is_none_or(|part| name.contains(part)) {
-            store.add(index_bytes(name, pattern))?;
-        }
-    }
-    Ok(())
+    scale::measure(only, store)
 }
 
 /// Every result below `folder`, per element where a benchmark handles several at once.
@@ -97,10 +86,4 @@ fn collect(folder: &Path, out: &mut Vec<Measurement>) -> anyhow::Result<()> {
 fn read_json<T: DeserializeOwned>(path: &Path) -> anyhow::Result<T> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {path:?}"))?;
     serde_json::from_str(&text).with_context(|| format!("reading {path:?}"))
-}
-
-/// Heap of a subscription index per pattern in it, text included.
-fn index_bytes(name: &str, pattern: fn(usize) -> String) -> Measurement {
-    let bytes = sample::index(PATTERNS, pattern).heap_bytes() as f64 / PATTERNS as f64;
-    Measurement::of_rounds(name.to_owned(), Unit::Bytes, vec![bytes])
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use syn::visit::{self, Visit};
@@ -11,6 +12,7 @@ pub(super) struct Source {
     /// From the root of the repository.
     pub(super) path: String,
     pub(super) text: String,
+    pub(super) is_test: bool,
     pub(super) found: Found,
 }
 
@@ -22,14 +24,14 @@ pub(super) struct Found {
     pub(super) consts: Vec<Const>,
     /// Every path, `use` included, and every identifier in a macro call.
     pub(super) paths: Vec<PathUse>,
-    /// Fields read or written through a dot, and fields named in patterns.
+    /// Fields read or written through a dot, and fields named in patterns; not those of tests.
     pub(super) fields: Vec<String>,
     pub(super) unwraps: Vec<usize>,
     pub(super) allows: Vec<usize>,
     pub(super) unsafes: Vec<usize>,
-    /// Calls without arguments of a function called `channel`.
+    /// Calls without arguments of a function called `channel`, unless of one message.
     pub(super) bare_channels: Vec<usize>,
-    /// String literals, those in macro calls included.
+    /// String literals, those in macro calls included and those of tests not.
     pub(super) strings: Vec<String>,
     /// Structs with named fields: name, then field names and types.
     pub(super) structs: Vec<(String, Vec<(String, String)>)>,
@@ -56,20 +58,31 @@ pub(super) struct PathUse {
 impl Source {
     pub(super) fn parse(path: &str, text: String) -> Self {
         let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let mut walk =
-            Walk { found: Found::default(), test_depth: usize::from(is_test_path(path)) };
+        let is_test = is_test_path(path);
+        let mut walk = Walk { found: Found::default(), test_depth: usize::from(is_test) };
         walk.visit_file(&file);
-        Self { path: path.to_owned(), text, found: walk.found }
+        Self { path: path.to_owned(), text, is_test, found: walk.found }
     }
 
     /// The folder of the package: `router` of `router/src/config.rs`.
     pub(super) fn package(&self) -> &str {
         self.path.split('/').next().expect("split gives at least one part")
     }
+
+    /// The module of the crate it belongs to: `config` of `router/src/config/check.rs`.
+    pub(super) fn module(&self) -> Option<String> {
+        let inside = self.path.split_once("/src/")?.1.strip_suffix(".rs")?;
+        inside.split('/').next().map(str::to_owned)
+    }
 }
 
-/// Every source under the folders of the workspace's packages.
-pub(super) fn all() -> Vec<Source> {
+/// Every source under the folders of the workspace's packages, read once.
+pub(super) fn all() -> &'static [Source] {
+    static ALL: OnceLock<Vec<Source>> = OnceLock::new();
+    ALL.get_or_init(load_all)
+}
+
+fn load_all() -> Vec<Source> {
     let root = root();
     let mut paths = Vec::new();
     for folder in super::PACKAGES {
@@ -154,9 +167,7 @@ impl Walk {
                 TokenTree::Ident(ident) if is_after_dot && ident == "unwrap" => {
                     self.unwrap(ident.span());
                 }
-                TokenTree::Ident(ident) if is_after_dot => {
-                    self.found.fields.push(ident.to_string());
-                }
+                TokenTree::Ident(ident) if is_after_dot => self.field(ident),
                 TokenTree::Ident(ident) if ident == "unsafe" => {
                     self.unsafe_if(Some(ident.span()));
                 }
@@ -164,12 +175,24 @@ impl Walk {
                 TokenTree::Group(group) => self.tokens(group.stream()),
                 TokenTree::Literal(literal) => {
                     if let Ok(text) = syn::parse_str::<syn::LitStr>(&literal.to_string()) {
-                        self.found.strings.push(text.value());
+                        self.string(&text);
                     }
                 }
                 TokenTree::Punct(_) => (),
             }
             is_after_dot = matches!(&token, TokenTree::Punct(dot) if dot.as_char() == '.');
+        }
+    }
+
+    fn field(&mut self, name: &syn::Ident) {
+        if self.test_depth == 0 {
+            self.found.fields.push(name.to_string());
+        }
+    }
+
+    fn string(&mut self, text: &syn::LitStr) {
+        if self.test_depth == 0 {
+            self.found.strings.push(text.value());
         }
     }
 
@@ -326,6 +349,7 @@ impl<'ast> Visit<'ast> for Walk {
             && call.args.is_empty()
             && let Some(last) = function.path.segments.last()
             && last.ident == "channel"
+            && !function.path.segments.iter().any(|segment| segment.ident == "oneshot")
         {
             self.found.bare_channels.push(line(last.ident.span()));
         }
@@ -334,19 +358,19 @@ impl<'ast> Visit<'ast> for Walk {
 
     fn visit_expr_field(&mut self, field: &'ast syn::ExprField) {
         if let syn::Member::Named(name) = &field.member {
-            self.found.fields.push(name.to_string());
+            self.field(name);
         }
         visit::visit_expr_field(self, field);
     }
 
     fn visit_field_pat(&mut self, field: &'ast syn::FieldPat) {
         if let syn::Member::Named(name) = &field.member {
-            self.found.fields.push(name.to_string());
+            self.field(name);
         }
         visit::visit_field_pat(self, field);
     }
 
     fn visit_lit_str(&mut self, text: &'ast syn::LitStr) {
-        self.found.strings.push(text.value());
+        self.string(text);
     }
 }

@@ -1,0 +1,106 @@
+//! Which module of a crate may name which: parts that can be read alone stay that way.
+//!
+//! Each line is a module and the modules of its crate that it may name, itself and its own parts
+//! apart. A new line, or a new name in one, is a decision about the architecture.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::source::{self, Source};
+
+type Edges = &'static [(&'static str, &'static [&'static str])];
+
+/// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription` and `rng` are tools;
+/// `session`, `interest` and `forward` do not know each other; `shard` joins them.
+const FABRIC: Edges = &[
+    ("fact", &[]),
+    ("forward", &["handoff", "id", "limits"]),
+    ("handoff", &[]),
+    ("id", &[]),
+    ("interest", &["handoff", "subscription"]),
+    ("limits", &[]),
+    ("rng", &[]),
+    ("session", &["id", "limits", "time"]),
+    (
+        "shard",
+        &[
+            "fact",
+            "forward",
+            "handoff",
+            "id",
+            "interest",
+            "limits",
+            "rng",
+            "session",
+            "subscription",
+            "time",
+        ],
+    ),
+    ("subscription", &[]),
+    ("time", &[]),
+];
+
+#[test]
+fn fabric_modules_name_each_other_as_the_table_says() {
+    check("fabric", FABRIC);
+}
+
+#[track_caller]
+fn check(package: &str, table: Edges) {
+    let found = edges(source::all(), package);
+    let mut complaints = Vec::new();
+    for (module, names) in &found {
+        let allowed = table.iter().find(|(of, _)| of == module).map(|(_, names)| *names);
+        let Some(allowed) = allowed else {
+            complaints.push(format!("{package}: {module} is not in the table"));
+            continue;
+        };
+        for name in names.iter().filter(|name| !allowed.contains(&name.as_str())) {
+            complaints.push(format!("{package}: {module} may not name {name}"));
+        }
+        for name in allowed.iter().filter(|name| !names.contains(**name)) {
+            complaints.push(format!("{package}: {module} does not name {name}"));
+        }
+    }
+    for (module, _) in table.iter().filter(|(module, _)| !found.contains_key(*module)) {
+        complaints.push(format!("{package}: {module} is in the table and not in the crate"));
+    }
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// What each module names of its own crate, tests left out.
+fn edges(sources: &[Source], package: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut edges = BTreeMap::<String, BTreeSet<String>>::new();
+    for source in sources.iter().filter(|source| source.package() == package) {
+        let Some(module) = source.module().filter(|module| module != "lib" && module != "main")
+        else {
+            continue;
+        };
+        let names = edges.entry(module.clone()).or_default();
+        for path in source.found.paths.iter().filter(|path| !path.is_test) {
+            if let [root, name, ..] = &path.segments[..]
+                && root == "crate"
+                && *name != module
+            {
+                names.insert(name.clone());
+            }
+        }
+    }
+    edges
+}
+
+#[test]
+fn an_edge_shows_however_it_is_written() {
+    let table = [
+        "use crate::interest::Interest;",
+        "use crate::{interest, time::Instant};",
+        "fn f() { crate::interest::f() }",
+        "struct A(crate::interest::Interest);",
+    ];
+    for text in table {
+        let source = Source::parse("fabric/src/forward/part.rs", text.to_owned());
+        assert!(edges(&[source], "fabric")["forward"].contains("interest"), "{text}");
+    }
+    let text = "#[cfg(test)] mod tests { use crate::interest::Interest; }";
+    let source = Source::parse("fabric/src/forward.rs", text.to_owned());
+    assert!(edges(&[source], "fabric")["forward"].is_empty(), "tests may name anything");
+}
