@@ -233,7 +233,8 @@ async fn a_router_that_does_not_confirm_subscriptions_is_given_up() {
 #[tokio::test]
 async fn only_connections_that_last_win_back_the_attempts() {
     let router = Router::start().await;
-    let options = ConnectOptions { reconnect_attempts_max: 1, ..quick() };
+    let handshake_deadline = Duration::from_secs(3600);
+    let options = ConnectOptions { reconnect_attempts_max: 1, handshake_deadline, ..quick() };
     let (client, mut peer) = router.client_with(options).await;
     let mut events = client.events();
     for _ in 0..3 {
