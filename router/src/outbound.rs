@@ -39,6 +39,9 @@ pub enum Lane {
 
 const LANES: usize = 3;
 
+/// What debug builds overwrite sent buffers with.
+const POISON: u8 = 0xa5;
+
 impl From<Priority> for Lane {
     #[inline]
     fn from(priority: Priority) -> Self {
@@ -90,6 +93,10 @@ impl Spares {
             && self.0.len() < SPARE_BUFFERS_MAX
             && bytes.capacity() <= SPARE_BUFFER_BYTES_MAX
         {
+            if cfg!(debug_assertions) {
+                // Whoever still reads it shall see that it is sent and gone.
+                bytes.fill(POISON);
+            }
             bytes.clear();
             self.0.push(bytes);
         }

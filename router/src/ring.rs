@@ -19,7 +19,7 @@
 //! - R5: the timespec of a timeout is read at submission; it is kept in a box until the next one.
 //!
 //! `unsafe` is confined to this file. Miri cannot run `io_uring`; the live tests run it with poisoned
-//! buffers instead (`tests/it/hostile.rs`).
+//! buffers instead (`tests/it/order.rs`).
 #![expect(unsafe_code, reason = "the kernel shares memory with this file alone")]
 
 use std::io;
@@ -49,6 +49,9 @@ const WAKE: u64 = 4 << 56;
 const TIMER: u64 = 5 << 56;
 const CANCEL: u64 = 6 << 56;
 const OPERATION: u64 = 0xff << 56;
+
+/// What debug builds overwrite received bytes with once they are given back.
+const POISON: u8 = 0xa5;
 
 /// A receive buffer with bytes in it. Give it back with [`Ring::recycle`].
 #[derive(Debug, PartialEq, Eq)]
@@ -239,6 +242,9 @@ impl Ring {
     /// Gives a buffer back to the kernel, at the next [`Ring::publish_buffers`].
     #[inline]
     pub fn recycle(&mut self, buffer: Buffer) {
+        if cfg!(debug_assertions) {
+            self.pool.poison(&buffer);
+        }
         self.pool.add(buffer.id);
     }
 
@@ -459,6 +465,15 @@ impl Pool {
         // SAFETY: `length` bytes from there were written by the kernel, and by R1 nobody writes them
         // while `buffer` is borrowed.
         unsafe { std::slice::from_raw_parts(start, buffer.length as usize) }
+    }
+
+    /// Whoever still reads these bytes shall see that they are not theirs any more.
+    fn poison(&mut self, buffer: &Buffer) {
+        let at = usize::from(buffer.id) * RECEIVE_BUFFER_BYTES;
+        // SAFETY: an id from a completion is under RECEIVE_BUFFERS, so this is within the mapping.
+        let start = unsafe { self.memory.add(at) };
+        // SAFETY: the kernel wrote `length` bytes there and by R1 does not touch them before `add`.
+        unsafe { start.write_bytes(POISON, buffer.length as usize) }
     }
 
     #[inline]
