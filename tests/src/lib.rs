@@ -12,6 +12,7 @@ pub mod check;
 pub mod faults;
 pub mod fuzz_case;
 pub mod lexicon;
+pub mod live;
 pub mod model;
 pub mod play;
 pub mod seed;

@@ -1,0 +1,310 @@
+//! Real routers, as processes on loopback: started, watched, talked to, stopped.
+//!
+//! `program` finds the binary, [`Launch`] starts it on ports of the kernel's choice with files in a
+//! folder of its own, [`Router`] is one that serves. `peer` speaks the wire over a plain socket,
+//! `pair` is two well-behaved clients, `page` reads the metrics.
+//!
+//! Everything waits for a condition, with [`PATIENCE`] as its end; nothing sleeps and hopes.
+//!
+//! Invariant: a router ends with the value that started it, and its folder with both.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use tempfile::TempDir;
+
+pub mod page;
+pub mod pair;
+pub mod peer;
+pub mod program;
+
+use page::Page;
+use peer::{Address, Peer, Wish};
+
+/// Far above what anything here takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `look` finds something.
+#[track_caller]
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "in vain waited until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A router to be started.
+#[derive(Debug)]
+pub struct Launch {
+    folder: TempDir,
+    file: String,
+    arguments: Vec<String>,
+    /// Shell words that set the process up before it becomes the router.
+    preparation: String,
+    socket: Option<PathBuf>,
+}
+
+/// A launch that was refused.
+#[derive(Debug)]
+pub struct Refused {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub has_ready_file: bool,
+}
+
+impl Launch {
+    /// Clients are pinged after a minute, so that those that do not read stay for as long as a test
+    /// wants them to.
+    pub fn of(shards: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the files of a router");
+        let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "warn"];
+        let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
+        arguments.extend(["--shards".to_owned(), shards.to_string()]);
+        let file = "limits.ping_interval_ms = 60_000".to_owned();
+        Self { folder, file, arguments, preparation: String::new(), socket: None }
+    }
+
+    /// The configuration file: `key = value` lines, of which the default is one about pings.
+    pub fn file(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.file);
+        self
+    }
+
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Also listens on this path.
+    pub fn at(self, socket: &Path) -> Self {
+        let path = socket.to_str().expect("paths of tests are text");
+        let mut launch = self.argument("--unix").argument(path);
+        launch.socket = Some(socket.to_owned());
+        launch
+    }
+
+    /// Also listens on a path in its own folder.
+    pub fn with_socket(self) -> Self {
+        let socket = self.folder.path().join("socket");
+        self.at(&socket)
+    }
+
+    /// Runs `sh -c 'words; exec mpreg …'`.
+    pub fn after(mut self, words: &str) -> Self {
+        self.preparation = format!("{words} && ");
+        self
+    }
+
+    fn spawn(&self) -> Child {
+        let path = |name: &str| self.folder.path().join(name);
+        fs::write(path("mpreg.toml"), &self.file).expect("the folder is ours");
+        let open = |name: &str| File::create(path(name)).expect("the folder is ours");
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("{}exec \"$@\"", self.preparation)).arg("sh");
+        command.arg(program::path()).arg("serve").arg("--config").arg(path("mpreg.toml"));
+        command.arg("--ready-file").arg(path("ready.json")).args(&self.arguments);
+        command.stdin(Stdio::null()).stdout(open("stdout")).stderr(open("stderr"));
+        command.spawn().expect("there is a shell")
+    }
+
+    /// Waits until the router serves.
+    #[track_caller]
+    pub fn start(self) -> Router {
+        let mut process = Process(self.spawn());
+        let path = self.folder.path().join("ready.json");
+        let ready = until("the router says that it serves", || {
+            if let Some(status) = process.ended() {
+                let stderr = fs::read_to_string(self.folder.path().join("stderr"));
+                panic!("the router ended with {status}: {stderr:?}");
+            }
+            fs::read_to_string(&path).ok()
+        });
+        let ready: serde_json::Value =
+            serde_json::from_str(&ready).expect("the ready file is JSON");
+        let bound = |key: &str, scheme: &str| -> SocketAddr {
+            let url = ready[key].as_str().and_then(|url| url.strip_prefix(scheme));
+            url.and_then(|address| address.parse().ok()).expect("the ready file has the URL")
+        };
+        let (native, admin) = (bound("native", "mpreg://"), bound("admin", "http://"));
+        Router { process, native, admin, ready, socket: self.socket, folder: self.folder }
+    }
+
+    /// Waits until the router has given up.
+    #[track_caller]
+    pub fn refused(self) -> Refused {
+        let mut process = Process(self.spawn());
+        let status = process.wait();
+        let read = |name: &str| {
+            fs::read_to_string(self.folder.path().join(name)).expect("the process has written it")
+        };
+        Refused {
+            code: status.code(),
+            stdout: read("stdout"),
+            stderr: read("stderr"),
+            has_ready_file: self.folder.path().join("ready.json").exists(),
+        }
+    }
+}
+
+/// A child that does not outlive its value.
+#[derive(Debug)]
+struct Process(Child);
+
+impl Process {
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("a child of ours can be waited for")
+    }
+
+    #[track_caller]
+    fn wait(&mut self) -> ExitStatus {
+        until("the router ends", || self.ended())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            self.0.kill().expect("a child of ours can be killed");
+            self.0.wait().expect("a child of ours can be waited for");
+        }
+    }
+}
+
+/// A router that serves.
+#[derive(Debug)]
+pub struct Router {
+    process: Process,
+    native: SocketAddr,
+    admin: SocketAddr,
+    /// What the ready file said.
+    pub ready: serde_json::Value,
+    socket: Option<PathBuf>,
+    folder: TempDir,
+}
+
+impl Router {
+    pub fn tcp(&self) -> Address {
+        Address::Tcp(self.native)
+    }
+
+    /// Where it listens: TCP, then the path if it has one.
+    pub fn addresses(&self) -> Vec<Address> {
+        let socket = self.socket.clone().map(Address::Unix);
+        std::iter::once(self.tcp()).chain(socket).collect()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(self.path("stdout")).expect("the router writes there")
+    }
+
+    /// A client that has been let in, over TCP.
+    #[track_caller]
+    pub fn client(&self) -> Peer {
+        Peer::connect(&self.tcp(), Wish::default())
+    }
+
+    /// A client served by this shard: the kernel spreads connections, so it may take some.
+    #[track_caller]
+    pub fn client_on(&self, shard: usize, address: &Address, wish: Wish) -> Peer {
+        // A thousand in vain is 1 in 10^125 with two shards.
+        for _ in 0..1000 {
+            let peer = Peer::connect(address, wish);
+            if peer.shard() == shard {
+                return peer;
+            }
+        }
+        panic!("no connection came to shard {shard}");
+    }
+
+    /// Status and body of a page of the admin surface.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let ask = || {
+            let mut stream = TcpStream::connect(self.admin)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).map(|_| text)
+        };
+        let text: String = ask().expect("the admin surface answers");
+        let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer has a head");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("an HTTP answer has a status"), body.to_owned())
+    }
+
+    #[track_caller]
+    pub fn page(&self) -> Page {
+        Page::parse(&self.get("/metrics").1)
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process.0), signal).expect("the router is there");
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.process.ended().is_some()
+    }
+
+    /// Lets the process have at most so many descriptors from here on.
+    pub fn limit_descriptors(&self, count: u64) {
+        let limit = Rlimit { current: Some(count), maximum: None };
+        let pid = Pid::from_child(&self.process.0);
+        prlimit(Some(pid), Resource::Nofile, limit).expect("a child of ours can be limited");
+    }
+
+    /// Descriptors the process has open.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(self.proc("fd")).expect("the router is there").count()
+    }
+
+    /// Memory of the process that is in RAM, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(self.proc("status")).expect("the router is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("VmRSS is in kB") * 1024
+    }
+
+    /// Time its threads have been on a CPU.
+    pub fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir(self.proc("task")).expect("the router is there");
+        let nanos = tasks.filter_map(|task| {
+            let path = task.ok()?.path().join("schedstat");
+            fs::read_to_string(path).ok()?.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+
+    fn proc(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{name}", self.process.0.id()))
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let stderr = fs::read_to_string(self.path("stderr"));
+            eprintln!("the router's stderr: {}", stderr.unwrap_or_default());
+        }
+    }
+}
