@@ -37,6 +37,8 @@ pub enum Variant {
     Copy,
     /// Copied once, then sent to each subscriber by reference; neighbours are merged.
     Arena,
+    /// As `copy`, but neighbours of one topic are looked up and copied together.
+    Runs,
 }
 
 /// What the floor is started with.

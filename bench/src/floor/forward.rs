@@ -107,7 +107,7 @@ impl Forwarder {
             self.connections.resize_with(ix.index() + 1, Connection::default);
         }
         let empty = || match self.variant {
-            Variant::Copy => Payload::Bytes(Vec::new()),
+            Variant::Copy | Variant::Runs => Payload::Bytes(Vec::new()),
             Variant::Arena => Payload::Segments(Vec::new()),
         };
         self.connections[ix.index()] =
@@ -168,7 +168,7 @@ impl Forwarder {
     fn take_whole(&mut self, from: ConnectionIx, bytes: &[u8]) -> Result<usize, Nonsense> {
         let place = match self.variant {
             Variant::Arena if !bytes.is_empty() => Some(self.arena.store(bytes)),
-            Variant::Copy | Variant::Arena => None,
+            Variant::Copy | Variant::Arena | Variant::Runs => None,
         };
         let mut used = 0;
         if !self.connections[from.index()].is_greeted {
@@ -177,18 +177,22 @@ impl Forwarder {
             used = HELLO_BYTES;
         }
         while let Some((frame_bytes, kind)) = frame::peek(&bytes[used..]).map_err(|_| Nonsense)? {
-            let Some(whole) = bytes.get(used..used + frame_bytes) else { break };
+            let Some(mut whole) = bytes.get(used..used + frame_bytes) else { break };
             if kind == Kind::Data {
+                if self.variant == Variant::Runs {
+                    whole = &bytes[used..used + run_bytes(&bytes[used..], whole)];
+                }
                 self.forward(whole, used, place.as_ref())?;
             } else {
                 self.command(from, whole)?;
             }
-            used += frame_bytes;
+            used += whole.len();
         }
         Ok(used)
     }
 
-    /// The hot path: a lookup, then one append per subscriber.
+    /// The hot path: a lookup, then one append per subscriber. `whole` is one frame, or several of
+    /// one topic.
     #[inline]
     fn forward(
         &mut self,
@@ -196,9 +200,7 @@ impl Forwarder {
         offset: usize,
         place: Option<&Place>,
     ) -> Result<(), Nonsense> {
-        let envelope = ArchivedEnvelope::access(whole).ok_or(Nonsense)?;
-        let topic_end = ENVELOPE_BYTES + usize::from(envelope.topic_bytes);
-        let topic = whole.get(ENVELOPE_BYTES..topic_end).ok_or(Nonsense)?;
+        let topic = topic_of(whole).ok_or(Nonsense)?;
         let Some(subscribers) = self.topics.get(topic) else { return Ok(()) };
         for &to in subscribers {
             let connection = &mut self.connections[to.index()];
@@ -290,6 +292,25 @@ impl Forwarder {
             self.dirty.push(ix);
         }
     }
+}
+
+#[inline]
+fn topic_of(frame: &[u8]) -> Option<&[u8]> {
+    let envelope = ArchivedEnvelope::access(frame)?;
+    frame.get(ENVELOPE_BYTES..ENVELOPE_BYTES + usize::from(envelope.topic_bytes))
+}
+
+/// Bytes of the frames at the front of `bytes` that are whole and of the topic of `first`.
+fn run_bytes(bytes: &[u8], first: &[u8]) -> usize {
+    let topic = topic_of(first);
+    let mut run = first.len();
+    while let Ok(Some((frame_bytes, Kind::Data))) = frame::peek(&bytes[run..])
+        && let Some(next) = bytes.get(run..run + frame_bytes)
+        && topic_of(next) == topic
+    {
+        run += frame_bytes;
+    }
+    run
 }
 
 fn refusal(sid: Sid, text: &str) -> Frame<'_> {

@@ -1,4 +1,4 @@
-//! The floor over real sockets, both variants.
+//! The floor over real sockets, every variant.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -12,11 +12,13 @@ use mpreg_proto::limits::{HELLO_BYTES, PAYLOAD_BYTES_MAX};
 
 use super::*;
 
+const VARIANTS: [Variant; 3] = [Variant::Copy, Variant::Arena, Variant::Runs];
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
 fn frames_arrive_as_they_were_sent() {
-    for variant in [Variant::Copy, Variant::Arena] {
+    for variant in VARIANTS {
         let address = start(variant);
         let mut subscriber = Client::connect(address);
         subscriber.subscribe(1, b"a.b");
@@ -45,7 +47,7 @@ fn frames_arrive_as_they_were_sent() {
 
 #[test]
 fn many_small_frames_reach_every_subscriber_in_order() {
-    for variant in [Variant::Copy, Variant::Arena] {
+    for variant in VARIANTS {
         let address = start(variant);
         let mut subscribers: Vec<_> = (0..5).map(|_| Client::connect(address)).collect();
         subscribers.iter_mut().for_each(|subscriber| subscriber.subscribe(1, b"t"));

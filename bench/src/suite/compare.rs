@@ -127,7 +127,9 @@ impl fmt::Display for Comparison {
             writeln!(f, "{name:<44} {a:>14.1} {b:>14.1} {unit:<5} {ratio:>7.3}{mark}")?;
         }
         for (names, run) in [(&self.only_in_a, "A"), (&self.only_in_b, "B")] {
-            names.iter().try_for_each(|name| writeln!(f, "{name:<44} only in {run}"))?;
+            if !names.is_empty() {
+                writeln!(f, "only in {run}: {} figures; --json names them", names.len())?;
+            }
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Load on a router and on the floor, in turn, by the load generator.
 //!
-//! Every scenario has a router and both floors running and loads them one after the other, round
+//! Every scenario has a router and every floor running and loads them one after the other, round
 //! by round, so that what drifts on the machine drifts for all.
 
 use std::path::{Path, PathBuf};
@@ -26,6 +26,12 @@ struct Scenario {
     name: &'static str,
     load: &'static [&'static str],
 }
+
+const FLOORS: [(&str, &str); 3] = [
+    ("floor-copy", "--variant=copy"),
+    ("floor-arena", "--variant=arena"),
+    ("floor-runs", "--variant=runs"),
+];
 
 const SCENARIOS: [Scenario; 7] = [
     Scenario {
@@ -105,15 +111,13 @@ fn start_targets(pace: &Pace) -> anyhow::Result<Vec<(&'static str, Server)>> {
     let last = cpus.last().context("the router has a CPU")?;
     let (cpus, cpu) = (format!("--cpus={}", cpus.join(",")), format!("--cpu={last}"));
     let any = "--listen=127.0.0.1:0";
-    let serve = ["serve", any, "--admin=127.0.0.1:0", "--shards=1", &cpus];
-    Ok(vec![
-        ("router", Server::start(&router, serve).context("mpreg serve")?),
-        ("floor-copy", Server::start(&floor, [any, &cpu, "--variant=copy"]).context("the floor")?),
-        (
-            "floor-arena",
-            Server::start(&floor, [any, &cpu, "--variant=arena"]).context("the floor")?,
-        ),
-    ])
+    let serve = ["serve", any, "--admin=127.0.0.1:0", "--shards=1", &cpus, "--log=error"];
+    let mut targets = vec![("router", Server::start(&router, serve).context("mpreg serve")?)];
+    for (name, variant) in FLOORS {
+        let server = Server::start(&floor, [any, &cpu, variant]).context("mpreg-floor")?;
+        targets.push((name, server));
+    }
+    Ok(targets)
 }
 
 /// One round. The load generator ends with 1 if it found a message lost, twice, late or bent.
