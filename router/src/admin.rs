@@ -118,14 +118,15 @@ impl Bound {
                 tokio::net::TcpListener::from_std(self.listener)?
             };
             let (stop, stopped) = oneshot::channel();
-            let thread = thread::Builder::new().name("mpreg-admin".to_owned()).spawn(move || {
-                if let Some(id) = cpu
-                    && !core_affinity::set_for_current(CoreId { id })
-                {
-                    tracing::warn!(cpu = id, "the admin thread could not be kept to one CPU");
-                }
-                runtime.block_on(serve::until(stopped, listener, routes::router(view)));
-            })?;
+            let thread =
+                thread::Builder::new().name("mpreg-admin".to_owned()).spawn(move || {
+                    if let Some(id) = cpu
+                        && !core_affinity::set_for_current(CoreId { id })
+                    {
+                        tracing::warn!(cpu = id, "the admin thread could not be kept to one CPU");
+                    }
+                    runtime.block_on(serve::until(stopped, listener, routes::router(view)));
+                })?;
             Ok(Admin { address: self.address, stop: Some(stop), thread: Some(thread) })
         };
         start().map_err(|source| StartAdminError::Thread { source })
