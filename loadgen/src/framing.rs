@@ -9,7 +9,7 @@ mod native;
 use std::io;
 use std::ops::Range;
 
-use crate::target::Stream;
+use crate::target::{OPEN_TIMEOUT, Stream};
 
 /// The protocols that are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +93,24 @@ pub(crate) struct Granted {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("the connection failed while opening a session")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+    #[error("no answer within {} s", OPEN_TIMEOUT.as_secs())]
+    Silent,
     #[error("the router speaks another protocol: {why}")]
     Foreign { why: &'static str },
     #[error("the router refused: {why} {detail}")]
     Refused { why: String, detail: String },
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        // How a blocking socket says that its time is up.
+        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
+            Self::Silent
+        } else {
+            Self::Io(error)
+        }
+    }
 }
 
 impl Framing {

@@ -16,6 +16,7 @@
 
 mod board;
 mod brief;
+mod bytes;
 mod churn;
 pub mod cli;
 mod cpu;

@@ -85,8 +85,8 @@ pub struct Load {
     /// Generator threads. 1 to 64; connections are dealt out to them in turn.
     #[arg(long, value_name = "N", default_value_t = Self::default().threads)]
     pub threads: usize,
-    /// CPUs for the generator threads: `0`, `0,2`, `none`, or `auto`: CPUs that no thread of the
-    /// router is pinned to, none if there is no such CPU.
+    /// CPUs for the generator threads: `0`, `0,2`, `none`, or `auto`: those the router's threads are
+    /// not pinned to, or at least not its data threads; none if there are too few of them.
     #[arg(long, value_name = "LIST", default_value = "auto")]
     pub cpu: Cpus,
     /// Wait for events: less CPU burnt, later timestamps.

@@ -15,7 +15,7 @@
 //! - `read` returns what `write` was given, or nothing: any single flipped bit is nothing.
 //! - Neither allocates.
 
-use std::ops::Range;
+use crate::bytes;
 
 /// Bytes of the fixed part, and so of the smallest payload.
 pub(crate) const HEADER_BYTES: usize = 16;
@@ -82,15 +82,18 @@ impl Codec {
         let timed = due_ns | u64::from(check(mixed, due_ns)) << DUE_BITS;
         payload[..8].copy_from_slice(&word.to_le_bytes());
         payload[8..HEADER_BYTES].copy_from_slice(&timed.to_le_bytes());
+        let seal = mixed.to_le_bytes();
         for block in payload[HEADER_BYTES..].chunks_mut(BLOCK_BYTES) {
-            let seal = seal_range(block.len());
-            let seal_bytes = seal.len();
-            block[seal].copy_from_slice(&mixed.to_le_bytes()[..seal_bytes]);
+            match block.last_chunk_mut::<SEAL_BYTES>() {
+                Some(end) => *end = seal,
+                None => block.copy_from_slice(&seal[..block.len()]),
+            }
         }
     }
 
     /// The stamp, if every byte is as it was written.
-    #[inline]
+    // A call would return the stamp through memory.
+    #[inline(always)]
     pub(crate) fn read(&self, payload: &[u8]) -> Option<Stamp> {
         let (word, rest) = payload.split_first_chunk::<8>()?;
         let (timed, tail) = rest.split_first_chunk::<8>()?;
@@ -98,17 +101,16 @@ impl Codec {
         let timed = u64::from_le_bytes(*timed);
         let mixed = self.mix(word);
         let due_ns = timed & ((1 << DUE_BITS) - 1);
-        let intact = (timed >> DUE_BITS) as u16 == check(mixed, due_ns)
+        let seal = mixed.to_le_bytes();
+        let is_intact = (timed >> DUE_BITS) as u16 == check(mixed, due_ns)
             && tail.len() == self.filler.len()
-            && tail.chunks(BLOCK_BYTES).zip(self.filler.chunks(BLOCK_BYTES)).all(
-                |(block, filler)| {
-                    let seal = seal_range(block.len());
-                    let seal_bytes = seal.len();
-                    block[..seal.start] == filler[..seal.start]
-                        && block[seal] == mixed.to_le_bytes()[..seal_bytes]
-                },
-            );
-        intact.then_some(Stamp { stream: word as u32, sequence: (word >> 32) as u32, due_ns })
+            && if tail.len() <= BLOCK_BYTES {
+                is_block_intact(tail, &self.filler, seal)
+            } else {
+                let mut blocks = tail.chunks(BLOCK_BYTES).zip(self.filler.chunks(BLOCK_BYTES));
+                blocks.all(|(block, filler)| is_block_intact(block, filler, seal))
+            };
+        is_intact.then_some(Stamp { stream: word as u32, sequence: (word >> 32) as u32, due_ns })
     }
 
     /// A bijection: two messages of a run never have the same seal.
@@ -124,10 +126,13 @@ fn check(mixed: u64, due_ns: u64) -> u16 {
     ((mixed ^ due_ns.wrapping_mul(DUE_FACTOR)) >> DUE_BITS) as u16
 }
 
-/// Where the seal of a block is: its end, all of it if it is shorter than a seal.
+/// Whether a block is its part of the filler, and ends in the seal, or as much of it as fits.
 #[inline]
-fn seal_range(block_bytes: usize) -> Range<usize> {
-    block_bytes.saturating_sub(SEAL_BYTES)..block_bytes
+fn is_block_intact(block: &[u8], filler: &[u8], seal: [u8; SEAL_BYTES]) -> bool {
+    match block.split_last_chunk::<SEAL_BYTES>() {
+        Some((body, end)) => *end == seal && bytes::equal(body, &filler[..body.len()]),
+        None => *block == seal[..block.len()],
+    }
 }
 
 #[cfg(test)]

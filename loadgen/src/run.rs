@@ -171,7 +171,7 @@ fn perform(
         .collect::<io::Result<Vec<_>>>()
         .map_err(|source| RunError::Epoll { source })?;
     let mut watch = Watch { plan, brief, board: &board, observe, resident_bytes_max: None };
-    let cpus = placement::choose(&plan.cpus, plan.threads_count, plan.router_pid);
+    let cpus = placement::choose(&plan.cpus, plan.threads_count, plan.router_pid.as_slice());
     let started = SystemTime::now();
     brief.start();
     let (readings, churn, outcomes) = thread::scope(|scope| {

@@ -72,7 +72,7 @@ impl Session {
             }
             self.stream
                 .write_all(&commands)
-                .map_err(OpenError::Io)
+                .map_err(OpenError::from)
                 .and_then(|()| self.await_subscribed(some.len()))
                 .map_err(|source| SessionError::Subscribe { pattern: some[0].clone(), source })?;
         }

@@ -4,6 +4,7 @@
 //! are; what a socket does not take at once is copied to that link's outbox.
 
 use crate::brief::{Brief, Exchange, REPLY_DIGITS};
+use crate::bytes;
 use crate::framing::Mold;
 use crate::payload::{HEADER_BYTES, Stamp};
 
@@ -43,13 +44,14 @@ impl Batch {
     }
 
     /// Makes the frame in `slot` the given message. `inbox` is its publisher's.
-    #[inline]
+    // A call would pass the message through memory, and wait for it there: 2 ns of 7.
+    #[inline(always)]
     pub(super) fn cast(&mut self, slot: usize, message: &Message, inbox: &str, brief: &Brief) {
         let frame_bytes = self.mold.frame.len();
         let frame = &mut self.bytes[slot * frame_bytes..(slot + 1) * frame_bytes];
         if self.topics[slot] != message.topic {
             self.topics[slot] = message.topic;
-            frame[self.mold.topic.clone()].copy_from_slice(brief.wiring.name(message.topic));
+            rename(&mut frame[self.mold.topic.clone()], brief.wiring.name(message.topic));
         }
         if let Exchange::RoundTrip { .. } = brief.exchange {
             let reply = &mut frame[self.mold.reply.clone()];
@@ -65,6 +67,21 @@ impl Batch {
     }
 }
 
+/// Copies a topic's name. Most are told apart by a few digits at the end, for which the last eight
+/// bytes in one store are enough if the rest is the same.
+#[inline]
+fn rename(topic: &mut [u8], name: &[u8]) {
+    match (topic.split_last_chunk_mut::<8>(), name.split_last_chunk::<8>()) {
+        (Some((front, end)), Some((name_front, name_end))) => {
+            *end = *name_end;
+            if !bytes::equal(front, name_front) {
+                front.copy_from_slice(name_front);
+            }
+        }
+        _ => topic.copy_from_slice(name),
+    }
+}
+
 /// What tells the replies of one inbox apart: the low half of the message's number.
 pub(super) fn digits(number: u32) -> [u8; REPLY_DIGITS] {
     std::array::from_fn(|at| {
@@ -76,6 +93,17 @@ pub(super) fn digits(number: u32) -> [u8; REPLY_DIGITS] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_takes_any_name_after_any_other() {
+        for names in [["load.T.00", "load.T.71"], ["load.T.00.1", "load.T.11.2"], ["a.1", "b.2"]] {
+            let mut topic = vec![0; names[0].len()];
+            for name in [names[0], names[1], names[0]] {
+                rename(&mut topic, name.as_bytes());
+                assert_eq!(topic, name.as_bytes());
+            }
+        }
+    }
 
     #[test]
     fn digits_are_hexadecimal_of_fixed_length() {

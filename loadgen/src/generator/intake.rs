@@ -2,6 +2,7 @@
 
 use crate::board::{Board, Tally};
 use crate::brief::{Brief, Exchange};
+use crate::bytes;
 use crate::framing::Control;
 use crate::latency::{LatencyHistogram, Recorder};
 use crate::ledger::{Faults, Ledger, Order};
@@ -153,7 +154,7 @@ impl<'a> Intake<'a> {
             self.damage.corrupted += 1;
             return None;
         };
-        if wiring.name(stream.topic) != topic {
+        if !bytes::equal(wiring.name(stream.topic), topic) {
             self.damage.corrupted += 1;
             return None;
         }

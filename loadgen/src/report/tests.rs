@@ -81,7 +81,7 @@ fn text_says_what_was_what_arrived_and_what_disturbed() {
           throughput        60 000 deliveries/s   (20 000 published/s)
           latency µs  p50 500.2   p90 900.1   p99 990.2   p99.9 999.4   p99.99 1000.4   max 1000.4   (1000 timed)
           router            1234.5 ns CPU/message   0.75 CPUs, busiest thread 50 %, 3.0 MiB resident at most
-          generator   1 threads, busy 30 %, late p99 3.0 µs, max 40.0 µs: FELL BEHIND its schedule
+          generator   1 threads, 1.00 CPUs, busy 30 %, late p99 3.0 µs, max 40.0 µs: FELL BEHIND its schedule
           machine     2 CPUs, other processes 0.02, steal 0.01
           churn       290 connections, 1 failed: cannot connect
           FAILED      subscriber 2: closed by the router

@@ -94,10 +94,10 @@ impl fmt::Display for RouterUse {
 
 impl fmt::Display for GeneratorUse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { threads, busy, late_p99_us, late_max_us, .. } = self;
-        write!(f, "{threads} threads, busy {:.0} %", busy * 100.0)?;
+        let Self { threads, cpus, busy, late_p99_us, late_max_us, .. } = self;
+        write!(f, "{threads} threads, {cpus:.2} CPUs, busy {:.0} %", busy * 100.0)?;
         if self.is_saturated {
-            write!(f, ": SATURATED, the figures are the generator's own")?;
+            write!(f, ": SATURATED, the figures may be its own")?;
         }
         if 0.0 < *late_max_us {
             write!(f, ", late p99 {late_p99_us:.1} µs, max {late_max_us:.1} µs")?;

@@ -3,8 +3,10 @@
 //! One thread reads each connection and one writes it; a connection that does not take its messages
 //! is closed. Slow, and simple enough to be believed.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -39,6 +41,12 @@ pub(crate) struct Forwarder {
     pub(crate) url: String,
 }
 
+/// A connection of either family.
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
 struct Hub {
     mischief: Mischief,
     queue_bytes: u32,
@@ -68,11 +76,24 @@ impl Forwarder {
     pub(crate) fn with_queue(mischief: Mischief, queue_bytes: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("mpreg://{}", listener.local_addr().unwrap());
-        let hub = Arc::new(Hub { mischief, queue_bytes, state: Mutex::default() });
+        let hub = Hub { mischief, queue_bytes, state: Mutex::default() };
+        Self::accept(url, hub, move || Socket::Tcp(listener.accept().unwrap().0))
+    }
+
+    /// Listens at a path.
+    pub(crate) fn at(path: &Path) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let url = format!("mpreg+unix://{}", path.display());
+        let hub = Hub { mischief: Mischief::None, queue_bytes: 1 << 26, state: Mutex::default() };
+        Self::accept(url, hub, move || Socket::Unix(listener.accept().unwrap().0))
+    }
+
+    fn accept(url: String, hub: Hub, accept: impl Fn() -> Socket + Send + 'static) -> Self {
+        let hub = Arc::new(hub);
         thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (hub, stream) = (hub.clone(), stream.unwrap());
-                thread::spawn(move || serve(&hub, stream));
+            loop {
+                let (hub, socket) = (hub.clone(), accept());
+                thread::spawn(move || serve(&hub, socket));
             }
         });
         Self { url }
@@ -80,8 +101,10 @@ impl Forwarder {
 }
 
 /// One connection, until it ends or says something it should not.
-fn serve(hub: &Hub, mut stream: TcpStream) {
-    stream.set_nodelay(true).unwrap();
+fn serve(hub: &Hub, mut stream: Socket) {
+    if let Socket::Tcp(tcp) = &stream {
+        tcp.set_nodelay(true).unwrap();
+    }
     let mut hello = [0; HELLO_BYTES];
     if stream.read_exact(&mut hello).is_err() {
         return;
@@ -89,7 +112,7 @@ fn serve(hub: &Hub, mut stream: TcpStream) {
     let answer = Hello::parse(&hello).unwrap().answer(1).unwrap();
     let (outbound, queue) = mpsc::sync_channel::<Vec<u8>>(QUEUE_FRAMES);
     outbound.send(answer.to_bytes().to_vec()).unwrap();
-    let mut out = stream.try_clone().unwrap();
+    let mut out = stream.second();
     thread::spawn(move || {
         while let Ok(first) = queue.recv() {
             let mut bytes = first;
@@ -99,7 +122,7 @@ fn serve(hub: &Hub, mut stream: TcpStream) {
             }
         }
         // Both halves: the reader must notice too.
-        _ = out.shutdown(std::net::Shutdown::Both);
+        out.shutdown();
     });
     let session = {
         let mut state = hub.state.lock().unwrap();
@@ -112,7 +135,7 @@ fn serve(hub: &Hub, mut stream: TcpStream) {
     hub.state.lock().unwrap().members.retain(|member| member.session != session);
 }
 
-fn read_frames(hub: &Hub, session: u64, stream: &mut TcpStream) {
+fn read_frames(hub: &Hub, session: u64, stream: &mut Socket) {
     let mut buffer = vec![0; 1 << 16];
     let mut bytes = Vec::new();
     loop {
@@ -126,6 +149,44 @@ fn read_frames(hub: &Hub, session: u64, stream: &mut TcpStream) {
             hub.handle(session, frame);
         }
         bytes.drain(..at);
+    }
+}
+
+impl Socket {
+    fn second(&self) -> Self {
+        match self {
+            Self::Tcp(tcp) => Self::Tcp(tcp.try_clone().unwrap()),
+            Self::Unix(unix) => Self::Unix(unix.try_clone().unwrap()),
+        }
+    }
+
+    fn shutdown(&self) {
+        _ = match self {
+            Self::Tcp(tcp) => tcp.shutdown(Shutdown::Both),
+            Self::Unix(unix) => unix.shutdown(Shutdown::Both),
+        };
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.read(buffer),
+            Self::Unix(unix) => unix.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(tcp) => tcp.write(bytes),
+            Self::Unix(unix) => unix.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

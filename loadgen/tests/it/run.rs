@@ -93,14 +93,24 @@ fn slow_subscribers_are_neither_waited_for_nor_counted() {
 
 #[test]
 fn churn_goes_on_beside_the_measured_traffic() {
-    let report = clean(&Load { churn_rate: Some(100), ..load(Workload::Churn) }, 1);
-    let churn = report.churn.unwrap();
-    assert!(10 < churn.completed && churn.failed == 0, "{churn:?}");
+    let load = Load { churn_rate: Some(100), duration: 1.0, ..load(Workload::Churn) };
+    let churn = clean(&load, 1).churn.unwrap();
+    // All three ways to end, at least; how many depends on what else the machine does.
+    assert!(3 <= churn.completed && churn.failed == 0, "{churn:?}");
 }
 
 #[test]
 fn request_reply() {
     clean(&load(Workload::RequestReply), 1);
+}
+
+#[test]
+fn over_a_unix_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let forwarder = Forwarder::at(&dir.path().join("forwarder.sock"));
+    let report = run(&plan(&load(Workload::FanOut), &forwarder), &mut |_| ()).unwrap();
+    assert!(report.is_clean() && 100 < report.received, "{report}");
+    assert!(report.target.starts_with("mpreg+unix:///"), "{}", report.target);
 }
 
 #[test]
