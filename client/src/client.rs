@@ -14,6 +14,7 @@ use crate::error::{
 use crate::event::Events;
 use crate::inbox::Inbox;
 use crate::life;
+use crate::limits::DRAIN_DEADLINE;
 use crate::message::Message;
 use crate::options::{ConnectOptions, SubscribeOptions};
 use crate::request::{self, RequestIx};
@@ -140,10 +141,12 @@ impl Client {
 
     /// Ends every subscription without losing what the router holds for them: returns once all of
     /// it is in the inboxes, which end after it. Pending requests fail. Publishing, and so
-    /// replying, goes on as long as the connection does; it is not replaced.
+    /// replying, goes on as long as the connection does; it is not replaced. Waits no longer than
+    /// [`DRAIN_DEADLINE`].
     pub async fn drain(&self) -> Result<(), DrainError> {
         let answer = self.shared().act(|session, out, _| session.drain(out))?;
-        answer.await.unwrap_or(Err(DrainError::Closed))
+        let drained = time::timeout(DRAIN_DEADLINE, answer).await;
+        drained.map_err(|_| DrainError::Timeout)?.unwrap_or(Err(DrainError::Closed))
     }
 
     /// Refuses further messages, writes what is buffered, hangs up, and waits for the router to do

@@ -167,6 +167,9 @@ pub enum DrainError {
     /// There is no connection, or it was lost first: messages may have been missed.
     #[error("connection was lost")]
     Disconnected,
+    /// The router has not said in time that nothing more will come.
+    #[error("router did not finish the drain in time")]
+    Timeout,
     /// A drain came before this one.
     #[error("client is drained already")]
     Drained,

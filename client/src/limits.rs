@@ -71,6 +71,10 @@ pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Time for a router to confirm every subscription after a reconnect.
 pub const RESUBSCRIBE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Time a drain waits for the router to send what it holds: enough for its default queue of 2 MiB
+/// over 35 kB/s.
+pub const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
+
 /// Time a close waits for what is buffered to be written and the router to hang up.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 

@@ -218,3 +218,18 @@ async fn a_drain_brings_in_everything_and_leaves_publishing_open() {
     assert!(matches!(within(events.next()).await, Some(Event::Disconnected { .. })));
     assert_eq!(within(events.next()).await, Some(Event::Closed), "not replaced");
 }
+
+#[tokio::test]
+async fn a_drain_does_not_wait_for_ever() {
+    let router = Router::start().await;
+    let (client, mut peer) = router.client().await;
+    let draining = tokio::spawn(async move { client.drain().await });
+    peer.hears("drain").await;
+    tokio::time::pause();
+    while !draining.is_finished() {
+        // Pings are answered: it is not for silence that the drain is given up.
+        peer.say(Frame::Pong { token: 0 }).await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!(draining.await.unwrap(), Err(DrainError::Timeout));
+}
