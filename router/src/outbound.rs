@@ -251,12 +251,13 @@ impl Outbound {
     pub fn take_flight(&mut self, pieces: &mut Vec<Piece>) -> usize {
         debug_assert_eq!(self.flight_bytes, 0, "one send in flight");
         let mut taken = 0;
-        for lane in &mut self.lanes {
+        // A lower lane waits until nothing of a higher one is left, even where it would fit.
+        'lanes: for lane in &mut self.lanes {
             while let Some(piece) = lane.front() {
                 let bytes = piece.bytes().len();
                 let is_full = FLIGHT_BYTES_MAX < taken + bytes || FLIGHT_PIECES_MAX <= pieces.len();
                 if is_full && taken != 0 {
-                    break;
+                    break 'lanes;
                 }
                 taken += bytes;
                 pieces.extend(lane.pop_front());
