@@ -1,8 +1,10 @@
 //! Listening sockets: one TCP socket per shard on the same port, one AF_UNIX socket for all.
 
+use std::fs::Metadata;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,7 +25,11 @@ pub enum ListenError {
     Unix { path: PathBuf, source: io::Error },
     #[error("{} is in use by another process that accepts connections", path.display())]
     UnixInUse { path: PathBuf },
-    #[error("congestion control {name} is not available ({source}); see net.ipv4.tcp_available_congestion_control")]
+    #[error("{} is a file that is no socket; remove it or name another path", path.display())]
+    NoSocket { path: PathBuf },
+    #[error(
+        "congestion control {name} is not available ({source}); see net.ipv4.tcp_available_congestion_control"
+    )]
     Congestion { name: String, source: io::Error },
 }
 
@@ -40,9 +46,9 @@ pub fn tcp(
         let fail = |source| ListenError::Tcp { address: bound, source };
         let socket = tcp_socket(bound).map_err(fail)?;
         if let Some(name) = congestion {
-            socket.set_tcp_congestion(name.as_bytes()).map_err(|source| {
-                ListenError::Congestion { name: name.to_owned(), source }
-            })?;
+            socket
+                .set_tcp_congestion(name.as_bytes())
+                .map_err(|source| ListenError::Congestion { name: name.to_owned(), source })?;
         }
         socket.bind(&bound.into()).map_err(fail)?;
         socket.listen(BACKLOG).map_err(fail)?;
@@ -73,9 +79,14 @@ pub fn unix(path: &Path) -> Result<OwnedFd, ListenError> {
     let (socket, address) = open().map_err(fail)?;
     match socket.bind(&address) {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let is_socket = |meta: Metadata| meta.file_type().is_socket();
+            if !std::fs::symlink_metadata(path).is_ok_and(is_socket) {
+                return Err(ListenError::NoSocket { path: path.to_owned() });
+            }
             let (probe, _) = open().map_err(fail)?;
-            if probe.connect(&address).is_ok() {
-                return Err(ListenError::UnixInUse { path: path.to_owned() });
+            match probe.connect(&address) {
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => (),
+                Ok(()) | Err(_) => return Err(ListenError::UnixInUse { path: path.to_owned() }),
             }
             std::fs::remove_file(path).map_err(fail)?;
             socket.bind(&address).map_err(fail)?;
@@ -116,6 +127,15 @@ mod tests {
         assert!(matches!(unix(&path), Err(ListenError::UnixInUse { .. })));
         drop(first);
         unix(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "data").unwrap();
+        assert!(matches!(unix(&path), Err(ListenError::NoSocket { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"data");
     }
 
     #[test]
