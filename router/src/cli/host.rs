@@ -56,18 +56,19 @@ pub(super) fn settle_limits(config: &mut config::Config) -> Result<(), HostRefus
     raise_limits();
     let asked = config.limits.connections_max;
     let granted = connections_granted(&wish(config));
+    config.limits.connections_max = granted;
+    if let Some(finding) = judge::refusal(&StartFacts::of_host(), &wish(config)) {
+        return Err(HostRefusal::Finding(Box::new(finding)));
+    }
+    // A refusal is one line, so this comes after it.
     if granted < asked {
         tracing::warn!(
             granted,
             asked,
             "limits.connections_max is cut to what the descriptor limit allows"
         );
-        config.limits.connections_max = granted;
     }
-    match judge::refusal(&StartFacts::of_host(), &wish(config)) {
-        Some(finding) => Err(HostRefusal::Finding(Box::new(finding))),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// What a router configured so asks of its machine. Cores are settled.

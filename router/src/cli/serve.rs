@@ -94,7 +94,7 @@ pub struct Serve {
 pub enum ServeError {
     #[error(transparent)]
     Config(#[from] LoadConfigError),
-    #[error("cannot start here: {0}")]
+    #[error("cannot start here")]
     Host(#[from] host::HostRefusal),
     #[error(transparent)]
     Start(#[from] StartError),
