@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ahash::RandomState;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -129,6 +130,7 @@ impl Node {
                 connections: connections.clone(),
                 queue_bytes: config.limits.queue_bytes,
                 memory_bytes: config.limits.memory_bytes / count,
+                drain: config.limits.drain,
                 spin: config.node.spin,
                 clock,
                 probe: probes[index].clone(),
@@ -196,7 +198,8 @@ struct ShardPlan {
     connections: Arc<Connections>,
     queue_bytes: usize,
     memory_bytes: usize,
-    spin: std::time::Duration,
+    drain: Duration,
+    spin: Duration,
     clock: Clock,
     probe: Arc<ShardProbe>,
     started: Sender<(usize, io::Result<()>)>,
@@ -238,6 +241,7 @@ impl ShardPlan {
             self.connections,
             self.queue_bytes,
             self.memory_bytes,
+            self.drain,
             self.probe.clone(),
         );
         Shard::new(ring, switch, self.listeners, self.clock, self.probe)

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use mpreg_fabric::fact::{DropReason, EndReason};
 use mpreg_fabric::id::SessionIx;
@@ -84,6 +85,8 @@ pub struct Switch {
     pub produced_bytes: usize,
     pub now: Instant,
     is_stopping: bool,
+    /// How long clients may read what is queued once the node stops.
+    drain: Duration,
     probe: Arc<ShardProbe>,
 }
 
@@ -94,6 +97,7 @@ impl Switch {
         connections: Arc<Connections>,
         queue_bytes: usize,
         memory_bytes: usize,
+        drain: Duration,
         probe: Arc<ShardProbe>,
     ) -> Self {
         Self {
@@ -118,6 +122,7 @@ impl Switch {
             produced_bytes: 0,
             now: Instant::START,
             is_stopping: false,
+            drain,
             probe,
         }
     }
@@ -264,6 +269,7 @@ impl Switch {
 
     /// Takes a link as far towards its end as it can go.
     pub fn advance(&mut self, session: SessionIx) {
+        let until = self.now + LINGER;
         let Some(link) = self.link_mut(session) else { return };
         let is_sent = link.outbound.is_empty() && !link.is_sending;
         match link.stage {
@@ -277,6 +283,10 @@ impl Switch {
                 if !link.is_receiving {
                     link.shut();
                     self.advance(session);
+                } else if until < link.linger_until {
+                    let was = std::mem::replace(&mut link.linger_until, until);
+                    self.going.remove(&(was, session));
+                    self.going.insert((until, session));
                 }
             }
             Stage::Flushing => (),
@@ -300,7 +310,7 @@ impl Switch {
     }
 
     fn start_going(&mut self, session: SessionIx, reason: EndReason) {
-        let until = self.now + LINGER;
+        let until = self.now + if self.is_stopping { self.drain } else { LINGER };
         let Some(link) = self.link_mut(session) else { return };
         if link.stage == Stage::Opened {
             link.stage = Stage::Flushing;
