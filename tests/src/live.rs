@@ -47,6 +47,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub struct Launch {
     folder: TempDir,
     file: String,
+    listen: String,
     arguments: Vec<String>,
     /// Shell words that set the process up before it becomes the router.
     preparation: String,
@@ -67,14 +68,19 @@ impl Launch {
     /// wants them to.
     pub fn of(shards: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the files of a router");
-        let arguments = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "warn"];
-        let mut arguments: Vec<String> = arguments.map(str::to_owned).to_vec();
-        arguments.extend(["--shards".to_owned(), shards.to_string()]);
-        let file = "limits.ping_interval_ms = 60_000".to_owned();
-        Self { folder, file, arguments, preparation: String::new(), socket: None }
+        let shards = shards.to_string();
+        let arguments = ["--admin", "127.0.0.1:0", "--log", "warn", "--shards", &shards];
+        Self {
+            folder,
+            file: "limits.ping_interval_ms = 60_000\nlimits.connections_max = 10_000".to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
+            arguments: arguments.map(str::to_owned).to_vec(),
+            preparation: String::new(),
+            socket: None,
+        }
     }
 
-    /// The configuration file: `key = value` lines, of which the default is one about pings.
+    /// The configuration file: `key = value` lines, in place of a few about pings and connections.
     pub fn file(mut self, text: &str) -> Self {
         text.clone_into(&mut self.file);
         self
@@ -82,6 +88,11 @@ impl Launch {
 
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address.to_string();
         self
     }
 
@@ -112,7 +123,8 @@ impl Launch {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("{}exec \"$@\"", self.preparation)).arg("sh");
         command.arg(program::path()).arg("serve").arg("--config").arg(path("mpreg.toml"));
-        command.arg("--ready-file").arg(path("ready.json")).args(&self.arguments);
+        command.arg("--ready-file").arg(path("ready.json"));
+        command.args(["--listen", &self.listen]).args(&self.arguments);
         command.stdin(Stdio::null()).stdout(open("stdout")).stderr(open("stderr"));
         command.spawn().expect("there is a shell")
     }
