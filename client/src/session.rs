@@ -41,6 +41,7 @@ use crate::inbox::{ChunkIx, Ended, Inbox, Pushed, Run};
 use crate::interest::Interest;
 use crate::options::SubscribeOptions;
 use crate::request::{Outcome, ReplyTopic, RequestIx, Requests, Settled};
+use entry::{Confirmation, Entry, Sink};
 
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -109,37 +110,6 @@ enum Drain {
     Never,
     Waiting(oneshot::Sender<Result<(), DrainError>>),
     Over,
-}
-
-#[derive(Debug)]
-struct Entry {
-    pattern: Box<str>,
-    group: Box<str>,
-    overload: Overload,
-    sink: Sink,
-    confirmation: Confirmation,
-    /// Counted in `Link::Resuming`.
-    is_awaited: bool,
-    /// Told to stop at once; its end is on its way.
-    is_leaving: bool,
-    received: u64,
-    /// The part of `received` that came over earlier connections: the router counts anew.
-    received_before: u64,
-    /// Ends when `received` gets here.
-    received_max: Option<u64>,
-}
-
-#[derive(Debug)]
-enum Sink {
-    Inbox(Arc<Inbox>),
-    Requests,
-}
-
-/// Whether the router has ever said that the subscription is in place.
-#[derive(Debug)]
-enum Confirmation {
-    Awaited(oneshot::Sender<Result<(), SubscribeError>>),
-    Given,
 }
 
 /// A subscription asked for, and where the answer comes.

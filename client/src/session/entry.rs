@@ -2,6 +2,38 @@
 
 use super::*;
 
+/// One subscription, for as long as it lasts.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) pattern: Box<str>,
+    pub(super) group: Box<str>,
+    pub(super) overload: Overload,
+    pub(super) sink: Sink,
+    pub(super) confirmation: Confirmation,
+    /// Counted in `Link::Resuming`.
+    pub(super) is_awaited: bool,
+    /// Told to stop at once; its end is on its way.
+    pub(super) is_leaving: bool,
+    pub(super) received: u64,
+    /// The part of `received` that came over earlier connections: the router counts anew.
+    pub(super) received_before: u64,
+    /// Ends when `received` gets here.
+    pub(super) received_max: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) enum Sink {
+    Inbox(Arc<Inbox>),
+    Requests,
+}
+
+/// Whether the router has ever said that the subscription is in place.
+#[derive(Debug)]
+pub(super) enum Confirmation {
+    Awaited(oneshot::Sender<Result<(), SubscribeError>>),
+    Given,
+}
+
 impl Session {
     pub(super) fn insert(
         &mut self,
