@@ -157,12 +157,15 @@ fn notice(text: fmt::Arguments<'_>) {
     writeln!(io::stderr(), "mpreg: {text}").unwrap_or(());
 }
 
-/// An error and what caused it, on one line.
+/// An error and what caused it, on one line. Some errors name their cause themselves.
 fn one_line(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        write!(text, ": {error}").expect("a string takes what is written to it");
+        let because = error.to_string();
+        if !text.contains(&because) {
+            write!(text, ": {because}").expect("a string takes what is written to it");
+        }
         cause = error.source();
     }
     text.replace(['\n', '\r'], " ")
@@ -185,6 +188,10 @@ mod tests {
         let source = io::Error::new(io::ErrorKind::NotFound, "no such\nthing");
         let error = crate::config::LoadConfigError::Read { path: "a.toml".into(), source };
         assert_eq!(one_line(&CommandError::from(error)), "reading a.toml: no such thing");
+        let source = io::Error::from(io::ErrorKind::AddrInUse);
+        let address = ([127, 0, 0, 1], 1).into();
+        let error = crate::listen::ListenError::Tcp { address, source };
+        assert_eq!(one_line(&error), "cannot listen on 127.0.0.1:1: address in use");
     }
 
     #[test]

@@ -195,7 +195,8 @@ fn refusals_are_one_line_and_say_whether_to_change_something() {
     let holder = TcpListener::bind(taken).unwrap();
     let taken = taken.to_string();
     let missing = folder.path().join("no/ready.json");
-    let table: [(&[&str], i32, &str); 8] = [
+    let table: [(&[&str], i32, &str); 9] = [
+        (&["--log", "debgu"], 78, "neither a level"),
         (&["--listen", "0.0.0.0:0"], 78, "--allow-remote"),
         (&["--admin", "192.0.2.1:0"], 78, "admin.listen"),
         (&["--config", file], 78, "line 2: unknown field `tpc`"),
@@ -206,8 +207,9 @@ fn refusals_are_one_line_and_say_whether_to_change_something() {
         (&["--ready-file", missing.to_str().unwrap()], 2, "ready file"),
     ];
     for (arguments, code, part) in table {
-        let mut command = mpreg(&["serve", "--log", "error"]);
-        let defaults = [("--listen", "127.0.0.1:0"), ("--admin", "127.0.0.1:0")];
+        let mut command = mpreg(&["serve"]);
+        let defaults =
+            [("--listen", "127.0.0.1:0"), ("--admin", "127.0.0.1:0"), ("--log", "error")];
         for (flag, value) in defaults {
             if !arguments.contains(&flag) {
                 command.args([flag, value]);
@@ -218,6 +220,8 @@ fn refusals_are_one_line_and_say_whether_to_change_something() {
         assert_eq!(said.code, code, "{arguments:?}: {said:?}");
         assert!(said.complaint.contains(part), "{arguments:?}: {said:?}");
         assert_eq!(said.complaint.lines().count(), 1, "{arguments:?}: {said:?}");
+        let parts: Vec<&str> = said.complaint.trim().split(": ").collect();
+        assert!(parts.windows(2).all(|pair| pair[0] != pair[1]), "{arguments:?}: {said:?}");
     }
     drop(holder);
 }

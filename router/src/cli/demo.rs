@@ -152,13 +152,14 @@ fn show(line: &ProgressBar, progress: &Progress) {
     line.set_message(format!("{published} sent, {received} received, p50 {p50}, p99 {p99}"));
 }
 
-/// Microseconds, if there are any.
+/// A time in microseconds, if there is one.
 struct Us(Option<f64>);
 
 impl fmt::Display for Us {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(us) => f.pad(&format!("{us:.1}µs")),
+            Some(us) if us < 10_000.0 => f.pad(&format!("{us:.1}µs")),
+            Some(us) => f.pad(&format!("{:.1}ms", us / 1e3)),
             None => f.pad("-"),
         }
     }
@@ -241,7 +242,7 @@ mod tests {
             received: 20_000,
             faults: 0,
             per_s: 9_999.6,
-            latency_us: [Some(35.25), Some(74.0), Some(1_210.4), None],
+            latency_us: [Some(35.25), Some(74.0), Some(9_999.9), Some(34_865.2)],
             cpu_ns: Some(1_850.2),
             failures: Vec::new(),
             is_verified: true,
@@ -253,8 +254,8 @@ mod tests {
         let quiet = Row { scene: "request", cpu_ns: None, received: 5, ..row() };
         expect![[r#"
             SCENE            SENT    RECEIVED   FAULTS       PER S       P50       P99     P99.9       MAX       CPU
-            steady          20000       20000        0       10000    35.2µs    74.0µs  1210.4µs         -    1850ns
-            request         20000           5        0       10000    35.2µs    74.0µs  1210.4µs         -         -
+            steady          20000       20000        0       10000    35.2µs    74.0µs  9999.9µs    34.9ms    1850ns
+            request         20000           5        0       10000    35.2µs    74.0µs  9999.9µs    34.9ms         -
 
             20005 messages, each arrived once, in order, unchanged
         "#]].assert_eq(&Table(&[row(), quiet]).to_string());
@@ -266,8 +267,8 @@ mod tests {
         let bad = Row { faults: 3, failures, is_verified: false, ..row() };
         expect![[r#"
             SCENE            SENT    RECEIVED   FAULTS       PER S       P50       P99     P99.9       MAX       CPU
-            steady          20000       20000        0       10000    35.2µs    74.0µs  1210.4µs         -    1850ns
-            steady          20000       20000        3       10000    35.2µs    74.0µs  1210.4µs         -    1850ns
+            steady          20000       20000        0       10000    35.2µs    74.0µs  9999.9µs    34.9ms    1850ns
+            steady          20000       20000        3       10000    35.2µs    74.0µs  9999.9µs    34.9ms    1850ns
 
             steady: connection reset
             not verified: messages are missing, too many, or not as sent

@@ -44,8 +44,8 @@ pub enum Refusal {
     Unreachable,
     #[error("node.cpus names CPU {cpu} twice")]
     CpuTwice { cpu: u64 },
-    #[error("log.filter: {source}")]
-    LogFilter { source: log::BadFilter },
+    #[error("log.filter: {why}")]
+    LogFilter { why: log::BadFilter },
 }
 
 impl TryFrom<file::File> for Config {
@@ -161,7 +161,7 @@ impl TryFrom<file::Log> for Log {
     type Error = Refusal;
 
     fn try_from(file: file::Log) -> Result<Self, Refusal> {
-        log::check(&file.filter).map_err(|source| Refusal::LogFilter { source })?;
+        log::check(&file.filter).map_err(|why| Refusal::LogFilter { why })?;
         Ok(Self { filter: file.filter, json: file.json })
     }
 }
