@@ -414,7 +414,7 @@ impl Shard {
         at.echo = connect.echo;
         let queue_bytes = match connect.queue_bytes {
             0 => settings.queue_bytes,
-            wished => wished.clamp(FRAME_BYTES_MAX as u32, settings.queue_bytes_max),
+            wished => wished.min(settings.queue_bytes_max),
         };
         let ping_interval_ms = settings.timing.ping_interval.as_millis();
         let connected = Connected {

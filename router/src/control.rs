@@ -106,11 +106,10 @@ impl Watch {
             Timer::new(STALL_AFTER).await;
             self.probe.uptime_s.set(self.clock.now().as_nanos() / 1_000_000_000);
             let mut stalled = 0;
-            for ((shard, bell), before) in
-                self.shards.iter().zip(self.bells.iter()).zip(&mut turns)
+            for ((shard, bell), before) in self.shards.iter().zip(self.bells.iter()).zip(&mut turns)
             {
                 let turned = shard.turns.get();
-                stalled += u64::from(turned == *before && !bell.is_sleeping());
+                stalled += u64::from(turned == *before && !bell.is_resting());
                 *before = turned;
             }
             self.probe.shards_stalled.set(stalled);

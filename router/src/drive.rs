@@ -16,13 +16,13 @@
 //! This is the only code that waits on a data core.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _};
+use std::os::fd::{AsFd as _, FromRawFd as _, IntoRawFd as _};
 use std::time::Duration;
 
 use glommio::io::BufferedFile;
-use rustix::event::{EventfdFlags, eventfd};
 
 use crate::limits::IDLE_WAITS;
+use crate::mesh::Rest;
 use crate::probe::ShardProbe;
 use crate::ring::Waited;
 use crate::shard::Shard;
@@ -81,14 +81,14 @@ fn spun(shard: &mut Shard, spin: Duration) -> io::Result<bool> {
 
 /// Waits in the ring, having said so to the other cores.
 fn wait(shard: &mut Shard) -> io::Result<Waited> {
-    shard.switch.mesh.bell().going_to_sleep();
-    let waited = if shard.switch.mesh.has_mail() {
+    let may_rest = shard.switch.mesh.bell().rest(Rest::InRing);
+    let waited = if !may_rest || shard.switch.mesh.has_mail() {
         shard.ring.submit_and_run()?;
         Waited::Ready
     } else {
         shard.ring.submit_and_wait(shard.wait())?
     };
-    shard.switch.mesh.bell().awake();
+    shard.switch.mesh.bell().woke(Rest::InRing);
     Ok(waited)
 }
 
@@ -99,30 +99,27 @@ struct Parking {
 
 impl Parking {
     fn new(shard: &Shard) -> io::Result<Self> {
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC)?;
-        // SAFETY: the descriptor is ours alone and is given up here; the file closes it.
+        let eventfd = shard.switch.mesh.bell().park_eventfd();
+        shard.ring.register_eventfd(eventfd.as_fd())?;
+        // SAFETY: the descriptor is a copy that is ours alone and is given up here; the file closes it.
         #[expect(unsafe_code, reason = "the executor awaits a foreign descriptor in no other way")]
-        let eventfd = unsafe { BufferedFile::from_raw_fd(eventfd.into_raw_fd()) };
-        // SAFETY: the file keeps the descriptor open while it is borrowed.
-        #[expect(unsafe_code, reason = "the file has no safe borrow of its descriptor")]
-        let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(eventfd.as_raw_fd()) };
-        shard.ring.register_eventfd(borrowed)?;
+        let eventfd = unsafe { BufferedFile::from_raw_fd(eventfd.try_clone()?.into_raw_fd()) };
         Ok(Self { eventfd })
     }
 
     async fn park(&self, shard: &mut Shard) -> io::Result<()> {
         shard.ring.notify(true);
-        shard.switch.mesh.bell().going_to_sleep();
+        let may_rest = shard.switch.mesh.bell().rest(Rest::Parked);
         shard.arm_timer()?;
         // What completed before the notification was on has to be seen here. One enter runs a bounded
         // share of what the kernel deferred, and only the first deferral of a list is notified.
         shard.ring.submit_and_run()?;
         let is_quiet = !shard.ring.has_completions() && !shard.ring.wants_enter();
-        if is_quiet && !shard.switch.mesh.has_mail() {
+        if may_rest && is_quiet && !shard.switch.mesh.has_mail() {
             let read = self.eventfd.read_at(0, size_of::<u64>()).await;
             read.map_err(|error| io::Error::other(error.to_string()))?;
         }
-        shard.switch.mesh.bell().awake();
+        shard.switch.mesh.bell().woke(Rest::Parked);
         shard.ring.notify(false);
         shard.ring.submit_and_run()
     }

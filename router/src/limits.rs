@@ -55,6 +55,10 @@ pub const CONTROL_RESERVE_BYTES: usize = 64 << 10;
 /// Hand-offs in the ring between two cores. 1,024 of 72 bytes are 74 KiB a pair.
 pub const MESH_RING_SLOTS: usize = 1024;
 
+/// Payload bytes in the ring between two cores: what a shard may hold for another beyond its own
+/// staging. Eight receives' worth, so that a busy pair does not wait for every batch.
+pub const MESH_RING_BYTES_MAX: usize = 256 << 10;
+
 /// Hand-offs taken from one ring per turn, so that a busy neighbour does not starve local clients.
 pub const MESH_BATCH_MAX: usize = 256;
 

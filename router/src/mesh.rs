@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
@@ -22,7 +22,9 @@ use mpreg_proto::id::ShardIx;
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::limits::{COMMANDS_MAX, MESH_BATCH_MAX, MESH_RING_SLOTS, STAGED_BYTES_MAX};
+use crate::limits::{
+    COMMANDS_MAX, MESH_BATCH_MAX, MESH_RING_BYTES_MAX, MESH_RING_SLOTS, STAGED_BYTES_MAX,
+};
 
 /// What the control core tells a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,32 +34,70 @@ pub enum Command {
 }
 
 /// How others wake a shard.
+///
+/// A shard sleeps in its ring or parks in its executor, and each has an eventfd of its own. One would
+/// do if rings chained: an eventfd polled by a ring that signals the eventfd the executor reads. But
+/// a signal raised inside another eventfd's wake-up is deferred by the kernel, and on 6.18 only the
+/// first of a ring's life arrives. For the same reason a shard does not park while somebody is about
+/// to write to the eventfd its ring polls.
+///
+/// ```text
+///   Awake --rest--> InRing, Parked --somebody rings--> Ringing --eventfd written--> Awake
+///     ^                   |
+///     +---woken by itself-+
+/// ```
 #[derive(Debug)]
 pub struct Bell {
-    is_sleeping: CachePadded<AtomicBool>,
-    eventfd: OwnedFd,
+    rest: CachePadded<AtomicU8>,
+    /// Polled by the shard's ring.
+    ring_eventfd: OwnedFd,
+    /// Read by the shard's executor while it parks; the ring signals it as well.
+    park_eventfd: OwnedFd,
     commands: ArrayQueue<Command>,
 }
 
+/// Where a shard is to be woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Rest {
+    InRing = 1,
+    Parked = 2,
+}
+
+const AWAKE: u8 = 0;
+const IN_RING: u8 = Rest::InRing as u8;
+const PARKED: u8 = Rest::Parked as u8;
+const RINGING: u8 = 3;
+
 impl Bell {
     pub fn new() -> io::Result<Self> {
-        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let is_sleeping = CachePadded::new(AtomicBool::new(false));
-        Ok(Self { is_sleeping, eventfd, commands: ArrayQueue::new(COMMANDS_MAX) })
+        Ok(Self {
+            rest: CachePadded::new(AtomicU8::new(AWAKE)),
+            ring_eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            park_eventfd: eventfd(0, EventfdFlags::CLOEXEC)?,
+            commands: ArrayQueue::new(COMMANDS_MAX),
+        })
     }
 
     /// Wakes the shard if it sleeps; says whether it did.
     pub fn ring(&self) -> bool {
         fence(Ordering::SeqCst);
-        let was_sleeping =
-            self.is_sleeping.load(Ordering::Relaxed) && self.is_sleeping.swap(false, Ordering::AcqRel);
-        if was_sleeping {
-            // A full counter wakes as well, so a write that would block has done its work.
-            if let Err(error) = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes()) {
-                tracing::debug!(%error, "waking a shard");
-            }
+        let was = self.rest.load(Ordering::Relaxed);
+        let eventfd = match was {
+            IN_RING => &self.ring_eventfd,
+            PARKED => &self.park_eventfd,
+            // Awake, or being woken: it looks at its rings before it rests again.
+            _ => return false,
+        };
+        let (taken, given) = (Ordering::AcqRel, Ordering::Relaxed);
+        if self.rest.compare_exchange(was, RINGING, taken, given).is_err() {
+            return self.ring();
         }
-        was_sleeping
+        if let Err(error) = rustix::io::write(eventfd, &1u64.to_ne_bytes()) {
+            tracing::warn!(%error, "waking a shard");
+        }
+        self.rest.store(AWAKE, Ordering::Release);
+        true
     }
 
     /// Gives the shard a command. False if it has too many waiting.
@@ -72,32 +112,45 @@ impl Bell {
         self.commands.pop()
     }
 
-    pub fn eventfd(&self) -> BorrowedFd<'_> {
-        self.eventfd.as_fd()
+    pub fn ring_eventfd(&self) -> BorrowedFd<'_> {
+        self.ring_eventfd.as_fd()
+    }
+
+    pub fn park_eventfd(&self) -> &OwnedFd {
+        &self.park_eventfd
     }
 
     /// Forgets the rings so far.
     pub fn hush(&self) {
         let mut count = [0; 8];
         // Nothing to read is as quiet as it gets.
-        if let Err(error) = rustix::io::read(&self.eventfd, &mut count) {
+        if let Err(error) = rustix::io::read(&self.ring_eventfd, &mut count) {
             tracing::trace!(%error, "eventfd was quiet");
         }
     }
 
-    /// From here on others ring. Look at every ring once more before sleeping.
-    pub fn going_to_sleep(&self) {
-        self.is_sleeping.store(true, Ordering::Relaxed);
+    /// Says where the shard rests from here on; before it does, it looks at every ring once more.
+    /// False if somebody is waking it: then it does not rest.
+    #[must_use]
+    pub fn rest(&self, rest: Rest) -> bool {
+        let swap =
+            self.rest.compare_exchange(AWAKE, rest as u8, Ordering::AcqRel, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+        swap.is_ok()
+    }
+
+    /// The shard woke by itself, or was woken.
+    pub fn woke(&self, rest: Rest) {
+        let (taken, given) = (Ordering::AcqRel, Ordering::Relaxed);
+        // Not where it rested any more: somebody rings or has rung, and says so itself.
+        if self.rest.compare_exchange(rest as u8, AWAKE, taken, given).is_err() {
+            tracing::trace!("woken by another core");
+        }
     }
 
     /// Whether the shard sleeps, or is about to.
-    pub fn is_sleeping(&self) -> bool {
-        self.is_sleeping.load(Ordering::Relaxed)
-    }
-
-    pub fn awake(&self) {
-        self.is_sleeping.store(false, Ordering::Relaxed);
+    pub fn is_resting(&self) -> bool {
+        self.rest.load(Ordering::Relaxed) != AWAKE
     }
 }
 
@@ -106,7 +159,7 @@ impl Bell {
 pub struct Mesh {
     me: ShardIx,
     bells: Arc<[Bell]>,
-    inboxes: Vec<Option<Consumer<Handoff>>>,
+    inboxes: Vec<Option<Inbox>>,
     outboxes: Vec<Option<Outbox>>,
     staged_bytes: usize,
     pub counts: MeshCounts,
@@ -116,6 +169,14 @@ pub struct Mesh {
 struct Outbox {
     ring: Producer<Handoff>,
     staged: VecDeque<Handoff>,
+    /// Payload bytes in the ring: added here, taken off by the receiver.
+    ring_bytes: Arc<CachePadded<AtomicUsize>>,
+}
+
+#[derive(Debug)]
+struct Inbox {
+    ring: Consumer<Handoff>,
+    ring_bytes: Arc<CachePadded<AtomicUsize>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,9 +203,12 @@ pub fn join(bells: &Arc<[Bell]>) -> Vec<Mesh> {
         .collect();
     for from in 0..count {
         for to in (0..count).filter(|&to| to != from) {
-            let (ring, inbox) = RingBuffer::new(MESH_RING_SLOTS);
-            meshes[from].outboxes[to] = Some(Outbox { ring, staged: VecDeque::new() });
+            let (ring, end) = RingBuffer::new(MESH_RING_SLOTS);
+            let ring_bytes = Arc::new(CachePadded::new(AtomicUsize::new(0)));
+            let inbox = Inbox { ring: end, ring_bytes: ring_bytes.clone() };
             meshes[to].inboxes[from] = Some(inbox);
+            let outbox = Outbox { ring, staged: VecDeque::new(), ring_bytes };
+            meshes[from].outboxes[to] = Some(outbox);
         }
     }
     meshes
@@ -179,12 +243,11 @@ impl Mesh {
             if outbox.staged.is_empty() {
                 continue;
             }
-            let room = outbox.ring.slots().min(outbox.staged.len());
-            if let Ok(chunk) = outbox.ring.write_chunk_uninit(room) {
-                let staged_bytes = &mut self.staged_bytes;
-                let pushed = chunk.fill_from_iter(
-                    outbox.staged.drain(..room).inspect(|h| *staged_bytes -= payload_bytes(h)),
-                );
+            let (count, bytes) = outbox.share();
+            if let Ok(chunk) = outbox.ring.write_chunk_uninit(count) {
+                outbox.ring_bytes.fetch_add(bytes, Ordering::Relaxed);
+                self.staged_bytes -= bytes;
+                let pushed = chunk.fill_from_iter(outbox.staged.drain(..count));
                 self.counts.sent += pushed as u64;
             }
             self.counts.waits += u64::from(!outbox.staged.is_empty());
@@ -194,7 +257,7 @@ impl Mesh {
 
     /// Whether another shard has something for this one.
     pub fn has_mail(&self) -> bool {
-        self.inboxes.iter().flatten().any(|inbox| !inbox.is_empty())
+        self.inboxes.iter().flatten().any(|inbox| !inbox.ring.is_empty())
             || !self.bell().commands.is_empty()
     }
 
@@ -202,15 +265,36 @@ impl Mesh {
     pub fn receive(&mut self, out: &mut Vec<(ShardIx, Handoff)>) {
         for (from, inbox) in self.inboxes.iter_mut().enumerate() {
             let (Some(inbox), Some(from)) = (inbox, ShardIx::new(from)) else { continue };
-            let count = inbox.slots().min(MESH_BATCH_MAX);
+            let count = inbox.ring.slots().min(MESH_BATCH_MAX);
             if count == 0 {
                 continue;
             }
-            if let Ok(chunk) = inbox.read_chunk(count) {
+            if let Ok(chunk) = inbox.ring.read_chunk(count) {
                 self.counts.received += count as u64;
+                let before = out.len();
                 out.extend(chunk.into_iter().map(|handoff| (from, handoff)));
+                let bytes = out[before..].iter().map(|(_, handoff)| payload_bytes(handoff)).sum();
+                inbox.ring_bytes.fetch_sub(bytes, Ordering::Relaxed);
             }
         }
+    }
+}
+
+impl Outbox {
+    /// How many of the staged fit the ring, in slots and in bytes, and their bytes. An empty ring
+    /// takes one of any size.
+    fn share(&self) -> (usize, usize) {
+        let in_ring = self.ring_bytes.load(Ordering::Relaxed);
+        let (mut count, mut bytes) = (0, 0);
+        for handoff in self.staged.iter().take(self.ring.slots()) {
+            let more = payload_bytes(handoff);
+            if MESH_RING_BYTES_MAX < in_ring + bytes + more && in_ring + bytes != 0 && more != 0 {
+                break;
+            }
+            bytes += more;
+            count += 1;
+        }
+        (count, bytes)
     }
 }
 
@@ -257,6 +341,23 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_takes_so_many_bytes_and_no_more() {
+        let bells: Arc<[Bell]> = (0..2).map(|_| Bell::new().unwrap()).collect();
+        let mut meshes = join(&bells);
+        let (mut right, mut left) = (meshes.pop().unwrap(), meshes.pop().unwrap());
+        let to = ShardIx::new(1).unwrap();
+        let frames = Bytes::from(vec![0; MESH_RING_BYTES_MAX / 2 + 1]);
+        (0..4).for_each(|_| left.stage(to, Handoff::Run { frames: frames.clone() }));
+        let mut got = Vec::new();
+        for received in 1..=4 {
+            left.flush();
+            right.receive(&mut got);
+            assert_eq!(got.len(), received, "two are over the bound, one never is");
+        }
+        assert!(!left.is_waiting());
+    }
+
+    #[test]
     fn congestion_shows_in_bytes_and_ends() {
         let bells: Arc<[Bell]> = (0..2).map(|_| Bell::new().unwrap()).collect();
         let mut meshes = join(&bells);
@@ -271,14 +372,33 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sleeper_is_rung_and_only_once() {
+    fn only_a_sleeper_is_rung_only_once_and_where_it_sleeps() {
         let bell = Bell::new().unwrap();
+        let count = |eventfd: BorrowedFd<'_>| {
+            let mut count = [0; 8];
+            rustix::io::read(eventfd, &mut count).map(|_| u64::from_ne_bytes(count))
+        };
         assert!(!bell.ring());
-        bell.going_to_sleep();
+        assert!(bell.rest(Rest::InRing));
         assert!(bell.ring());
+        assert!(!bell.ring(), "it was rung");
+        assert_eq!(count(bell.ring_eventfd()), Ok(1));
+        assert!(bell.rest(Rest::Parked));
+        assert!(bell.ring());
+        assert_eq!(count(bell.park_eventfd().as_fd()), Ok(1));
+        assert!(bell.rest(Rest::InRing));
+        bell.woke(Rest::InRing);
         assert!(!bell.ring());
-        bell.going_to_sleep();
-        bell.awake();
+        assert!(count(bell.ring_eventfd()).is_err(), "nobody rang");
+    }
+
+    #[test]
+    fn a_shard_does_not_rest_while_somebody_rings() {
+        let bell = Bell::new().unwrap();
+        bell.rest.store(RINGING, Ordering::Relaxed);
+        assert!(!bell.rest(Rest::Parked));
+        bell.woke(Rest::InRing);
+        assert!(!bell.rest(Rest::Parked), "the one who rings says when it is over");
         assert!(!bell.ring());
     }
 }

@@ -11,8 +11,8 @@
 //!
 //! Invariants:
 //! - Every piece holds whole frames, and nothing else.
-//! - `queued_bytes` is the sum of the pieces; with `flight_bytes` it is at most `limit`, control
-//!   frames apart, which have `CONTROL_RESERVE_BYTES` more.
+//! - `queued_bytes` is the sum of the pieces; with `flight_bytes` it is at most `limit`, or one run,
+//!   control frames apart, which have `CONTROL_RESERVE_BYTES` more.
 //! - Frames of one lane leave in the order they came. A `For` and its data are never parted.
 //!
 //! Tests: `tests.rs`, against a list of frames.
@@ -170,11 +170,12 @@ impl Outbound {
         !lags && self.shared_pieces < SHARED_PIECES_MAX
     }
 
-    /// Whether frames of this many bytes fit as they are, no policy needed.
+    /// Whether frames of this many bytes fit as they are, no policy needed. An empty queue takes any
+    /// one message, however small its bound.
     #[inline]
     pub fn has_room(&self, bytes: usize, lane: Lane, budget: &Budget) -> bool {
-        self.queued_bytes + self.flight_bytes + bytes <= share(self.limit, lane)
-            && budget.has_room(bytes, lane)
+        let held = self.queued_bytes + self.flight_bytes;
+        (held == 0 || held + bytes <= share(self.limit, lane)) && budget.has_room(bytes, lane)
     }
 
     /// Queues copies of whole frames for which there is room.

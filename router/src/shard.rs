@@ -65,7 +65,7 @@ impl Shard {
         clock: Clock,
         probe: Arc<ShardProbe>,
     ) -> io::Result<Self> {
-        ring.arm_wake(switch.mesh.bell().eventfd())?;
+        ring.arm_wake(switch.mesh.bell().ring_eventfd())?;
         for (index, listener) in listeners.iter().enumerate() {
             ring.arm_accept(index as u8, listener.socket.as_fd())?;
         }
@@ -150,7 +150,7 @@ impl Shard {
             Completion::Woken { more } => {
                 self.switch.mesh.bell().hush();
                 if !more {
-                    self.ring.arm_wake(self.switch.mesh.bell().eventfd())?;
+                    self.ring.arm_wake(self.switch.mesh.bell().ring_eventfd())?;
                 }
             }
             Completion::TimerDue => self.timer_at = None,
@@ -226,9 +226,11 @@ impl Shard {
         while let Some(session) = self.switch.to_arm.pop() {
             self.arm(session)?;
         }
-        for at in 0..self.switch.dirty.len() {
-            let session = self.switch.dirty[at];
+        // Sending may make more links dirty: one whose queue is empty may have been waiting for that.
+        let mut at = 0;
+        while let Some(&session) = self.switch.dirty.get(at) {
             self.send(session)?;
+            at += 1;
         }
         self.switch.dirty.clear();
         Ok(())
