@@ -18,6 +18,7 @@ mod batch;
 mod intake;
 mod link;
 mod publisher;
+mod publishing;
 mod subscriber;
 
 use std::io;
@@ -27,16 +28,15 @@ use std::time::{Duration, Instant};
 use rustix::event::{Timespec, epoll};
 
 use crate::board::{Board, Totals};
-use crate::brief::{Brief, Pace};
-use crate::latency::{LatencyHistogram, histogram};
+use crate::brief::Brief;
+use crate::latency::LatencyHistogram;
 use crate::ledger::{Faults, Ledger};
-use crate::schedule::Schedule;
 use crate::session::Session;
 
-use batch::Batch;
-use intake::Intake;
-use link::Link;
+use intake::{Intake, Taken};
+use link::{Drained, Link};
 use publisher::Publisher;
+use publishing::{Published, Publishing};
 use subscriber::Subscriber;
 
 /// Events taken per wait. More are left for the next turn, so that publishing is not kept waiting.
@@ -62,17 +62,12 @@ pub(crate) struct Generator<'a> {
     board: &'a Board,
     thread: usize,
     epoll: OwnedFd,
-    publishers: Vec<Publisher>,
+    publishing: Publishing<'a>,
     subscribers: Vec<Subscriber>,
     /// Subscribers with more to read than one turn takes.
     unread: Vec<usize>,
-    is_publishing: bool,
-    /// Open loop: visits to publishers so far; one visit per message due.
-    visits: u64,
-    batch: Batch,
     intake: Intake<'a>,
     busy_ns: u64,
-    lateness: LatencyHistogram,
     failures: Vec<String>,
 }
 
@@ -121,15 +116,11 @@ impl<'a> Generator<'a> {
             board,
             thread,
             epoll,
-            publishers,
+            publishing: Publishing::new(brief, board, publishers),
             subscribers,
             unread: Vec::new(),
-            is_publishing: true,
-            visits: 0,
-            batch: Batch::new(brief),
             intake: Intake::new(brief, board, thread),
             busy_ns: 0,
-            lateness: histogram(),
             failures: Vec::new(),
         })
     }
@@ -139,87 +130,24 @@ impl<'a> Generator<'a> {
         self.board.tally(self.thread).begin();
         std::thread::sleep(self.brief.start().saturating_duration_since(Instant::now()));
         let mut events = Vec::with_capacity(EVENTS_MAX);
-        loop {
+        while !self.board.is_over() {
             let now_ns = self.brief.now_ns();
-            let mut has_worked = false;
-            if self.is_publishing {
-                has_worked |= self.publish(now_ns);
-            }
-            has_worked |= self.receive(&mut events, self.timeout(now_ns, has_worked));
-            if has_worked {
+            let has_published = self.publishing.turn(now_ns, &self.epoll);
+            let timeout = if has_published { Duration::ZERO } else { self.timeout(now_ns) };
+            let has_received = self.receive(&mut events, timeout);
+            if has_published || has_received {
                 self.busy_ns += self.brief.now_ns() - now_ns;
                 self.post();
             }
-            if self.board.is_over() {
-                return self.into_outcome();
-            }
         }
+        self.into_outcome()
     }
 
-    /// Publishes what the pace allows; true if that was anything.
-    fn publish(&mut self, now_ns: u64) -> bool {
-        let to_ns = self.brief.window.to_ns;
-        self.is_publishing = now_ns < to_ns && !self.board.is_stopped();
-        match self.brief.pace {
-            Pace::Closed { window } => self.is_publishing && self.publish_closed(window, now_ns),
-            // Once more after the end: all that was due before it.
-            Pace::Open(schedule) => self.publish_due(&schedule, now_ns.min(to_ns - 1)),
-        }
-    }
-
-    fn publish_closed(&mut self, window: u64, now_ns: u64) -> bool {
-        let slots = self.batch.slots() as u64;
-        // Half a window at a time: both sides stay busy, and writes stay long.
-        let least = (window / 2).clamp(1, slots);
-        let mut has_worked = false;
-        for publisher in &mut self.publishers {
-            if publisher.link.is_blocked() {
-                continue;
-            }
-            let room = publisher.room(window, self.board);
-            if least <= room {
-                publisher.publish(room.min(slots), self.brief, &mut self.batch, |_| now_ns);
-                publisher.link.settle(&self.epoll);
-                has_worked = true;
-            }
-        }
-        has_worked
-    }
-
-    fn publish_due(&mut self, schedule: &Schedule, now_ns: u64) -> bool {
-        let count = self.publishers.len() as u64;
-        let mut has_worked = false;
-        if count == 0 {
-            return false;
-        }
-        loop {
-            let publisher = &mut self.publishers[(self.visits % count) as usize];
-            let due_ns = schedule.due_ns(publisher.number, self.visits / count);
-            if now_ns < due_ns {
-                return has_worked;
-            }
-            self.visits += 1;
-            has_worked = true;
-            if now_ns >= self.brief.window.from_ns {
-                self.lateness.saturating_record(now_ns - due_ns);
-            }
-            publisher.publish_due(schedule, now_ns, self.brief, &mut self.batch);
-            publisher.link.settle(&self.epoll);
-        }
-    }
-
-    fn timeout(&self, now_ns: u64, has_worked: bool) -> Duration {
-        if self.brief.spins || has_worked || !self.unread.is_empty() {
+    fn timeout(&self, now_ns: u64) -> Duration {
+        if self.brief.spins || !self.unread.is_empty() {
             return Duration::ZERO;
         }
-        let count = self.publishers.len() as u64;
-        let (Pace::Open(schedule), true) = (self.brief.pace, self.is_publishing && 0 < count)
-        else {
-            return WAIT_MAX;
-        };
-        let next = &self.publishers[(self.visits % count) as usize];
-        let due_ns = schedule.due_ns(next.number, self.visits / count);
-        Duration::from_nanos(due_ns.saturating_sub(now_ns)).min(WAIT_MAX)
+        self.publishing.wait(now_ns).map_or(WAIT_MAX, |wait| wait.min(WAIT_MAX))
     }
 
     /// Takes what has arrived, waiting for it at most `timeout`; true if that was anything.
@@ -242,11 +170,15 @@ impl<'a> Generator<'a> {
         for &epoll::Event { flags, data } in events.iter() {
             let index = (data.u64() & (SUBSCRIBER_BIT - 1)) as usize;
             if data.u64() & SUBSCRIBER_BIT != 0 {
-                self.subscribers[index].link.note(flags);
+                self.subscribers[index].link.heed(flags);
                 self.receive_at_subscriber(index);
-                self.subscribers[index].link.settle(&self.epoll);
             } else {
-                self.handle_publisher(index, flags);
+                self.publishing.link(index).heed(flags);
+                if let Err((number, end)) =
+                    self.publishing.attend(index, &self.epoll, &mut self.intake)
+                {
+                    self.fail(format!("publisher {number}: {end}"));
+                }
             }
         }
         self.intake.open_gate();
@@ -255,35 +187,15 @@ impl<'a> Generator<'a> {
 
     fn receive_at_subscriber(&mut self, index: usize) {
         let subscriber = &mut self.subscribers[index];
-        match subscriber.receive(self.brief, &mut self.intake) {
-            Ok(link::Drained::Yes) => (),
-            Ok(link::Drained::No) => self.unread.push(index),
+        let result = subscriber.receive(self.brief, &mut self.intake);
+        subscriber.link.settle(&self.epoll);
+        match result {
+            Ok(Drained::Yes) => (),
+            Ok(Drained::No) => self.unread.push(index),
             Err(end) => {
                 let failure = format!("subscriber {}: {end}", subscriber.number);
                 self.fail(failure);
             }
-        }
-    }
-
-    fn handle_publisher(&mut self, index: usize, flags: epoll::EventFlags) {
-        let publisher = &mut self.publishers[index];
-        publisher.link.note(flags);
-        let mut result = Ok(());
-        if flags.contains(epoll::EventFlags::OUT) {
-            publisher.link.flush();
-            // What fell due while the socket was full.
-            if let (Pace::Open(schedule), true) = (self.brief.pace, self.is_publishing) {
-                let now_ns = self.brief.now_ns();
-                publisher.publish_due(&schedule, now_ns, self.brief, &mut self.batch);
-            }
-        }
-        if flags != epoll::EventFlags::OUT {
-            result = publisher.receive(self.brief, &mut self.intake);
-        }
-        publisher.link.settle(&self.epoll);
-        if let Err(end) = result {
-            let failure = format!("publisher {}: {end}", publisher.number);
-            self.fail(failure);
         }
     }
 
@@ -293,39 +205,23 @@ impl<'a> Generator<'a> {
     }
 
     fn post(&self) {
-        let totals = self.publishers.iter().fold(Totals::default(), |sum, publisher| Totals {
-            published: sum.published + publisher.published(),
-            owed: sum.owed + publisher.owed(),
-            ..sum
-        });
-        let received = self.intake.received();
-        self.board.tally(self.thread).post(Totals { received, busy_ns: self.busy_ns, ..totals });
+        let (received, busy_ns) = (self.intake.received(), self.busy_ns);
+        let totals = Totals { received, busy_ns, ..self.publishing.totals() };
+        self.board.tally(self.thread).post(totals);
     }
 
     fn into_outcome(self) -> Outcome {
-        let unsent = match self.brief.pace {
-            Pace::Closed { .. } => 0,
-            Pace::Open(schedule) => self
-                .publishers
-                .iter()
-                .map(|publisher| {
-                    let end_ns = self.brief.window.to_ns - 1;
-                    schedule.due_count(publisher.number, end_ns) - publisher.published()
-                })
-                .sum(),
-        };
-        let published =
-            self.publishers.iter().map(|each| (each.number, each.published())).collect();
-        let taken = self.intake.into_taken();
+        let Published { counts, unsent, lateness } = self.publishing.into_published();
+        let Taken { ledger, replies, damage, no_responders, intervals } = self.intake.into_taken();
         Outcome {
-            published,
+            published: counts,
             unsent,
-            ledger: taken.ledger,
-            replies: taken.replies,
-            damage: taken.damage,
-            no_responders: taken.no_responders,
-            intervals: taken.intervals,
-            lateness: self.lateness,
+            ledger,
+            replies,
+            damage,
+            no_responders,
+            intervals,
+            lateness,
             failures: self.failures,
         }
     }

@@ -35,10 +35,12 @@ mod schedule;
 mod session;
 mod stage;
 pub mod target;
+mod watch;
 mod wiring;
 mod workload;
 
 pub use ledger::Faults;
 pub use placement::Cpus;
-pub use run::{Phase, Progress, RunError, run};
+pub use run::{RunError, run};
+pub use watch::{Phase, Progress, WatchError};
 pub use workload::{Shape, Workload};

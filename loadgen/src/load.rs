@@ -28,22 +28,25 @@ const SECONDS_MAX: f64 = 86_400.0;
 const WINDOW_MESSAGES: u64 = 1024;
 const WINDOW_BYTES: u64 = 1 << 20;
 
-/// What to send and for how long.
-///
-/// How C connections (publishers) and S subscribers meet:
-///
-///   one-to-one, churn  larger(C,S) topics; topic t joins publisher t%C and subscriber t%S
-///   many-to-many       one topic, C publishers, S subscribers: S copies of each message
-///   fan-out            one topic per publisher, all S subscribe to all: S copies of each message
-///   slow-subscribers   fan-out, and K further subscribers that never read (--stalled)
-///   topics             T topics, each with one publisher and one subscriber
-///   wildcard           T topics, each S subscribed by two overlapping patterns
-///   request-reply      C ask, S answer; pairs as one-to-one; what counts is the round trip
+/// Printed under the options: how counts become topics and subscriptions.
+pub(crate) const WORKLOADS: &str = "\
+Workloads, with C publishers (--connections) and S subscribers (--subscribers):
+  one-to-one        larger(C,S) topics; topic t joins publisher t%C and subscriber t%S
+  many-to-many      one topic; all publish, all subscribe: S copies of each message
+  fan-out           a topic per publisher; all subscribe to all: S copies of each message
+  topics            T topics; topic t joins publisher t%C and subscriber (t/C)%S
+  wildcard          T topics in S groups; two overlapping patterns per subscriber
+  slow-subscribers  fan-out, with K further subscribers that never read (--stalled)
+  churn             one-to-one, while connections come and go (--churn-rate)
+  request-reply     C ask, S answer, paired as in one-to-one; round trips are measured
+Deliveries (or replies) are what is counted, timed and charged to the router.";
+
+/// What to send and for how long; checked by [`Plan::new`].
 #[derive(Args, Clone, Debug, PartialEq)]
-#[command(verbatim_doc_comment)]
 pub struct Load {
     /// Shape of the traffic.
-    #[arg(long, value_enum, default_value_t = Self::default().workload, hide_possible_values = true)]
+    #[arg(long, value_enum, value_name = "NAME", hide_possible_values = true,
+          default_value_t = Self::default().workload)]
     pub workload: Workload,
     /// Publishing connections, C. 1 to 65,536.
     #[arg(long, value_name = "C", default_value_t = Self::default().connections)]
@@ -120,6 +123,9 @@ pub struct Plan {
     pub target: Target,
     /// The process whose CPU is charged to the messages.
     pub router_pid: Option<u32>,
+    /// Further processes whose CPUs `Cpus::Auto` keeps off, so that all runs of a comparison have the
+    /// generator in one place.
+    pub keep_off_pids: Vec<u32>,
     pub shape: Shape,
     pub payload_bytes: usize,
     pub rate: Rate,
@@ -187,6 +193,7 @@ impl Plan {
         Ok(Self {
             target,
             router_pid,
+            keep_off_pids: Vec::new(),
             shape,
             payload_bytes: within("payload", load.payload, HEADER_BYTES, PAYLOAD_BYTES_MAX)?,
             rate: load.rate,

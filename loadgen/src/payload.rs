@@ -173,6 +173,7 @@ mod tests {
         let codec = Codec::new(5, 64);
         let good = written(&codec, STAMP);
         assert_eq!(codec.read(&good[..63]), None);
+        assert_eq!(codec.read(&good[..16]), None, "the header alone is in order");
         assert_eq!(codec.read(&[&good[..], &[0]].concat()), None);
         assert_eq!(codec.read(&good[..15]), None);
         assert_eq!(codec.read(&[]), None);

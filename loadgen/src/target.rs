@@ -82,7 +82,9 @@ impl Target {
             // Acknowledgements ride on data or wait: 15 % of CPU with shallow traffic.
             socket.set_tcp_quickack(false)?;
             if let Some(name) = &options.congestion {
-                socket.set_tcp_congestion(name.as_bytes())?;
+                socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
+                    io::Error::new(error.kind(), format!("TCP congestion control {name}: {error}"))
+                })?;
             }
         }
         stream.set_timeouts(Some(OPEN_TIMEOUT))?;

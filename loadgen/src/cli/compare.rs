@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::files;
 use super::progress::Bar;
 use crate::latency::histogram;
-use crate::load::{Load, Plan};
+use crate::load::{Load, Plan, WORKLOADS};
 use crate::ratio::{Figures, Spread};
 use crate::report::plot::Curve;
 use crate::report::{QUANTILE_NAMES, Report, grouped};
@@ -21,6 +21,7 @@ use crate::target::Target;
 /// Rounds are A B, B A, A B ...: each pair of runs is close in time and neither side always goes
 /// first. Ratios are taken within each pair; medians and ranges are over the pairs.
 #[derive(Args, Debug)]
+#[command(after_help = WORKLOADS)]
 pub(super) struct Compare {
     /// The target ratios are relative to.
     #[arg(long, value_name = "URL")]
@@ -75,10 +76,19 @@ struct Pair {
     b: Report,
 }
 
+impl Pair {
+    fn new(a: Report, b: Report) -> Self {
+        let first = if a.recording.started <= b.recording.started { "a" } else { "b" };
+        Self { first, a, b }
+    }
+}
+
 impl Compare {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let a = Plan::new(&self.load, self.a.clone(), self.a_pid)?;
-        let b = Plan::new(&self.load, self.b.clone(), self.b_pid)?;
+        let mut a = Plan::new(&self.load, self.a.clone(), self.a_pid)?;
+        let mut b = Plan::new(&self.load, self.b.clone(), self.b_pid)?;
+        a.keep_off_pids.extend(self.b_pid);
+        b.keep_off_pids.extend(self.a_pid);
         let mut pairs = Vec::new();
         for round in 0..self.rounds {
             let pair = if round % 2 == 0 {
@@ -133,11 +143,7 @@ impl Comparison {
             a: side(|pair| &pair.0),
             b: side(|pair| &pair.1),
             is_clean: pairs.iter().all(|(a, b)| a.is_clean() && b.is_clean()),
-            runs: pairs
-                .into_iter()
-                .enumerate()
-                .map(|(round, (a, b))| Pair { first: ["a", "b"][round % 2], a, b })
-                .collect(),
+            runs: pairs.into_iter().map(|(a, b)| Pair::new(a, b)).collect(),
         }
     }
 }

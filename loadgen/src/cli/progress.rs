@@ -5,7 +5,7 @@ use std::io::{IsTerminal, stderr};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::report::grouped;
-use crate::run::{Phase, Progress};
+use crate::watch::{Phase, Progress};
 
 /// A bar per run; silent if stderr is no terminal.
 #[derive(Debug)]

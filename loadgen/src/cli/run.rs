@@ -7,12 +7,13 @@ use clap::Args;
 
 use super::files;
 use super::progress::Bar;
-use crate::load::{Load, Plan};
+use crate::load::{Load, Plan, WORKLOADS};
 use crate::report::plot::Curve;
 use crate::target::Target;
 
 /// Send one load to one target and report.
 #[derive(Args, Debug)]
+#[command(after_help = WORKLOADS)]
 pub(super) struct Run {
     /// Where to send: mpreg://HOST:PORT or mpreg+unix:///PATH.
     #[arg(long, value_name = "URL")]

@@ -11,13 +11,14 @@ use serde::Serialize;
 
 use super::files;
 use super::progress::Bar;
-use crate::load::{Load, Plan, Rate};
+use crate::load::{Load, Plan, Rate, WORKLOADS};
 use crate::report::plot::Curve;
 use crate::report::{QUANTILE_NAMES, Report, grouped};
 use crate::target::Target;
 
 /// Measure the highest throughput, then latency at fixed fractions of it.
 #[derive(Args, Debug)]
+#[command(after_help = WORKLOADS)]
 pub(super) struct Sweep {
     /// Where to send: mpreg://HOST:PORT or mpreg+unix:///PATH.
     #[arg(long, value_name = "URL")]

@@ -29,6 +29,8 @@ pub(super) struct Link {
     /// The other side has closed: what is left must be read to its end, for no event will follow.
     is_closing: bool,
     end: Option<End>,
+    /// Whether `end` has been returned to someone.
+    is_end_told: bool,
 }
 
 /// What is always watched for; `OUT` is added while something waits to be sent.
@@ -70,13 +72,17 @@ impl Link {
             awaits_room: false,
             is_closing: false,
             end: None,
+            is_end_told: false,
         })
     }
 
-    /// Takes note of what an event says about the connection's end.
-    pub(super) fn note(&mut self, flags: epoll::EventFlags) {
+    /// Does what an event asks for, but for reading: sends what waits, notes the other side's end.
+    pub(super) fn heed(&mut self, flags: epoll::EventFlags) {
         use epoll::EventFlags;
         self.is_closing |= flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        if flags.contains(EventFlags::OUT) {
+            self.flush();
+        }
     }
 
     /// Some bytes given to it are not sent yet, or never will be.
@@ -84,12 +90,10 @@ impl Link {
         !self.outbox.is_empty() || self.end.is_some()
     }
 
-    /// Sends what the socket takes; the rest waits. Dropped if the link has ended.
+    /// Sends what the socket takes; the rest waits. Only for a link that is not blocked.
     pub(super) fn send(&mut self, bytes: &[u8]) {
-        if self.end.is_some() {
-            return;
-        }
-        let sent = if self.outbox.is_empty() { self.write(bytes) } else { 0 };
+        assert!(!self.is_blocked(), "frames would be torn or overtaken");
+        let sent = self.write(bytes);
         self.outbox.extend_from_slice(&bytes[sent..]);
     }
 
@@ -139,14 +143,15 @@ impl Link {
     }
 
     /// Reads what has arrived into `inbox` and shows it to `take`, which returns the bytes of whole
-    /// frames it used; the rest is kept for the next read. A short read empties the socket.
+    /// frames it used; the rest is kept for the next read. A short read empties the socket. An end
+    /// of the connection, however noticed, is returned once.
     pub(super) fn receive(
         &mut self,
         inbox: &mut [u8],
         mut take: impl FnMut(&mut Self, &[u8]) -> Result<usize, End>,
     ) -> Result<Drained, End> {
-        if self.end.is_some() {
-            return Ok(Drained::Yes);
+        if let Some(end) = self.end.clone() {
+            return if self.is_end_told { Ok(Drained::Yes) } else { Err(self.ended(end)) };
         }
         for _ in 0..READS_MAX {
             let carried = self.carry.len();
@@ -179,6 +184,7 @@ impl Link {
 
     fn ended(&mut self, end: End) -> End {
         self.end = Some(end.clone());
+        self.is_end_told = true;
         end
     }
 }

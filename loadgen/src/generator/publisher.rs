@@ -62,20 +62,25 @@ impl Publisher {
         window.saturating_sub(self.gate_owed.saturating_sub(arrived))
     }
 
-    /// Publishes all that the schedule says is due, as long as the socket takes it.
+    /// Publishes what the schedule says is due, at most `most` messages and as long as the socket
+    /// takes them; how many those were.
     pub(super) fn publish_due(
         &mut self,
         schedule: &Schedule,
         now_ns: u64,
+        most: u64,
         brief: &Brief,
         batch: &mut Batch,
-    ) {
+    ) -> u64 {
+        let before = self.published;
         let due = schedule.due_count(self.number, now_ns.min(brief.window.to_ns - 1));
-        while self.published < due && !self.link.is_blocked() {
-            let count = (due - self.published).min(batch.slots() as u64);
+        let end = due.min(before.saturating_add(most));
+        while self.published < end && !self.link.is_blocked() {
+            let count = (end - self.published).min(batch.slots() as u64);
             let number = self.number;
             self.publish(count, brief, batch, |published| schedule.due_ns(number, published));
         }
+        self.published - before
     }
 
     /// Publishes `count` messages, at most a batch; `due_ns` says when each was due.

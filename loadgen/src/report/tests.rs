@@ -1,3 +1,5 @@
+//! Tests of reports: their text, their JSON, their logs.
+
 use std::time::{Duration, SystemTime};
 
 use expect_test::expect;

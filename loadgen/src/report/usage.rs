@@ -6,7 +6,7 @@ use crate::cpu::Used;
 use crate::generator::Outcome;
 use crate::latency::histogram;
 use crate::load::Plan;
-use crate::run::Reading;
+use crate::watch::Reading;
 
 /// An open loop fell behind if the generator was this late at p99, or left this share unsent.
 const LATE_P99_US: f64 = 1000.0;

@@ -1,3 +1,5 @@
+//! Tests of wirings: who hears what, per workload.
+
 use std::fmt::Write;
 
 use expect_test::{Expect, expect};

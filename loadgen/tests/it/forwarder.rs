@@ -36,6 +36,15 @@ pub(crate) enum Mischief {
     Close(u64),
 }
 
+/// What connections are told they may use. The forwarder itself holds nobody to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    pub(crate) queue_bytes: u32,
+    pub(crate) subscriptions_max: u32,
+}
+
+pub(crate) const PLENTY: Grant = Grant { queue_bytes: 1 << 26, subscriptions_max: 1 << 20 };
+
 /// A running forwarder; its threads end with the process.
 pub(crate) struct Forwarder {
     pub(crate) url: String,
@@ -49,7 +58,7 @@ enum Socket {
 
 struct Hub {
     mischief: Mischief,
-    queue_bytes: u32,
+    grant: Grant,
     state: Mutex<State>,
 }
 
@@ -69,14 +78,14 @@ struct Member {
 
 impl Forwarder {
     pub(crate) fn start(mischief: Mischief) -> Self {
-        Self::with_queue(mischief, 1 << 26)
+        Self::granting(mischief, PLENTY)
     }
 
-    /// `queue_bytes` is what connections are told they have.
-    pub(crate) fn with_queue(mischief: Mischief, queue_bytes: u32) -> Self {
+    /// Tells connections they have this much.
+    pub(crate) fn granting(mischief: Mischief, grant: Grant) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("mpreg://{}", listener.local_addr().unwrap());
-        let hub = Hub { mischief, queue_bytes, state: Mutex::default() };
+        let hub = Hub { mischief, grant, state: Mutex::default() };
         Self::accept(url, hub, move || Socket::Tcp(listener.accept().unwrap().0))
     }
 
@@ -84,7 +93,7 @@ impl Forwarder {
     pub(crate) fn at(path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let url = format!("mpreg+unix://{}", path.display());
-        let hub = Hub { mischief: Mischief::None, queue_bytes: 1 << 26, state: Mutex::default() };
+        let hub = Hub { mischief: Mischief::None, grant: PLENTY, state: Mutex::default() };
         Self::accept(url, hub, move || Socket::Unix(listener.accept().unwrap().0))
     }
 
@@ -198,9 +207,9 @@ impl Hub {
                 let answer = Frame::Connected(Connected {
                     session: SessionId(session),
                     frame_bytes_max: FRAME_BYTES_MAX as u32,
-                    queue_bytes: self.queue_bytes,
+                    queue_bytes: self.grant.queue_bytes,
                     ping_interval_ms: 10_000,
-                    subscriptions_max: 1 << 20,
+                    subscriptions_max: self.grant.subscriptions_max,
                 });
                 state.tell(session, answer);
             }

@@ -6,7 +6,7 @@ use mpreg_loadgen::load::{Load, Plan, Rate};
 use mpreg_loadgen::report::Report;
 use mpreg_loadgen::{Faults, Phase, Workload, run};
 
-use crate::forwarder::{Forwarder, Mischief};
+use crate::forwarder::{Forwarder, Grant, Mischief, PLENTY};
 
 /// A load short and small enough for a debug build.
 fn load(workload: Workload) -> Load {
@@ -142,6 +142,14 @@ fn a_fixed_rate_is_kept_to_the_message() {
 }
 
 #[test]
+fn what_fell_due_in_the_last_turn_is_still_sent() {
+    let rate = Rate::PerSecond(100_000);
+    let load = Load { rate, warm_up: 0.05, duration: 0.05, ..load(Workload::OneToOne) };
+    let report = report(&load, Mischief::None);
+    assert_eq!((report.sent, report.unsent), (10_000, 0), "{report}");
+}
+
+#[test]
 fn a_rate_too_high_is_reported_as_such() {
     let rate = Rate::PerSecond(50_000_000);
     let report = report(&Load { rate, drain: 0.1, ..load(Workload::OneToOne) }, Mischief::None);
@@ -150,7 +158,8 @@ fn a_rate_too_high_is_reported_as_such() {
 
 #[test]
 fn the_window_shrinks_to_what_the_routers_queues_hold() {
-    let forwarder = Forwarder::with_queue(Mischief::None, 10_000);
+    let grant = Grant { queue_bytes: 10_000, ..PLENTY };
+    let forwarder = Forwarder::granting(Mischief::None, grant);
     let load = Load { window: Some(10_000), ..load(Workload::FanOut) };
     let report = run(&plan(&load, &forwarder), &mut |_| ()).unwrap();
     let frames = report.window.unwrap() * 3 * report.frame_bytes as u64;
@@ -203,8 +212,9 @@ fn duplicates_show() {
 
 #[test]
 fn disorder_shows() {
-    for workload in [Workload::OneToOne, Workload::FanOut] {
-        let faults = faults(workload, Mischief::Swap(50));
+    // Of request-reply, requests only: replies have no order among them.
+    for workload in [Workload::OneToOne, Workload::FanOut, Workload::RequestReply] {
+        let faults = faults(workload, Mischief::Swap(51));
         assert!(0 < faults.reordered, "{workload:?} {faults:?}");
         assert_eq!((faults.duplicated, faults.corrupted), (0, 0), "{workload:?} {faults:?}");
     }
@@ -222,10 +232,21 @@ fn damage_shows() {
 #[test]
 fn a_closed_connection_ends_the_run_early_and_is_named() {
     let forwarder = Forwarder::start(Mischief::Close(200));
-    let load = Load { duration: 60.0, drain: 0.2, ..load(Workload::OneToOne) };
+    let load = Load { duration: 60.0, drain: 2.0, ..load(Workload::OneToOne) };
     let report = run(&plan(&load, &forwarder), &mut |_| ()).unwrap();
+    assert!(report.sent < 5000, "nothing is published after it, not for 2 s: {report}");
     assert!(!report.is_clean() && report.duration_s < 30.0, "{report}");
     assert!(report.failures[0].starts_with("subscriber "), "{:?}", report.failures);
+}
+
+#[test]
+fn more_subscriptions_than_granted_is_an_error_that_says_how_many() {
+    let grant = Grant { subscriptions_max: 10, ..PLENTY };
+    let forwarder = Forwarder::granting(Mischief::None, grant);
+    let load = Load { subscribers: Some(1), topics: 11, ..load(Workload::Topics) };
+    let error = run(&plan(&load, &forwarder), &mut |_| ()).unwrap_err();
+    let want = "needs 11 subscriptions in one session, the router allows 10";
+    assert_eq!(error.to_string(), want);
 }
 
 #[test]
