@@ -103,13 +103,15 @@ impl<'a> Generator<'a> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut publishers = Vec::new();
         for (publisher, session) in share.publishers {
-            let link = Link::new(session, &epoll, publishers.len() as u64)?;
+            let data = publishers.len() as u64;
+            let link = Link::new(session.into_parts(), brief.framing, &epoll, data)?;
             publishers.push(Publisher::new(publisher, link, brief));
         }
         let mut subscribers = Vec::new();
         for (subscriber, session) in share.subscribers {
             let data = subscribers.len() as u64 | SUBSCRIBER_BIT;
-            subscribers.push(Subscriber::new(subscriber, Link::new(session, &epoll, data)?));
+            let link = Link::new(session.into_parts(), brief.framing, &epoll, data)?;
+            subscribers.push(Subscriber::new(subscriber, link));
         }
         Ok(Self {
             brief,

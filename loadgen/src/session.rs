@@ -130,10 +130,6 @@ impl Session {
         (self.stream, self.received)
     }
 
-    pub(crate) fn framing(&self) -> Framing {
-        self.framing
-    }
-
     pub(crate) fn stream(&self) -> &Stream {
         &self.stream
     }

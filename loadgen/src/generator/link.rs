@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use rustix::event::epoll;
 
 use crate::framing::Framing;
-use crate::session::Session;
 use crate::target::Stream;
 
 /// Reads of one link before others have their turn.
@@ -55,10 +54,14 @@ pub(super) enum End {
 }
 
 impl Link {
-    /// Registers for arriving bytes, edge-triggered.
-    pub(super) fn new(session: Session, epoll: &OwnedFd, data: u64) -> io::Result<Self> {
-        let framing = session.framing();
-        let (stream, carry) = session.into_parts();
+    /// Registers for arriving bytes, edge-triggered. `carry` is what was read from the stream so far
+    /// and not used.
+    pub(super) fn new(
+        (stream, carry): (Stream, Vec<u8>),
+        framing: Framing,
+        epoll: &OwnedFd,
+        data: u64,
+    ) -> io::Result<Self> {
         stream.set_nonblocking()?;
         let event_data = epoll::EventData::new_u64(data);
         epoll::add(epoll, &stream, event_data, WATCHED)?;
@@ -200,3 +203,6 @@ impl fmt::Display for End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
