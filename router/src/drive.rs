@@ -8,10 +8,9 @@
 //!                                 +---- eventfd ---- PARK in the executor, at no cost
 //! ```
 //!
-//! The shard's ring is entered from the executor's most urgent task. While there is traffic the shard
-//! waits in its own ring and yields when the executor's preempt timer asks; when there is none it
-//! parks in the executor, woken by the eventfd registered with the ring. Deadlines are kept by the
-//! ring itself, for the executor's timers are up to 4 ms late on a busy shard.
+//! The shard is the one task of its executor. While there is traffic it waits in its own ring and
+//! yields to nobody; when there is none it parks in the executor, woken by the eventfd registered
+//! with the ring. Deadlines are kept by the ring itself, for executor timers are milliseconds late.
 //!
 //! This is the only code that waits on a data core.
 
@@ -35,9 +34,6 @@ pub async fn drive(mut shard: Shard, spin: Duration, probe: &ShardProbe) -> io::
         let worked = shard.turn()?;
         if shard.switch.is_over() {
             return Ok(());
-        }
-        if glommio::executor().need_preempt() {
-            glommio::executor().yield_task_queue_now().await;
         }
         if shard.switch.mesh.is_waiting() || shard.wait().is_zero() {
             shard.ring.submit_and_run()?;

@@ -85,9 +85,12 @@ pub const DESCRIPTORS_RESERVED: usize = 128;
 /// Commands from the control core a shard may have waiting.
 pub const COMMANDS_MAX: usize = 16;
 
-/// Executor settings: the preempt timer bounds how late executor timers are on a busy shard; the
-/// I/O memory is registered three times and hardly used here.
-pub const PREEMPT_TIMER: Duration = Duration::from_millis(2);
+/// Preempt timer of a data core's executor: never, in effect. The shard is its only task. And the
+/// executor (glommio 0.9) goes to sleep beside a runnable task if the timer fires between two checks
+/// of its loop, as it does when the thread is descheduled there for longer than the timer.
+pub const PREEMPT_TIMER: Duration = Duration::from_secs(3600);
+
+/// Bytes an executor registers, three times, for file I/O that is hardly used here.
 pub const EXECUTOR_IO_BYTES: usize = 64 << 10;
 
 /// A shard that has work and has not turned for this long is reported.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use crossbeam::channel::{Receiver, Sender, bounded};
-use glommio::{ExecutorJoinHandle, Latency, LocalExecutorBuilder, Placement, Shares};
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::session::Timing;
 use mpreg_fabric::shard::{Settings, Shard as Machine};
@@ -218,13 +218,7 @@ impl ShardPlan {
         };
         report(&started, index, Ok(()));
         drop(started);
-        let urgent = Latency::Matters(PREEMPT_TIMER);
-        let queue = glommio::executor().create_task_queue(Shares::Static(1000), urgent, "shard");
-        let driven = async move { drive(shard, spin, &probe).await };
-        let ended = match glommio::spawn_local_into(driven, queue) {
-            Ok(task) => task.await,
-            Err(error) => Err(io::Error::other(error.to_string())),
-        };
+        let ended = drive(shard, spin, &probe).await;
         if let Err(error) = &ended {
             tracing::error!(shard = index, %error, "shard failed; the node ends");
             std::process::exit(EXIT_SHARD_FAILED);
