@@ -95,7 +95,9 @@ impl Node {
         let mesh = mesh::join(&bells).pop().expect("one shard");
         let connections = Arc::new(Connections::new(usize::MAX / 2));
         let probe = Arc::new(ShardProbe::default());
-        let switch = Switch::new(machine, mesh, connections, QUEUE_BYTES, MEMORY_BYTES, probe);
+        let drain = Duration::from_secs(1);
+        let switch =
+            Switch::new(machine, mesh, connections, QUEUE_BYTES, MEMORY_BYTES, drain, probe);
         let mut node = Self { switch, publisher: SessionIx(0), sessions: 0, peers: Vec::new() };
         node.publisher = node.connect();
         node

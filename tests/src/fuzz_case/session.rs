@@ -10,6 +10,7 @@ use std::time::Duration;
 use mpreg_fabric::fact::EndReason;
 use mpreg_fabric::forward::{Choice, Target};
 use mpreg_fabric::id::SessionIx;
+use mpreg_fabric::limits::Bounds;
 use mpreg_fabric::session::Timing;
 use mpreg_fabric::shard::{Effect, Input, Route, Settings, Shard};
 use mpreg_fabric::time::Instant;
@@ -17,7 +18,7 @@ use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{self, Data, Decoded, Echo, Frame, Subscribe};
 use mpreg_proto::hello::Hello;
 use mpreg_proto::id::{NodeId, ShardIx, Sid};
-use mpreg_proto::limits::{FRAME_BYTES_MAX, HELLO_BYTES};
+use mpreg_proto::limits::HELLO_BYTES;
 use mpreg_proto::topic::{Pattern, Topic};
 
 use super::Script;
@@ -25,6 +26,7 @@ use super::topic::matches;
 
 const SLOTS: usize = 4;
 const SUBSCRIPTIONS_MAX: u32 = 3;
+const QUEUE_BYTES_MAX: u32 = 1 << 19;
 const TIMING: Timing =
     Timing { handshake: Duration::from_secs(5), ping_interval: Duration::from_secs(10) };
 
@@ -89,18 +91,21 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
-        let shard = Shard::new(Settings {
+        let settings = Settings {
             node: NodeId(7),
             me: ShardIx::new(0).expect("the first shard"),
             shards_count: 1,
             topic_seed: 1,
             seed: 2,
             timing: TIMING,
-            queue_bytes: FRAME_BYTES_MAX as u32,
-            queue_bytes_max: 2 * FRAME_BYTES_MAX as u32,
+            queue_bytes: QUEUE_BYTES_MAX / 2,
+            queue_bytes_max: QUEUE_BYTES_MAX,
             subscriptions_max: SUBSCRIPTIONS_MAX,
             subscriptions_total_max: 2 * SUBSCRIPTIONS_MAX,
-        });
+        };
+        // Few, so that routes are given up and matched again.
+        let bounds = Bounds { routes_cached_max: 2, targets_cached_max: 6, ..Bounds::NODE };
+        let shard = Shard::with_bounds(settings, bounds);
         Self { shard, clients: Default::default(), now: Instant::START, is_stopping: false }
     }
 
@@ -280,7 +285,8 @@ impl Node {
             }
             Effect::Open { session, echo, queue_bytes } => {
                 let live = self.live(session.0 as usize).expect("only the live are let in");
-                assert!(live.is_greeted && !live.is_open && FRAME_BYTES_MAX as u32 <= queue_bytes);
+                assert!(live.is_greeted && !live.is_open);
+                assert!((1..=QUEUE_BYTES_MAX).contains(&queue_bytes), "granted {queue_bytes}");
                 live.is_open = true;
                 live.is_echo_off = echo == Echo::Off;
             }
