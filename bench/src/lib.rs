@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 pub mod floor;
+pub mod hold;
 pub mod sample;
 pub mod suite;
 

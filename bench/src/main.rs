@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use mpreg_bench::hold::Hold;
 use mpreg_bench::suite::{compare::Compare, run::Run};
 
 /// Measure this build, keep the figures, compare two runs.
@@ -12,12 +13,14 @@ use mpreg_bench::suite::{compare::Compare, run::Run};
 enum Command {
     Run(Run),
     Compare(Compare),
+    Hold(Hold),
 }
 
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Run(run) => run.run(),
         Command::Compare(compare) => compare.run(&mut std::io::stdout().lock()),
+        Command::Hold(hold) => hold.run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("mpreg-bench: {error:#}");
