@@ -158,9 +158,6 @@ impl Shard {
         if group.is_empty() && 0 < members {
             return;
         }
-        if group.is_empty() {
-            self.plain_settling.remove(pattern.as_bytes());
-        }
         self.want(pattern, group, members, out);
     }
 
