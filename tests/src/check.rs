@@ -4,7 +4,7 @@ use std::fmt;
 
 use mpreg_fabric::fact::EndReason;
 use mpreg_fabric::session::Timing;
-use mpreg_fabric::shard::Shard;
+use mpreg_fabric::shard::{Route, Shard};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::Frame;
@@ -216,6 +216,27 @@ pub fn caches_are_bounded(
     hold(routes <= routes_max && targets <= targets_max, "bounds", || {
         format!("shard {shard} remembers {routes} routes and {targets} targets")
     })
+}
+
+/// Who says nothing for long enough is given up.
+pub fn silence_ends(client: ClientNo, is_silent: bool, stage: Stage) -> Verdict {
+    hold(!is_silent || stage == Stage::Ended, "silence", || {
+        format!("{client:?} said nothing for long and is still {stage:?}")
+    })
+}
+
+/// A stopped shard has no sessions.
+pub fn stop_ends(shard: usize, left: Option<&Session>) -> Verdict {
+    hold(left.is_none(), "stop", || format!("shard {shard} stopped without {left:?}"))
+}
+
+/// When all have left, no shard sends a message anywhere, or asks who wants it.
+pub fn leads_nowhere(shard: usize, topic: &str, machine: &Shard, route: Route) -> Verdict {
+    let is_nowhere = match route {
+        Route::Known(place) => machine.targets(place).is_empty(),
+        Route::Asking(_) | Route::Refused(_) => false,
+    };
+    hold(is_nowhere, "rest", || format!("shard {shard} routes {topic} to {route:?}"))
 }
 
 /// When all have left, nothing is left of them.

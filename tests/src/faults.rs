@@ -33,6 +33,8 @@ pub enum Behaviour {
     Disconnect,
     /// Peers that stop answering.
     Silence,
+    /// Sessions whose queue is full and whose policy is to be disconnected.
+    Overflow,
     /// Rings that stand still for a while.
     Clogs,
     /// The shell wakes a shard long after its deadline.
@@ -46,7 +48,7 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Wildcards,
         Self::Groups,
         Self::Unsubscribe,
@@ -60,6 +62,7 @@ impl Behaviour {
         Self::Drain,
         Self::Disconnect,
         Self::Silence,
+        Self::Overflow,
         Self::Clogs,
         Self::LateWakes,
         Self::SpareWakes,

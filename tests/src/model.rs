@@ -257,6 +257,14 @@ impl Model {
         over.into_iter().for_each(|sub| self.leave(sub, SubState::Over));
     }
 
+    /// The shard has stopped.
+    pub fn all_ended(&mut self, shard: usize) {
+        let mut here = self.sessions.iter().filter(|session| session.shard == shard);
+        let left = here.find(|session| session.stage != Stage::Ended);
+        let verdict = check::stop_ends(shard, left);
+        self.note(verdict);
+    }
+
     fn pinged(&mut self, client: ClientNo, now: Instant) {
         let session = &self.sessions[client.0];
         let verdict = check::ping_is_due(client, session, self.timing, self.wake_late_ns, now);

@@ -132,6 +132,7 @@ fn calm(world: &mut World) {
     let timing = world.faults.timing;
     world.run_for(timing.handshake + timing.ping_interval * 6 + micros(200_000));
     world.check_settled();
+    world.check_silent_are_gone();
 }
 
 /// New clients on every shard; nothing is excused.

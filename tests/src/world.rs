@@ -222,6 +222,12 @@ impl World {
         for shard in 0..self.seats.len() {
             let verdict = check::is_at_rest(shard, &self.seats[shard].machine);
             self.model.note(verdict);
+            for topic in self.topics() {
+                let (route, _) = self.seats[shard].machine.route(topic.as_bytes(), &mut Vec::new());
+                let machine = &self.seats[shard].machine;
+                let verdict = check::leads_nowhere(shard, &topic, machine, route);
+                self.model.note(verdict);
+            }
             let slots = &self.seats[shard].slots;
             if let Some(taken) = slots.iter().find(|slot| **slot != Slot::Free) {
                 let text = format!("shard {shard} never freed {taken:?}");
@@ -278,6 +284,7 @@ impl World {
     fn stop(&mut self, shard: usize) {
         self.model.stopped[shard] = true;
         self.feed(shard, Input::Stop);
+        self.model.all_ended(shard);
     }
 
     /// After each event of a shard: its deadline may have moved, its bounds must hold.

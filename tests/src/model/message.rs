@@ -55,9 +55,9 @@ impl Model {
         let is_echo_off = self.sessions[publisher.0].echo == Echo::Off;
         let mut settled = matching;
         settled.retain(|sub| self.subs[sub.0].state == SubState::Settled);
-        let (mut plain, members): (Vec<SubNo>, _) =
+        settled.retain(|sub| !is_echo_off || self.subs[sub.0].client != publisher);
+        let (plain, members) =
             settled.into_iter().partition(|sub| self.subs[sub.0].group.is_empty());
-        plain.retain(|sub| !is_echo_off || self.subs[sub.0].client != publisher);
         self.counts.messages += 1;
         self.forget_departures();
         let published_at = self.event;
@@ -169,16 +169,26 @@ impl Model {
     /// No member of a group was there, on the shard that was to have one.
     pub fn missed(&mut self, number: u64, group: &str, shard: usize) {
         let Some(message) = self.messages.get_mut(&number) else { return };
-        let topic = message.topic;
+        let (topic, publisher) = (message.topic, message.publisher);
         let mut chosen_at = 0;
         if let Some(fate) = message.groups.iter_mut().find(|fate| fate.name == group) {
             fate.is_missed = true;
             chosen_at = fate.chosen_at;
         }
-        let is_excused = self.has_departure(shard, group, topic, chosen_at);
+        let is_excused = self.has_departure(shard, group, topic, chosen_at)
+            || self.is_own_group(publisher, group, topic);
         let verdict = check::miss_is_excused(number, group, shard, is_excused);
         self.note(verdict);
         self.counts.missed += 1;
+    }
+
+    /// Whether the draw fell on the publisher, which wants no echo.
+    fn is_own_group(&mut self, publisher: ClientNo, group: &str, topic: TopicIx) -> bool {
+        let session = &self.sessions[publisher.0];
+        let mut own = session.sids.values().chain(&session.leaving).map(|sub| &self.subs[sub.0]);
+        let lexicon = &mut self.lexicon;
+        session.echo == Echo::Off
+            && own.any(|sub| sub.group == group && lexicon.is_match(sub.pattern, topic))
     }
 
     /// The publisher was told that nobody answers.

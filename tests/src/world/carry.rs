@@ -8,12 +8,16 @@ use mpreg_fabric::forward::{Choice, Held};
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::{SessionIx, SubIx};
 use mpreg_fabric::shard::{Effect, Input, Place, Route};
+use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Data, Echo, Frame, peek};
 use mpreg_proto::id::{ShardIx, Sid};
 
 use super::World;
-use crate::check::Violation;
+use crate::faults::Behaviour;
 use crate::model::{Owed, Stage};
+
+/// Draws from a group before it counts as holding nobody but the publisher.
+const DRAWS_MAX: usize = 16;
 
 /// Who gets one run of messages.
 #[derive(Debug, Default)]
@@ -79,7 +83,9 @@ impl World {
             if let Some(data) = first(&frames) {
                 self.seats[shard].held.remove(data.topic());
             }
-            self.route_run(shard, publisher.map(|publisher| publisher.session), &frames);
+            let machine = &mut self.seats[shard].machine;
+            let from = publisher.and_then(|publisher| machine.present(publisher));
+            self.route_run(shard, from, &frames);
         }
     }
 
@@ -92,24 +98,29 @@ impl World {
         let all = targets.plain.iter().map(|target| target.session);
         plan.plain.extend(all.filter(|&session| Some(session) != skipped));
         let is_nobodys = targets.is_empty();
+        let mut missed = Vec::new();
         for group in 0..targets.groups.len() {
             let name = machine.targets(place).groups[group].name.clone();
             for number in numbers(run) {
                 self.model.chosen(number, &String::from_utf8_lossy(&name));
             }
-            match machine.choose(place, group) {
+            // As the router does: a publisher that wants no echo is not drawn, if another may be.
+            let mut draws = (0..DRAWS_MAX).filter_map(|_| machine.choose(place, group));
+            let is_other = |choice: &Choice| match choice {
+                Choice::Here(member) => Some(member.session) != skipped,
+                Choice::There(_) => true,
+            };
+            match draws.find(is_other) {
                 Some(Choice::Here(member)) => {
                     let (session, subscription) = (member.session, member.subscription);
                     let sid = sid_of(&machine.addressed(subscription));
                     plan.members.push(Addressed { session, subscription, sid, group: name });
                 }
                 Some(Choice::There(shard)) => plan.elsewhere.push((shard, name)),
-                None => {
-                    let text = format!("shard {shard} has group {name:?} without members");
-                    self.model.note(Err(Violation::new("groups", text)));
-                }
+                None => missed.push(name),
             }
         }
+        missed.into_iter().for_each(|group| self.miss(shard, run, &group));
         if is_nobodys {
             self.nobody(shard, from, run);
         }
@@ -151,9 +162,23 @@ impl World {
         for subscription in served {
             machine.delivered_to(subscription, &mut effects);
         }
+        self.overflow(shard, plan, &mut effects);
         self.perform(shard, effects);
         numbers.into_iter().for_each(|number| self.model.handled(number));
         self.observe(shard);
+    }
+
+    /// The queue of one who got a message turns out to be full, and its policy is to go.
+    fn overflow(&mut self, shard: usize, plan: &Plan, effects: &mut Vec<Effect>) {
+        if !self.faults.has(Behaviour::Overflow) || self.rng.below(100) != 0 {
+            return;
+        }
+        let Some(&session) = plan.plain.first() else { return };
+        let Some(client) = self.client_in(shard, session) else { return };
+        let code = ErrorCode::SlowConsumer;
+        self.owe_end(client, code);
+        let input = Input::Refused { session, code };
+        self.seats[shard].machine.handle(input, self.now, effects);
     }
 
     /// From another shard.

@@ -14,6 +14,7 @@ use mpreg_proto::hello::{Hello, Role};
 use mpreg_proto::id::Sid;
 
 use super::{Happening, Slot, World};
+use crate::check;
 use crate::faults::{Behaviour, micros, pick};
 use crate::model::{ClientNo, Owed, Room, Stage};
 
@@ -150,6 +151,8 @@ impl World {
             91..94 if self.has(Behaviour::Drain) => {
                 self.model.will_drain(client);
                 self.send(client, &Frame::Drain);
+                let is_silent = self.has(Behaviour::Silence) && self.rng.below(4) == 0;
+                self.clients[client.0].is_silent |= is_silent;
             }
             94..96 if self.has(Behaviour::Disconnect) => self.leave(client, EndReason::PeerClosed),
             96..97 if self.has(Behaviour::Disconnect) => {
@@ -214,18 +217,10 @@ impl World {
 
     /// Publishes to every topic there is, each with a reply topic nobody else uses.
     pub(crate) fn probe(&mut self, client: ClientNo) {
-        for length in 1..=NAMES_MAX {
-            for nth in 0..self.faults.words_count.pow(length) {
-                let words = (0..length).scan(nth, |left, _| {
-                    let word = WORDS[*left % self.faults.words_count];
-                    *left /= self.faults.words_count;
-                    Some(word)
-                });
-                let topic = words.collect::<Vec<&str>>().join(".");
-                let reply = format!("_INBOX.c{}.{nth}", client.0);
-                self.publish(client, &topic, &reply, 1);
-                self.model.done();
-            }
+        for (nth, topic) in self.topics().into_iter().enumerate() {
+            let reply = format!("_INBOX.c{}.{nth}", client.0);
+            self.publish(client, &topic, &reply, 1);
+            self.model.done();
         }
     }
 
@@ -387,7 +382,7 @@ impl World {
         }
     }
 
-    fn owe_end(&mut self, client: ClientNo, code: ErrorCode) {
+    pub(super) fn owe_end(&mut self, client: ClientNo, code: ErrorCode) {
         self.model.owe(client, Owed::Error { code, sid: Sid(0) });
         self.model.owe(client, Owed::End { code });
     }
@@ -408,6 +403,28 @@ impl World {
             self.leave(client, EndReason::PeerClosed);
             self.model.done();
         }
+    }
+
+    /// Whoever fell silent, or never said who it is, has been given up.
+    pub(crate) fn check_silent_are_gone(&mut self) {
+        for client in (0..self.clients.len()).map(ClientNo) {
+            let stage = self.stage(client);
+            let is_silent = self.clients[client.0].is_silent || stage == Stage::Stranger;
+            let verdict = check::silence_ends(client, is_silent, stage);
+            self.model.note(verdict);
+        }
+    }
+
+    /// Every topic of this history.
+    pub(super) fn topics(&self) -> Vec<String> {
+        let words_count = self.faults.words_count;
+        let of_length = |length: u32| {
+            (0..words_count.pow(length)).map(move |nth| {
+                let place = |at: u32| WORDS[nth / words_count.pow(at) % words_count];
+                (0..length).map(place).collect::<Vec<&str>>().join(".")
+            })
+        };
+        (1..=NAMES_MAX).flat_map(of_length).collect()
     }
 
     /// Subscribes to something, as the last thing before a probe.
