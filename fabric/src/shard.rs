@@ -166,8 +166,6 @@ struct Subscription {
     session: SessionIx,
     sid: Sid,
     overload: Overload,
-    /// Index into `groups`' names; empty for all messages.
-    group: Bytes,
     pattern: Box<[u8]>,
     delivered: u32,
     /// Ends when this many are delivered; zero: never.
@@ -201,6 +199,9 @@ pub struct Shard {
     sessions: Vec<Option<Session>>,
     sessions_made: u64,
     subs: Slab<Subscription>,
+    /// The groups of those subscriptions that are members of one. Few are, so it is kept apart: a
+    /// subscription is forty bytes.
+    groups: BTreeMap<SubIx, Bytes>,
     /// Values are subscription slots, with the top bit set for members of groups, so that ungrouped
     /// ones sort first.
     index: Index<u32>,
@@ -243,6 +244,7 @@ impl Shard {
             sessions: Vec::new(),
             sessions_made: 0,
             subs: Slab::new(),
+            groups: BTreeMap::new(),
             index: Index::new(rng.stream(1).draw()),
             interest: Interest::new(me, shards_count, bounds.interest_buckets, interest_seed),
             filled: alloc::vec![alloc::vec![0; words].into_boxed_slice(); shards_count],

@@ -239,10 +239,11 @@ impl Shard {
                 return;
             }
             let member = Member { session, subscription: ix, overload };
-            match groups.iter_mut().find(|known| known.name == sub.group) {
+            let name = &self.groups[&ix];
+            match groups.iter_mut().find(|known| known.name == name) {
                 Some(group) => group.members.push(member),
                 None => groups.push(Group {
-                    name: sub.group.clone(),
+                    name: name.clone(),
                     members: alloc::vec![member],
                     remote: Vec::new(),
                 }),

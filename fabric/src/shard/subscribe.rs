@@ -40,13 +40,15 @@ impl Shard {
             session,
             sid,
             overload,
-            group: group.clone(),
             pattern: Box::from(pattern.as_bytes()),
             delivered: 0,
             limit: 0,
             settling: None,
         });
         let ix = SubIx(u32::try_from(ix).expect("bounded by subscriptions_total_max"));
+        if !group.is_empty() {
+            self.groups.insert(ix, group.clone());
+        }
         self.index.insert(pattern, value_of(ix, &group));
         let Some(at) = self.live(session) else { return };
         at.subscriptions.insert(sid, ix);
@@ -146,7 +148,8 @@ impl Shard {
     }
 
     fn remove(&mut self, ix: SubIx, out: &mut Vec<Effect>) {
-        let Subscription { pattern, group, .. } = self.subs.remove(ix.0 as usize);
+        let Subscription { pattern, .. } = self.subs.remove(ix.0 as usize);
+        let group = self.groups.remove(&ix).unwrap_or_default();
         let pattern = parsed(&pattern);
         let was_there = self.index.remove(pattern, value_of(ix, &group));
         assert!(was_there, "a subscription is in the index while it is in the table");
@@ -178,7 +181,7 @@ impl Shard {
             return values.first().is_some_and(|value| value & GROUPED == 0).into();
         }
         let of_group = |&&value: &&u32| {
-            value & GROUPED != 0 && self.subs[(value & !GROUPED) as usize].group == *group
+            value & GROUPED != 0 && self.groups.get(&SubIx(value & !GROUPED)) == Some(group)
         };
         values.iter().filter(of_group).count() as u32
     }
