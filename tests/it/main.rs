@@ -1,6 +1,8 @@
 //! All tests that span crates, one binary: one link, one list of names.
 
+mod order;
 mod process;
+mod session;
 mod sim;
 mod tidy;
 mod wire;
