@@ -13,6 +13,7 @@ use mpreg_fabric::shard::{Input, Place, Route};
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Data, Echo, Frame, Overload, peek};
 use mpreg_proto::id::ShardIx;
+use mpreg_proto::limits::ENVELOPE_BYTES;
 
 use super::Switch;
 use crate::limits::SHARED_RUN_BYTES_MIN;
@@ -33,7 +34,16 @@ pub(super) struct Run<'a> {
     lane: Lane,
     messages: u32,
     expects_reply: bool,
+    /// The first bytes of the last message, and its length.
+    head: [u8; HEAD_BYTES],
+    length: usize,
 }
+
+/// Bytes of the envelope but for the deadline. A frame that has them in common with one that was
+/// checked, and is whole, needs no check of its own.
+const HEAD_BYTES: usize = 12;
+
+const _: () = assert!(HEAD_BYTES == ENVELOPE_BYTES - size_of::<u32>());
 
 /// One queue one message goes to.
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +62,34 @@ impl<'a> Run<'a> {
         lane: Lane::Normal,
         messages: 0,
         expects_reply: false,
+        head: [0; HEAD_BYTES],
+        length: 0,
     };
 
     pub(super) fn begin(data: Data<'a>, lane: Lane, from: usize) -> Self {
+        let (frames, topic) = (data.frame(), data.topic());
         let expects_reply = !data.reply().is_empty();
-        Self { from, frames: data.frame(), topic: data.topic(), lane, messages: 1, expects_reply }
+        let (head, length) = (head_of(frames), frames.len());
+        Self { from, frames, topic, lane, messages: 1, expects_reply, head, length }
+    }
+
+    /// The length of the frame `rest` begins with, if it is whole and just like the last one: same
+    /// envelope, same topic. Then [`Run::grow`] takes it.
+    #[inline]
+    pub(super) fn next_alike(&self, rest: &[u8]) -> Option<usize> {
+        let head = rest.first_chunk::<HEAD_BYTES>()?;
+        if self.messages == 0 || *head != self.head {
+            return None;
+        }
+        let frame = rest.get(..self.length)?;
+        let topic = frame.get(ENVELOPE_BYTES..ENVELOPE_BYTES + self.topic.len())?;
+        is_same(topic, self.topic).then_some(self.length)
+    }
+
+    #[inline]
+    pub(super) fn grow(&mut self, frames: &'a [u8]) {
+        self.frames = frames;
+        self.messages += 1;
     }
 
     /// Takes one more message, if it is of the same topic and lane. `frames` is the run with it.
@@ -64,9 +97,9 @@ impl<'a> Run<'a> {
     pub(super) fn extend(&mut self, data: Data<'a>, lane: Lane, frames: &'a [u8]) -> bool {
         let fits = self.messages != 0 && self.lane == lane && self.topic == data.topic();
         if fits {
-            self.frames = frames;
-            self.messages += 1;
+            self.grow(frames);
             self.expects_reply |= !data.reply().is_empty();
+            (self.head, self.length) = (head_of(data.frame()), data.frame().len());
         }
         fits
     }
@@ -86,6 +119,21 @@ impl<'a> Run<'a> {
 
     fn each(&self) -> impl Iterator<Item = Data<'a>> {
         each(self.frames)
+    }
+}
+
+fn head_of(frame: &[u8]) -> [u8; HEAD_BYTES] {
+    *frame.first_chunk().expect("a checked frame has an envelope")
+}
+
+/// Compares two topics of the same length in words, without a call: most are short.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a_first), Some(b_first), Some(a_last), Some(b_last)) if a.len() <= 16 => {
+            a_first == b_first && a_last == b_last
+        }
+        _ => a == b,
     }
 }
 

@@ -135,6 +135,11 @@ impl Switch {
         let mut at = 0;
         loop {
             let rest = &bytes[at..];
+            if let Some(length) = run.next_alike(rest) {
+                at += length;
+                run.grow(&bytes[run.from..at]);
+                continue;
+            }
             let (length, kind) = match peek(rest) {
                 Ok(Some((length, kind))) if length <= rest.len() => (length, kind),
                 Ok(_) => break,
