@@ -106,7 +106,18 @@ fn words(mut bytes: &[u8]) -> Vec<String> {
                 words.push(format!("{kind}{number}"));
             }
             Frame::NoResponders { reply } => words.push(format!("c{}", char::from(reply[0]))),
-            other => panic!("nobody queued {other:?}"),
+            other @ (Frame::Connect(_)
+            | Frame::Connected(_)
+            | Frame::Subscribe(_)
+            | Frame::Subscribed { .. }
+            | Frame::Unsubscribe { .. }
+            | Frame::Unsubscribed { .. }
+            | Frame::Ping { .. }
+            | Frame::Pong { .. }
+            | Frame::Drain
+            | Frame::Drained
+            | Frame::Error(_)
+            | Frame::GoingAway) => panic!("nobody queued {other:?}"),
         }
         bytes = &bytes[taken..];
     }
