@@ -341,3 +341,6 @@ impl Routes {
         false
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -203,3 +203,6 @@ impl Interest {
 fn bit(shard: ShardIx) -> u64 {
     1 << shard.index()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,426 @@
+//! One shard alone, by script; shards together are in the simulator (`tests/src/world.rs`).
 
+extern crate std;
+
+use std::fmt::Write as _;
+use std::string::String;
+use std::time::Duration;
+use std::vec::Vec;
+
+use mpreg_proto::frame::Subscribe;
+
+use super::*;
+
+#[test]
+fn a_session_opens_by_hello_and_connect() {
+    check(
+        "1 accept | 1 hello | 1 connect | 1 ping",
+        "
+            1 hello: greet 1
+            1 connect: open 1, 1 connected
+            1 ping: 1 pong
+        ",
+    );
+}
+
+#[test]
+fn nothing_else_may_come_first() {
+    for step in ["connect", "ping", "drain", "sub 1 a", "unsub 1 0", "connected"] {
+        let script = std::format!("1 accept | 1 {step}");
+        check(&script, &std::format!("1 {step}: 1 error unexpected_frame, end 1"));
+        let script = std::format!("1 accept | 1 hello | 1 {step}");
+        let opens = "1 connect: open 1, 1 connected";
+        let ends = std::format!("1 {step}: 1 error unexpected_frame, end 1");
+        let want = if step == "connect" { opens } else { &ends };
+        check(&script, &std::format!("1 hello: greet 1\n{want}"));
+    }
+}
+
+#[test]
+fn what_only_routers_say_ends_a_session() {
+    check("1 open | 1 connected", "1 connected: 1 error unexpected_frame, end 1");
+    check("1 open | 1 connect", "1 connect: 1 error unexpected_frame, end 1");
+    check("1 open | 1 hello", "1 hello: 1 error unexpected_frame, end 1");
+}
+
+#[test]
+fn a_refused_command_changes_nothing() {
+    check(
+        "1 open | 1 sub 1 a | 1 sub 1 b | 1 sub 2 a..b | 1 unsub 3 0 | 1 publish b | 1 publish a",
+        "
+            1 sub 1 a: 1 subscribed 1
+            1 sub 1 b: 1 error sid_in_use
+            1 sub 2 a..b: 1 error bad_pattern
+            1 unsub 3 0: 1 error unknown_sid
+            1 publish b: nobody
+            1 publish a: to 1
+        ",
+    );
+}
+
+/// Three a session, four a shard here.
+#[test]
+fn subscriptions_are_limited_per_session_and_per_shard() {
+    check(
+        "1 open | 2 open | 1 sub 1 a | 1 sub 2 a | 1 sub 3 a | 1 sub 4 a | 2 sub 1 a | 2 sub 2 a",
+        "
+            1 sub 1 a: 1 subscribed 1
+            1 sub 2 a: 1 subscribed 2
+            1 sub 3 a: 1 subscribed 3
+            1 sub 4 a: 1 error too_many_subscriptions
+            2 sub 1 a: 2 subscribed 1
+            2 sub 2 a: 2 error too_many_subscriptions
+        ",
+    );
+}
+
+#[test]
+fn a_bad_group_name_ends_the_session() {
+    check("1 open | 1 sub 1 a x\u{7f}", "1 sub 1 a x\u{7f}: 1 error bad_name, end 1");
+}
+
+#[test]
+fn a_message_goes_once_to_each_session_that_wants_it() {
+    check(
+        "1 open | 2 open | 1 sub 1 a.b | 1 sub 2 a.* | 2 sub 1 # | 1 publish a.b | 1 publish a",
+        "
+            1 sub 1 a.b: 1 subscribed 1
+            1 sub 2 a.*: 1 subscribed 2
+            2 sub 1 #: 2 subscribed 1
+            1 publish a.b: to 1, to 2
+            1 publish a: to 2
+        ",
+    );
+}
+
+#[test]
+fn the_strictest_of_several_subscriptions_decides_about_overload() {
+    let mut shard = Played::new();
+    for step in ["1 open", "1 sub 1 a - newest", "1 sub 2 a.# - disconnect", "1 sub 3 # - oldest"] {
+        shard.step(step);
+    }
+    let overload = |shard: &mut Played, topic: &[u8]| {
+        let place = shard.machine.route_here(topic);
+        shard.machine.targets(place).plain[0].overload
+    };
+    assert_eq!(overload(&mut shard, b"a"), Overload::Disconnect);
+    shard.step("1 unsub 2 0");
+    assert_eq!(overload(&mut shard, b"a"), Overload::DropOldest);
+    shard.step("1 unsub 3 0");
+    assert_eq!(overload(&mut shard, b"a"), Overload::DropNewest);
+}
+
+#[test]
+fn a_topic_is_refused_if_it_is_none_or_the_fabrics_own() {
+    check(
+        "1 open | 1 sub 1 # | 1 publish a..b | 1 publish a.* | 1 publish mpreg.x | 1 publish mpregs",
+        "
+            1 sub 1 #: 1 subscribed 1
+            1 publish a..b: bad_topic
+            1 publish a.*: bad_topic
+            1 publish mpreg.x: reserved_topic
+            1 publish mpregs: to 1
+        ",
+    );
+}
+
+#[test]
+fn a_subscription_ends_after_as_many_messages_as_it_was_told() {
+    check(
+        "1 open | 1 sub 1 a | 1 publish a | 1 unsub 1 3 | 1 publish a | 1 publish a | 1 publish a",
+        "
+            1 sub 1 a: 1 subscribed 1
+            1 publish a: to 1
+            1 publish a: to 1
+            1 publish a: to 1, 1 unsubscribed 1
+            1 publish a: nobody
+        ",
+    );
+    check(
+        "1 open | 1 sub 1 a | 1 publish a | 1 publish a | 1 unsub 1 2",
+        "
+            1 sub 1 a: 1 subscribed 1
+            1 publish a: to 1
+            1 publish a: to 1
+            1 unsub 1 2: 1 unsubscribed 1
+        ",
+    );
+}
+
+#[test]
+fn draining_ends_subscriptions_and_says_so_when_all_is_sent() {
+    check(
+        "1 open | 1 sub 1 a | 1 drain | 1 publish a | 1 unsub 1 0 | 1 ping | 1 empty | 1 lost | 1 closed",
+        "
+            1 sub 1 a: 1 subscribed 1
+            1 drain: await empty 1
+            1 publish a: nobody
+            1 ping: 1 pong
+            1 empty: 1 drained
+            1 lost: end 1
+            1 closed: freed 1
+        ",
+    );
+    check(
+        "1 open | 1 drain | 1 sub 1 a",
+        "1 drain: await empty 1\n1 sub 1 a: 1 error unexpected_frame, end 1",
+    );
+}
+
+#[test]
+fn drained_is_not_said_to_a_session_that_ended_meanwhile() {
+    check(
+        "1 open | 1 drain | 1 lost | 1 empty | 1 closed | 1 empty | 1 accept | 1 empty",
+        "
+            1 drain: await empty 1
+            1 lost: end 1
+            1 closed: freed 1
+        ",
+    );
+}
+
+/// One subscription a turn is removed here.
+#[test]
+fn a_slot_is_freed_once_its_socket_is_closed_and_its_subscriptions_are_gone() {
+    check(
+        "1 open | 1 sub 1 a | 1 sub 2 b | 1 sub 3 c | 1 lost | 1 lost | 1 closed | wake 0 | wake 0 | wake 0",
+        "
+            1 sub 1 a: 1 subscribed 1
+            1 sub 2 b: 1 subscribed 2
+            1 sub 3 c: 1 subscribed 3
+            1 lost: end 1
+            wake 0: freed 1
+        ",
+    );
+    check(
+        "1 open | 1 sub 1 a | 1 lost | wake 0 | 1 closed",
+        "
+            1 sub 1 a: 1 subscribed 1
+            1 lost: end 1
+            1 closed: freed 1
+        ",
+    );
+}
+
+#[test]
+fn nothing_is_done_for_a_session_that_has_ended() {
+    check(
+        "1 open | 1 lost | 1 ping | 1 sub 1 a | 1 drain | 1 refuse | 1 lost | 1 empty",
+        "1 lost: end 1",
+    );
+}
+
+#[test]
+fn a_silent_stranger_is_told_why_it_is_ended() {
+    check("1 accept | wake 4 | wake 5", "wake 5: 1 error handshake_timeout, end 1");
+    check(
+        "1 accept | 1 hello | wake 5",
+        "
+            1 hello: greet 1
+            wake 5: 1 error handshake_timeout, end 1
+        ",
+    );
+}
+
+#[test]
+fn a_silent_session_is_pinged_then_ended() {
+    check(
+        "1 open | wake 5 | wake 9 | wake 10 | wake 20 | wake 25 | wake 30 | wake 40 | wake 99",
+        "
+            wake 10: 1 ping
+            wake 20: 1 ping
+            wake 30: 1 ping
+            wake 40: 1 error idle_timeout, end 1
+        ",
+    );
+}
+
+#[test]
+fn a_stopping_shard_ends_all_and_takes_nobody() {
+    check(
+        "1 open | 2 accept | 3 open | 3 drain | stop | 4 accept",
+        "
+            3 drain: await empty 3
+            stop: 1 going_away, end 1, 2 going_away, end 2, 3 going_away, end 3
+            4 accept: 4 error shutting_down, end 4
+        ",
+    );
+}
+
+#[test]
+fn a_queue_wish_is_granted_up_to_the_bound() {
+    let granted = |queue_bytes| {
+        let mut shard = Played::new();
+        shard.step("1 accept");
+        shard.step("1 hello");
+        let connect = Connect { name: "", echo: Echo::On, queue_bytes };
+        let mut out = Vec::new();
+        let input = Input::Frame { session: SessionIx(1), frame: Frame::Connect(connect) };
+        shard.machine.handle(input, Instant::START, &mut out);
+        let Effect::Open { queue_bytes, .. } = out[0] else { panic!("{:?}", out[0]) };
+        queue_bytes
+    };
+    assert_eq!(granted(0), 2 << 20);
+    assert_eq!(granted(u32::MAX), 64 << 20);
+}
+
+/// Runs a script over one shard and compares what each step led to.
+///
+/// `<slot> accept|hello|connect|open|ping|drain|connected|lost|closed|empty|refuse`, where `open`
+/// is the first three; `<slot> sub <sid> <pattern> [<group>|- [<overload>]]`; `<slot> unsub <sid>
+/// <deliveries>`; `<slot> publish <topic>`; `wake <seconds>`; `stop`.
+#[track_caller]
+fn check(script: &str, want: &str) {
+    let mut shard = Played::new();
+    let mut got = String::new();
+    for step in script.split(" | ") {
+        let effects = shard.step(step);
+        if !effects.is_empty() {
+            writeln!(got, "{step}: {}", effects.join(", ")).unwrap();
+        }
+    }
+    let want: Vec<&str> = want.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(got.trim_end(), want.join("\n"));
+}
+
+/// Queues of 2 MiB, at most 64; three subscriptions a session, four in all.
+fn settings() -> Settings {
+    Settings {
+        node: NodeId(1),
+        me: ShardIx::new(0).unwrap(),
+        shards_count: 1,
+        topic_seed: 1,
+        seed: 2,
+        timing: Timing {
+            handshake: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(10),
+        },
+        queue_bytes: 2 << 20,
+        queue_bytes_max: 64 << 20,
+        subscriptions_max: 3,
+        subscriptions_total_max: 4,
+    }
+}
+
+struct Played {
+    machine: Shard,
+}
+
+impl Played {
+    fn new() -> Self {
+        let bounds = Bounds { forget_per_turn_max: 1, ..Bounds::NODE };
+        Self { machine: Shard::with_bounds(settings(), bounds) }
+    }
+
+    fn step(&mut self, step: &str) -> Vec<String> {
+        let words: Vec<&str> = step.split(' ').collect();
+        match words[..] {
+            ["stop"] => return self.feed(Input::Stop, 0),
+            ["wake", at] => return self.feed(Input::DeadlineReached, at.parse().unwrap()),
+            [slot, "open"] => {
+                for part in ["accept", "hello", "connect"] {
+                    self.step(&std::format!("{slot} {part}"));
+                }
+                return Vec::new();
+            }
+            [_, "publish", topic] => return self.publish(topic),
+            _ => (),
+        }
+        let session = SessionIx(words[0].parse().unwrap());
+        let number = |at: usize| words[at].parse().unwrap();
+        let hello = Hello::client(7).to_bytes();
+        let connect = Connect { name: "", echo: Echo::On, queue_bytes: 0 };
+        let frame = match words[1] {
+            "accept" => return self.feed(Input::Accepted { session }, 0),
+            "hello" => return self.feed(Input::Hello { session, bytes: &hello }, 0),
+            "lost" => {
+                let reason = EndReason::PeerClosed;
+                return self.feed(Input::Lost { session, reason }, 0);
+            }
+            "closed" => return self.feed(Input::Closed { session }, 0),
+            "empty" => return self.feed(Input::Emptied { session }, 0),
+            "refuse" => {
+                let code = ErrorCode::SlowConsumer;
+                return self.feed(Input::Refused { session, code }, 0);
+            }
+            "connect" => Frame::Connect(connect),
+            "ping" => Frame::Ping { token: 1 },
+            "drain" => Frame::Drain,
+            "connected" => Frame::Drained,
+            "sub" => Frame::Subscribe(Subscribe {
+                sid: Sid(number(2)),
+                overload: match words.get(5) {
+                    Some(&"disconnect") => Overload::Disconnect,
+                    Some(&"newest") => Overload::DropNewest,
+                    Some(_) | None => Overload::DropOldest,
+                },
+                pattern: words[3].as_bytes(),
+                group: words.get(4).map_or("", |group| group.trim_matches('-')).as_bytes(),
+            }),
+            "unsub" => Frame::Unsubscribe { sid: Sid(number(2)), deliveries: number(3) },
+            other => panic!("unknown step {other}"),
+        };
+        self.feed(Input::Frame { session, frame }, 0)
+    }
+
+    fn feed(&mut self, input: Input<'_>, seconds: u64) -> Vec<String> {
+        let mut out = Vec::new();
+        self.machine.handle(input, Instant::START + Duration::from_secs(seconds), &mut out);
+        out.iter().filter_map(render).collect()
+    }
+
+    fn publish(&mut self, topic: &str) -> Vec<String> {
+        let mut out = Vec::new();
+        let place = match self.machine.route(topic.as_bytes(), &mut out).0 {
+            Route::Known(place) => place,
+            Route::Refused(code) => return Vec::from([code.word().into()]),
+            Route::Asking(_) => panic!("one shard has nobody to ask"),
+        };
+        let plain = self.machine.targets(place).plain.iter();
+        let mut got: Vec<String> =
+            plain.map(|target| std::format!("to {}", target.session.0)).collect();
+        if got.is_empty() {
+            got.push("nobody".into());
+        }
+        self.machine.delivered(place, 1, None, &mut out);
+        got.extend(out.iter().filter_map(render));
+        got
+    }
+}
+
+fn render(effect: &Effect) -> Option<String> {
+    let text = match effect {
+        Effect::Greet { session, .. } => std::format!("greet {}", session.0),
+        Effect::Open { session, .. } => std::format!("open {}", session.0),
+        Effect::Say { session, frame } => std::format!("{} {}", session.0, word(frame)),
+        Effect::End { session, .. } => std::format!("end {}", session.0),
+        Effect::AwaitEmpty { session } => std::format!("await empty {}", session.0),
+        Effect::Freed { session } => std::format!("freed {}", session.0),
+        // For the counters.
+        Effect::Refused { .. } => return None,
+        Effect::Handoff { .. } | Effect::Forward { .. } => {
+            panic!("one shard alone has nobody to tell: {effect:?}")
+        }
+    };
+    Some(text)
+}
+
+fn word(frame: &Frame<'_>) -> String {
+    match frame {
+        Frame::Connected(_) => "connected".into(),
+        Frame::Subscribed { sid } => std::format!("subscribed {sid}"),
+        Frame::Unsubscribed { sid } => std::format!("unsubscribed {sid}"),
+        Frame::Ping { .. } => "ping".into(),
+        Frame::Pong { .. } => "pong".into(),
+        Frame::Drained => "drained".into(),
+        Frame::GoingAway => "going_away".into(),
+        Frame::Error(refusal) => std::format!("error {}", refusal.code),
+        Frame::Data(_)
+        | Frame::Connect(_)
+        | Frame::Subscribe(_)
+        | Frame::Unsubscribe { .. }
+        | Frame::Drain
+        | Frame::For { .. }
+        | Frame::NoResponders { .. } => panic!("a shard does not say {frame:?}"),
+    }
+}
