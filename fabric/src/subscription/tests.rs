@@ -1,3 +1,5 @@
+//! The index against brute force, and its bounds in bytes and in visited nodes.
+
 extern crate std;
 
 use super::*;

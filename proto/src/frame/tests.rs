@@ -1,3 +1,5 @@
+//! Frames as written and as read: round trips, refusals, any bytes at all.
+
 use super::*;
 use alloc::string::String;
 use alloc::vec;
