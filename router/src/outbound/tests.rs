@@ -425,7 +425,9 @@ impl Bench {
         let part = |limit: usize| if lane == Lane::Urgent { limit } else { limit - limit / 10 };
         let model = &self.sides[side].model;
         let used: usize = self.sides.iter().map(|side| side.model.held_bytes()).sum();
-        model.held_bytes() + bytes <= part(model.limit) && used + bytes <= part(self.budget.limit)
+        let held = model.held_bytes();
+        let fits = held == 0 || held + bytes <= part(model.limit);
+        fits && used + bytes <= part(self.budget.limit)
     }
 
     fn offer(&mut self, side: usize, lane: Lane, overload: Overload, message: &[u8]) {
