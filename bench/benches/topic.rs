@@ -37,15 +37,16 @@ fn indexed(criterion: &mut Criterion) {
             let texts: Vec<String> =
                 (0..TOPICS).map(|at| sample::topic(at * stride % size)).collect();
             let topics: Vec<Topic<'_>> = texts.iter().map(|text| parsed(text)).collect();
-            let mut asked = topics.iter().cycle();
             let mut found = 0_u64;
+            topics.iter().for_each(|&topic| index.each_match(topic, &mut |_| found += 1));
+            assert!(topics.len() as u64 / 4 <= found, "the sample matches: {found}");
+            let mut asked = topics.iter().cycle();
             group.bench_function(BenchmarkId::new(name, size), |b| {
                 b.iter(|| {
                     let topic = *asked.next().expect("a cycle does not end");
                     index.each_match(black_box(topic), &mut |_| found += 1);
                 });
             });
-            assert!(0 < found, "some topic of the sample matches");
         }
     }
     group.finish();
