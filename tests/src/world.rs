@@ -19,7 +19,7 @@ use std::time::Duration;
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::rng::Rng;
-use mpreg_fabric::shard::{Input, Settings, Shard};
+use mpreg_fabric::shard::{Effect, Input, Settings, Shard};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::id::{NodeId, ShardIx};
 
@@ -59,6 +59,12 @@ struct Seat {
     wake_at: Option<Instant>,
     /// The most targets one route can have had.
     route_max: usize,
+    /// Not yet performed.
+    effects: Vec<Effect>,
+    /// A run is being routed, or effects performed.
+    is_busy: bool,
+    /// Messages dealt with, once all effects are performed.
+    handled: Vec<u64>,
     /// Topics with messages held.
     held: BTreeSet<Vec<u8>>,
 }
@@ -136,6 +142,9 @@ impl World {
             free: Vec::new(),
             wake_at: None,
             route_max: 0,
+            effects: Vec::new(),
+            is_busy: false,
+            handled: Vec::new(),
             held: BTreeSet::new(),
         };
         let mut world = Self {

@@ -40,6 +40,10 @@ struct Addressed {
 impl World {
     /// A run of messages of one topic from a client.
     pub(super) fn route_run(&mut self, shard: usize, from: Option<SessionIx>, frames: &Bytes) {
+        self.be_busy(shard, |world| world.route_each(shard, from, frames));
+    }
+
+    fn route_each(&mut self, shard: usize, from: Option<SessionIx>, frames: &Bytes) {
         let mut rest = frames.clone();
         while let Some(data) = first(&rest) {
             let mut effects = Vec::new();
@@ -60,8 +64,7 @@ impl World {
                     self.seats[shard].machine.hold(ix, from, rest.clone());
                     let line = format_args!("held: {:?}", numbers(&rest));
                     self.trace.note(self.now, shard, &numbers(&rest), line);
-                    self.perform(shard, effects);
-                    return self.observe(shard);
+                    return self.perform(shard, effects);
                 }
                 Route::Refused(code) => {
                     numbers(&rest).into_iter().for_each(|number| self.model.refused(number, code));
@@ -163,9 +166,8 @@ impl World {
             machine.delivered_to(subscription, &mut effects);
         }
         self.overflow(shard, plan, &mut effects);
+        self.seats[shard].handled.extend(numbers);
         self.perform(shard, effects);
-        numbers.into_iter().for_each(|number| self.model.handled(number));
-        self.observe(shard);
     }
 
     /// The queue of one who got a message turns out to be full, and its policy is to go.
@@ -184,7 +186,9 @@ impl World {
     /// From another shard.
     pub(super) fn hear(&mut self, shard: usize, from: usize, handoff: Handoff) {
         match handoff {
-            Handoff::Run { frames } => self.run_here(shard, &frames),
+            Handoff::Run { frames } => {
+                self.be_busy(shard, |world| world.run_here(shard, &frames));
+            }
             Handoff::Member { frame, group } => self.member_here(shard, &frame, &group),
             handoff @ (Handoff::Ask { .. }
             | Handoff::Answer { .. }
@@ -232,9 +236,8 @@ impl World {
             }
             None => self.miss(shard, frame, group),
         }
+        self.seats[shard].handled.extend(numbers(frame));
         self.perform(shard, effects);
-        numbers(frame).into_iter().for_each(|number| self.model.handled(number));
-        self.observe(shard);
     }
 
     /// Queues a run for a session, unless it has ended.

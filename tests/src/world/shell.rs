@@ -22,36 +22,56 @@ impl World {
         let mut effects = Vec::new();
         self.seats[shard].machine.handle(input, self.now, &mut effects);
         self.perform(shard, effects);
+    }
+
+    /// Does what a machine wants done, in its order. What follows from an effect comes after all that
+    /// were named with it; while a run is routed, all effects wait.
+    pub(super) fn perform(&mut self, shard: usize, effects: Vec<Effect>) {
+        self.seats[shard].effects.extend(effects);
+        if !self.seats[shard].is_busy {
+            self.be_busy(shard, |_| ());
+        }
+    }
+
+    /// Does `work`, then everything that follows from it.
+    pub(super) fn be_busy(&mut self, shard: usize, work: impl FnOnce(&mut Self)) {
+        let was_busy = std::mem::replace(&mut self.seats[shard].is_busy, true);
+        work(self);
+        if was_busy {
+            return;
+        }
+        while !self.seats[shard].effects.is_empty() {
+            for effect in std::mem::take(&mut self.seats[shard].effects) {
+                self.perform_one(shard, effect);
+            }
+        }
+        self.seats[shard].is_busy = false;
+        for number in std::mem::take(&mut self.seats[shard].handled) {
+            self.model.handled(number);
+        }
         self.observe(shard);
     }
 
-    /// Does what a machine wants done, in its order.
-    pub(super) fn perform(&mut self, shard: usize, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Greet { session, .. } => self.react_later(shard, session, Todo::Connect),
-                Effect::Open { session, echo, .. } => {
-                    if let Some(client) = self.client_in(shard, session) {
-                        self.model.opened(client, echo);
-                        self.act_later(client);
-                    }
+    fn perform_one(&mut self, shard: usize, effect: Effect) {
+        match effect {
+            Effect::Greet { session, .. } => self.react_later(shard, session, Todo::Connect),
+            Effect::Open { session, echo, .. } => {
+                if let Some(client) = self.client_in(shard, session) {
+                    self.model.opened(client, echo);
+                    self.act_later(client);
                 }
-                Effect::Say { session, frame } => self.say(shard, session, &frame),
-                Effect::End { session, reason } => self.end(shard, session, reason),
-                Effect::AwaitEmpty { session } => self.await_empty(shard, session),
-                Effect::Freed { session } => self.freed(shard, session),
-                Effect::Handoff { to, handoff } => {
-                    self.trace.note(
-                        self.now,
-                        shard,
-                        &Said(&handoff),
-                        format_args!("{to} <- {handoff:?}"),
-                    );
-                    self.push(shard, to.index(), handoff);
-                }
-                Effect::Forward { held } => self.forward(shard, held),
-                Effect::Refused { .. } => (),
             }
+            Effect::Say { session, frame } => self.say(shard, session, &frame),
+            Effect::End { session, reason } => self.end(shard, session, reason),
+            Effect::AwaitEmpty { session } => self.await_empty(shard, session),
+            Effect::Freed { session } => self.freed(shard, session),
+            Effect::Handoff { to, handoff } => {
+                let line = format_args!("{to} <- {handoff:?}");
+                self.trace.note(self.now, shard, &Said(&handoff), line);
+                self.push(shard, to.index(), handoff);
+            }
+            Effect::Forward { held } => self.forward(shard, held),
+            Effect::Refused { .. } => (),
         }
     }
 
