@@ -76,6 +76,8 @@ pub struct Switch {
     scratch: Vec<u8>,
     plan: Vec<deliver::Step>,
     overflowed: Vec<SessionIx>,
+    /// To be refused once a delivery is done: their end changes the routes it rests on.
+    overrun: Vec<SessionIx>,
     paused: Vec<SessionIx>,
     going: BTreeSet<(Instant, SessionIx)>,
     pub dirty: Vec<SessionIx>,
@@ -114,6 +116,7 @@ impl Switch {
             scratch: Vec::new(),
             plan: Vec::new(),
             overflowed: Vec::new(),
+            overrun: Vec::new(),
             paused: Vec::new(),
             going: BTreeSet::new(),
             dirty: Vec::new(),

@@ -10,7 +10,6 @@ use mpreg_fabric::forward::{Choice, Held};
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::{SessionIx, SubIx};
 use mpreg_fabric::shard::{Input, Place, Route};
-use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Data, Echo, Frame, Overload, peek};
 use mpreg_proto::id::ShardIx;
 use mpreg_proto::limits::ENVELOPE_BYTES;
@@ -284,9 +283,7 @@ impl Switch {
             Offer::Dropped(reason) => probe.dropped(reason, 1),
             Offer::Disconnect => {
                 probe.dropped(DropReason::QueueFullDisconnect, 1);
-                let input = Input::Refused { session, code: ErrorCode::SlowConsumer };
-                self.machine.handle(input, self.now, &mut self.effects);
-                return;
+                return self.overrun.push(session);
             }
         }
         self.produced_bytes += message.len();

@@ -12,7 +12,11 @@ use crate::link::Stage;
 impl Switch {
     /// Performs every effect, in order, and those that follow from them.
     pub(super) fn perform(&mut self) {
-        while !self.effects.is_empty() {
+        loop {
+            self.end_overrun();
+            if self.effects.is_empty() {
+                return;
+            }
             let mut batch = std::mem::take(&mut self.effects);
             for effect in batch.drain(..) {
                 self.perform_one(effect);
@@ -20,6 +24,14 @@ impl Switch {
             if self.effects.is_empty() {
                 self.effects = batch;
             }
+        }
+    }
+
+    /// Ends the sessions that asked to be ended when their queue is full, and found it so.
+    fn end_overrun(&mut self) {
+        while let Some(session) = self.overrun.pop() {
+            let input = Input::Refused { session, code: ErrorCode::SlowConsumer };
+            self.machine.handle(input, self.now, &mut self.effects);
         }
     }
 
