@@ -192,6 +192,11 @@ fn the_newest_or_the_session_give_way_if_that_is_the_policy() {
 }
 
 #[test]
+fn an_empty_queue_takes_any_one_message() {
+    check(Overload::DropOldest, 0, "n1 n2 ( n3 ) n4", "n3-queue_full_oldest n2 n4");
+}
+
+#[test]
 fn control_frames_have_room_beyond_the_queue_and_no_more() {
     let mut queue = Outbound::new(10 * FRAME_BYTES);
     let mut budget = Budget { used: 0, limit: usize::MAX };
@@ -461,8 +466,11 @@ impl Bench {
     fn budget_has_room(&self, lane: Lane, bytes: usize) -> bool {
         let limit = self.budget.limit;
         let limit = if lane == Lane::Urgent { limit } else { limit - limit / 10 };
-        let used: usize = self.sides.iter().map(|side| side.model.held_bytes()).sum();
-        used + bytes <= limit
+        self.used() + bytes <= limit
+    }
+
+    fn used(&self) -> usize {
+        self.sides.iter().map(|side| side.model.held_bytes()).sum()
     }
 
     fn say(&mut self, side: usize) {
@@ -493,8 +501,7 @@ impl Bench {
     }
 
     fn compare(&self) {
-        let used: usize = self.sides.iter().map(|side| side.model.held_bytes()).sum();
-        assert_eq!(self.budget.used, used, "the budget is what both hold");
+        assert_eq!(self.budget.used, self.used(), "the budget is what both hold");
         for Side { queue, model, flight } in &self.sides {
             assert_eq!(queue.queued_bytes(), model.queued_bytes());
             assert_eq!(queue.is_empty(), model.held_bytes() == 0);
