@@ -95,12 +95,16 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn draw(rng: &mut Rng) -> Self {
+    pub fn of(seed: u64) -> Self {
+        Self::draw(&mut Rng::from_seed(seed).stream(1))
+    }
+
+    fn draw(rng: &mut Rng) -> Self {
         let on =
             (0..Behaviour::ALL.len()).filter(|_| rng.below(3) != 0).fold(0, |on, ix| on | 1 << ix);
         let is_on = |behaviour: Behaviour| on >> behaviour as u32 & 1 != 0;
-        let late = if is_on(Behaviour::LateWakes) { 60_000 } else { 50 };
-        let slow = if is_on(Behaviour::SlowClose) { 20_000 } else { 100 };
+        let late = if is_on(Behaviour::LateWakes) { micros(60_000) } else { PROMPT_WAKE };
+        let slow = if is_on(Behaviour::SlowClose) { micros(20_000) } else { PROMPT_CLOSE };
         let acts_max = *pick(rng, &[50, 200, 600]);
         Self {
             shards_count: 1 + rng.below(8) as usize,
@@ -111,8 +115,8 @@ impl Faults {
             ring_delay: micros(*pick(rng, &[1, 30, 300, 2000])),
             ring_batch_max: *pick(rng, &[1, 3, 64]),
             ring_capacity: *pick(rng, &[1, 4, 64]),
-            wake_late: micros(late),
-            close_delay: micros(slow),
+            wake_late: late,
+            close_delay: slow,
             timing: Timing {
                 handshake: micros(*pick(rng, &[5_000, 30_000])),
                 ping_interval: micros(*pick(rng, &[10_000, 20_000])),
@@ -133,16 +137,29 @@ impl Faults {
         self.on >> behaviour as u32 & 1 != 0
     }
 
+    pub fn leave_out(&mut self, behaviour: Behaviour) {
+        self.on &= !(1 << behaviour as u32);
+        if behaviour == Behaviour::LateWakes {
+            self.wake_late = PROMPT_WAKE;
+        }
+        if behaviour == Behaviour::SlowClose {
+            self.close_delay = PROMPT_CLOSE;
+        }
+    }
+
     /// Nothing goes wrong any more.
     pub fn calm(&mut self) {
         self.on = 0;
-        self.wake_late = micros(50);
-        self.close_delay = micros(100);
+        self.wake_late = PROMPT_WAKE;
+        self.close_delay = PROMPT_CLOSE;
         self.ring_delay = self.ring_delay.min(micros(30));
     }
 }
 
-pub(crate) fn micros(micros: u64) -> Duration {
+const PROMPT_WAKE: Duration = micros(50);
+const PROMPT_CLOSE: Duration = micros(100);
+
+pub(crate) const fn micros(micros: u64) -> Duration {
     Duration::from_micros(micros)
 }
 

@@ -5,7 +5,7 @@
 //!
 //! The simulator of one node: `faults` (what a seed decides), `world` (shards, rings, clients and
 //! the shell between them), `model` (the obvious node it is compared with), `check` (what must hold),
-//! `play` (one seed from start to rest); `lexicon` and `trace` serve them. `bin/sim.rs` runs seeds.
+//! `play` (one seed from start to rest), `shrink` (less of a seed); `lexicon` and `trace` serve them. `bin/sim.rs` runs seeds.
 #![forbid(unsafe_code)]
 
 pub mod check;
@@ -16,5 +16,6 @@ pub mod live;
 pub mod model;
 pub mod play;
 pub mod seed;
+pub mod shrink;
 pub mod trace;
 pub mod world;

@@ -55,7 +55,7 @@ pub struct Session {
     pub lost: Option<EndReason>,
     /// Subscriptions it has, by its own numbers.
     pub sids: BTreeMap<Sid, SubNo>,
-    /// Those that were in `sids` when it asked to drain.
+    /// Those that were in `sids` when it asked to drain, or was about to be ended.
     pub leaving: Vec<SubNo>,
     /// The last message of each stream.
     pub streams: BTreeMap<Stream, u64>,
@@ -220,9 +220,14 @@ impl Model {
 
     /// The session asked to drain.
     pub fn will_drain(&mut self, client: ClientNo) {
+        self.sessions[client.0].stage = Stage::Draining;
+        self.will_leave(client);
+    }
+
+    /// Its subscriptions are on their way out, and their counts with them.
+    pub fn will_leave(&mut self, client: ClientNo) {
         let session = &mut self.sessions[client.0];
-        session.stage = Stage::Draining;
-        session.leaving = std::mem::take(&mut session.sids).into_values().collect();
+        session.leaving.extend(std::mem::take(&mut session.sids).into_values());
         for sub in self.sessions[client.0].leaving.clone() {
             self.leave(sub, SubState::Leaving);
         }

@@ -10,7 +10,8 @@ use std::sync::Once;
 use std::time::Duration;
 
 use crate::check::Violation;
-use crate::faults::micros;
+use crate::faults::{Faults, micros};
+use crate::shrink::Cuts;
 use crate::trace::Show;
 use crate::world::World;
 
@@ -47,20 +48,25 @@ impl fmt::Display for Report {
 }
 
 /// A history that broke a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Failure {
     pub seed: u64,
+    pub cuts: Cuts,
+    /// What was left after the cuts.
+    pub faults: Faults,
     pub event: u64,
     pub violation: Violation,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, event, violation } = self;
+        let Self { seed, cuts, event, violation, .. } = self;
         writeln!(f, "seed {seed}, event {event}: {violation}")?;
-        write!(f, "  repeat: {}", command(*seed))
+        write!(f, "  repeat: {COMMAND} --seed {seed}{cuts} --trace")
     }
 }
+
+const COMMAND: &str = "cargo run -p mpreg-tests --bin sim --";
 
 /// Events after which a history is taken to go round in circles.
 const EVENTS_MAX: u64 = 2_000_000;
@@ -77,34 +83,33 @@ fn name_seed_in_panics(seed: u64) {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
             if let Some(seed) = SEED.get() {
-                eprintln!("seed {seed} broke an assertion; repeat: {}", command(seed));
+                eprintln!("seed {seed} broke an assertion; {COMMAND} --seed {seed} --trace");
             }
             before(info);
         }));
     });
 }
 
-fn command(seed: u64) -> String {
-    format!("cargo run -p mpreg-tests --bin sim -- --seed {seed} --trace")
-}
-
 /// Plays a history; the first broken rule ends it.
-pub fn play(seed: u64, show: Show) -> Result<Report, Failure> {
-    name_seed_in_panics(seed);
-    let played = play_all(seed, show);
-    SEED.set(None);
-    played
+pub fn play(seed: u64, show: Show) -> Result<Report, Box<Failure>> {
+    play_cut(seed, &Cuts::default(), show)
 }
 
-fn play_all(seed: u64, show: Show) -> Result<Report, Failure> {
-    let mut world = World::new(seed, show);
+/// Plays what is left of a history.
+pub fn play_cut(seed: u64, cuts: &Cuts, show: Show) -> Result<Report, Box<Failure>> {
+    name_seed_in_panics(seed);
+    let mut faults = Faults::of(seed);
+    cuts.apply(&mut faults);
+    let mut world = World::new(seed, faults.clone(), show);
     let phases: [fn(&mut World); 4] = [churn, calm, probe, leave];
     for phase in phases {
         phase(&mut world);
         if let Some(violation) = world.model.violation.take() {
-            return Err(Failure { seed, event: world.model.event, violation });
+            let (cuts, event) = (cuts.clone(), world.model.event);
+            return Err(Box::new(Failure { seed, cuts, faults, event, violation }));
         }
     }
+    SEED.set(None);
     let counts = &world.model.counts;
     Ok(Report {
         events: world.model.event,

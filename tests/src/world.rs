@@ -131,9 +131,8 @@ enum Happening {
 }
 
 impl World {
-    pub fn new(seed: u64, show: Show) -> Self {
+    pub fn new(seed: u64, faults: Faults, show: Show) -> Self {
         let root = Rng::from_seed(seed);
-        let faults = Faults::draw(&mut root.stream(1));
         let count = faults.shards_count;
         let late_ns = faults.wake_late.as_nanos() as u64;
         let seat = |index: usize| Seat {

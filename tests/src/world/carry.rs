@@ -179,6 +179,7 @@ impl World {
         let Some(client) = self.client_in(shard, session) else { return };
         let code = ErrorCode::SlowConsumer;
         self.owe_end(client, code);
+        self.model.will_leave(client);
         let input = Input::Refused { session, code };
         self.seats[shard].machine.handle(input, self.now, effects);
     }
