@@ -167,6 +167,7 @@ struct Subscription {
     sid: Sid,
     overload: Overload,
     pattern: Box<[u8]>,
+    /// Stays at the most it can be: every number of deliveries is reached by then.
     delivered: u32,
     /// Ends when this many are delivered; zero: never.
     limit: u32,

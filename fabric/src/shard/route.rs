@@ -127,7 +127,7 @@ impl Shard {
         for sub in &targets.counted {
             let sub = &mut self.subs[sub.0 as usize];
             if Some(sub.session) != skipped {
-                sub.delivered += messages;
+                sub.delivered = sub.delivered.saturating_add(messages);
             }
         }
         if targets.has_limit {
@@ -138,7 +138,8 @@ impl Shard {
 
     /// One message was queued for a member of a group.
     pub fn delivered_to(&mut self, member: SubIx, out: &mut Vec<Effect>) {
-        self.subs[member.0 as usize].delivered += 1;
+        let sub = &mut self.subs[member.0 as usize];
+        sub.delivered = sub.delivered.saturating_add(1);
         self.end_if_enough(member, out);
     }
 

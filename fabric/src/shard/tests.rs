@@ -148,6 +148,18 @@ fn a_subscription_ends_after_as_many_messages_as_it_was_told() {
 }
 
 #[test]
+fn a_count_that_is_full_stays_full() {
+    let mut shard = Played::new();
+    shard.step("1 open");
+    shard.step("1 sub 1 a");
+    for _ in 0..2 {
+        let place = shard.machine.route_here(b"a");
+        shard.machine.delivered(place, u32::MAX, None, &mut Vec::new());
+    }
+    assert_eq!(shard.step(&std::format!("1 unsub 1 {}", u32::MAX)), ["1 unsubscribed 1"]);
+}
+
+#[test]
 fn draining_ends_subscriptions_and_says_so_when_all_is_sent() {
     check(
         "1 open | 1 sub 1 a | 1 drain | 1 publish a | 1 unsub 1 0 | 1 ping | 1 empty | 1 lost | 1 closed",
