@@ -23,6 +23,9 @@ impl Switch {
         let mut rest = bytes;
         if self.opened(session).is_some_and(|link| !link.is_greeted) {
             rest = self.take_hello(session, rest);
+            if self.opened(session).is_none_or(|link| !link.is_greeted) {
+                return;
+            }
         }
         if self.opened(session).is_some_and(|link| !link.partial.is_empty()) {
             rest = self.complete_partial(session, rest);
@@ -104,13 +107,13 @@ impl Switch {
 
     /// Keeps the beginning of a frame. It grows as bytes come, whatever length it claims.
     fn keep_partial(&mut self, session: SessionIx, bytes: &[u8]) {
-        if self.budget.limit < self.budget.used + bytes.len() {
-            return self.refuse(session, ErrorCode::OutOfMemory);
-        }
         let Self { links, spares, budget, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
         if link.stage != Stage::Opened {
             return;
+        }
+        if !budget.has_room(bytes.len(), link.partial.len() + bytes.len(), Lane::Urgent) {
+            return self.refuse(session, ErrorCode::OutOfMemory);
         }
         if link.partial.capacity() == 0 && HELLO_BYTES < bytes.len() {
             link.partial = spares.take();
