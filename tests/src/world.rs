@@ -10,7 +10,8 @@
 //! Between two shards hand-offs keep their order; which ring moves next is chance. All chance comes
 //! from one seed, so a seed is a history.
 //!
-//! Parts: `shell.rs` performs effects, `carry.rs` carries messages, `client.rs` is what clients do.
+//! Parts: `shell.rs` performs effects, `carry.rs` carries messages, `client.rs` and `command.rs`
+//! are what clients do.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
@@ -30,6 +31,7 @@ use crate::trace::{Show, Trace};
 
 mod carry;
 mod client;
+mod command;
 mod shell;
 
 use client::Client;
