@@ -34,6 +34,10 @@ pub const SHARED_PIECES_MAX: usize = 64;
 /// Bytes queued behind a send in flight past which a connection lags and is copied for.
 pub const LAGGING_BYTES: usize = 128 << 10;
 
+/// Bytes a connection holds that keeps up: one read's worth of messages behind another, or the
+/// beginning of a frame. Those that hold more leave the last fifth of the memory budget to the others.
+pub const MODEST_BYTES: usize = 2 * RECEIVE_BUFFER_BYTES;
+
 /// Bytes of one arena page.
 pub const ARENA_PAGE_BYTES: usize = 64 << 10;
 

@@ -25,7 +25,7 @@ use mpreg_proto::envelope::Priority;
 use mpreg_proto::frame::{Kind, Overload, peek};
 
 use crate::limits::{
-    CONTROL_RESERVE_BYTES, FLIGHT_BYTES_MAX, FLIGHT_PIECES_MAX, LAGGING_BYTES,
+    CONTROL_RESERVE_BYTES, FLIGHT_BYTES_MAX, FLIGHT_PIECES_MAX, LAGGING_BYTES, MODEST_BYTES,
     OUT_BUFFER_BYTES_MAX, SHARED_PIECES_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX,
 };
 
@@ -111,8 +111,12 @@ pub struct Budget {
 }
 
 impl Budget {
-    fn has_room(&self, bytes: usize, lane: Lane) -> bool {
-        self.used + bytes <= share(self.limit, lane)
+    /// Whether a connection that would then hold `held` may take `bytes` more. The last fifth is for
+    /// those that hold little, so that they do not suffer for those that lag.
+    #[inline]
+    pub fn has_room(&self, bytes: usize, held: usize, lane: Lane) -> bool {
+        let limit = if MODEST_BYTES < held { self.limit - self.limit / 5 } else { self.limit };
+        self.used + bytes <= share(limit, lane)
     }
 }
 
@@ -158,6 +162,10 @@ impl Outbound {
         self.queued_bytes
     }
 
+    fn held_bytes(&self) -> usize {
+        self.queued_bytes + self.flight_bytes
+    }
+
     pub fn is_empty(&self) -> bool {
         self.queued_bytes == 0 && self.flight_bytes == 0
     }
@@ -174,8 +182,9 @@ impl Outbound {
     /// one message, however small its bound.
     #[inline]
     pub fn has_room(&self, bytes: usize, lane: Lane, budget: &Budget) -> bool {
-        let held = self.queued_bytes + self.flight_bytes;
-        (held == 0 || held + bytes <= share(self.limit, lane)) && budget.has_room(bytes, lane)
+        let held = self.held_bytes();
+        (held == 0 || held + bytes <= share(self.limit, lane))
+            && budget.has_room(bytes, held + bytes, lane)
     }
 
     /// Queues copies of whole frames for which there is room.
@@ -214,7 +223,8 @@ impl Outbound {
     ) -> Offer {
         let mut displaced = 0;
         while !self.has_room(message.len(), lane, budget) {
-            let is_over_budget = !budget.has_room(message.len(), lane);
+            let held = self.held_bytes() + message.len();
+            let is_over_budget = !budget.has_room(message.len(), held, lane);
             if overload == Overload::DropOldest && self.give_up_oldest(lane, budget, spares) {
                 displaced += 1;
                 continue;
@@ -232,11 +242,15 @@ impl Outbound {
         if displaced == 0 { Offer::Queued } else { Offer::Displaced(displaced) }
     }
 
-    /// Queues a control frame. False if the peer has let too many pile up.
+    /// Queues a control frame. False if the peer has let too many pile up, or more than the reserve
+    /// while memory is short.
     #[must_use]
     pub fn say(&mut self, frame: &[u8], budget: &mut Budget, spares: &mut Spares) -> bool {
-        let reserve = self.limit + CONTROL_RESERVE_BYTES;
-        if reserve < self.queued_bytes + self.flight_bytes + frame.len() {
+        let held = self.held_bytes() + frame.len();
+        let is_over_budget = !budget.has_room(frame.len(), held, Lane::Urgent);
+        if self.limit + CONTROL_RESERVE_BYTES < held
+            || is_over_budget && CONTROL_RESERVE_BYTES < held
+        {
             return false;
         }
         self.copy(frame, Lane::Urgent, budget, spares);

@@ -209,6 +209,34 @@ fn control_frames_have_room_beyond_the_queue_and_no_more() {
 }
 
 #[test]
+fn control_frames_have_their_reserve_alone_where_memory_is_short() {
+    let mut queue = Outbound::new(1 << 30);
+    let mut budget = Budget { used: 0, limit: CONTROL_RESERVE_BYTES };
+    let mut spares = Spares::default();
+    while queue.say(&control(0), &mut budget, &mut spares) {}
+    let held = queue.queued_bytes();
+    assert!((CONTROL_RESERVE_BYTES - FRAME_BYTES..=CONTROL_RESERVE_BYTES).contains(&held));
+}
+
+#[test]
+fn those_that_lag_leave_room_to_those_that_keep_up() {
+    let mut budget = Budget { used: 0, limit: 100 * MODEST_BYTES };
+    let mut spares = Spares::default();
+    let mut lagging: Vec<Outbound> = (0..10).map(|_| Outbound::new(1 << 30)).collect();
+    let mut offer = |queue: &mut Outbound| {
+        let message = message(1, Priority::Normal, MODEST_BYTES / 8, false);
+        queue.offer(&message, Lane::Normal, Overload::DropNewest, &mut budget, &mut spares)
+    };
+    for queue in &mut lagging {
+        while offer(queue) == Offer::Queued {}
+    }
+    assert_eq!(offer(&mut lagging[0]), Offer::Dropped(DropReason::MemoryBudget));
+    let mut keeping_up = Outbound::new(1 << 30);
+    let taken = (0..9).map(|_| offer(&mut keeping_up)).take_while(|got| *got == Offer::Queued);
+    assert_eq!(taken.count(), 8, "as much as one that keeps up holds");
+}
+
+#[test]
 fn a_goodbye_waits_for_more_than_one_send() {
     let mut queue = Outbound::new(4 * FLIGHT_BYTES_MAX);
     let mut budget = Budget { used: 0, limit: usize::MAX };
@@ -274,6 +302,11 @@ impl Model {
         self.flight_bytes = taken.len();
         taken
     }
+}
+
+/// What of a bound a lane may fill.
+fn part(limit: usize, lane: Lane) -> usize {
+    if lane == Lane::Urgent { limit } else { limit - limit / 10 }
 }
 
 /// What may happen to one of two connections.
@@ -427,12 +460,10 @@ impl Bench {
     }
 
     fn has_room(&self, side: usize, lane: Lane, bytes: usize) -> bool {
-        let part = |limit: usize| if lane == Lane::Urgent { limit } else { limit - limit / 10 };
         let model = &self.sides[side].model;
-        let used: usize = self.sides.iter().map(|side| side.model.held_bytes()).sum();
         let held = model.held_bytes();
-        let fits = held == 0 || held + bytes <= part(model.limit);
-        fits && used + bytes <= part(self.budget.limit)
+        let fits = held == 0 || held + bytes <= part(model.limit, lane);
+        fits && self.budget_has_room(side, lane, bytes)
     }
 
     fn offer(&mut self, side: usize, lane: Lane, overload: Overload, message: &[u8]) {
@@ -441,7 +472,7 @@ impl Bench {
             if self.has_room(side, lane, message.len()) {
                 break None;
             }
-            let is_over_budget = !self.budget_has_room(lane, message.len());
+            let is_over_budget = !self.budget_has_room(side, lane, message.len());
             let model = &mut self.sides[side].model;
             if overload == Overload::DropOldest && model.give_up(lane).is_some() {
                 displaced += 1;
@@ -463,10 +494,11 @@ impl Bench {
         assert_eq!(Some(got), want);
     }
 
-    fn budget_has_room(&self, lane: Lane, bytes: usize) -> bool {
+    fn budget_has_room(&self, side: usize, lane: Lane, bytes: usize) -> bool {
+        let is_modest = self.sides[side].model.held_bytes() + bytes <= MODEST_BYTES;
         let limit = self.budget.limit;
-        let limit = if lane == Lane::Urgent { limit } else { limit - limit / 10 };
-        self.used() + bytes <= limit
+        let limit = if is_modest { limit } else { limit - limit / 5 };
+        self.used() + bytes <= part(limit, lane)
     }
 
     fn used(&self) -> usize {
@@ -474,10 +506,13 @@ impl Bench {
     }
 
     fn say(&mut self, side: usize) {
+        let frame = control(0);
+        let held = self.sides[side].model.held_bytes() + frame.len();
+        let has_room = held <= self.sides[side].model.limit + CONTROL_RESERVE_BYTES
+            && (held <= CONTROL_RESERVE_BYTES
+                || self.budget_has_room(side, Lane::Urgent, frame.len()));
         let Self { sides, budget, spares, .. } = self;
         let Side { queue, model, .. } = &mut sides[side];
-        let frame = control(0);
-        let has_room = model.held_bytes() + frame.len() <= model.limit + CONTROL_RESERVE_BYTES;
         assert_eq!(queue.say(&frame, budget, spares), has_room);
         if has_room {
             model.push(&frame, Lane::Urgent, false);
