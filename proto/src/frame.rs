@@ -7,7 +7,8 @@
 //! Invariants:
 //! - [`decode`] is total: any bytes give a frame, the number of bytes to wait for, or a code. It
 //!   allocates nothing, and never asks to wait for more than the bound of the kind.
-//! - What [`decode`] accepts, the `put` functions write the same way, byte for byte.
+//! - What [`decode`] accepts, the `put` functions write the same way, byte for byte; names over their
+//!   bound apart, which they cut.
 
 use alloc::vec::Vec;
 
