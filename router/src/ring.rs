@@ -18,8 +18,8 @@
 //!   [`Ring`] borrows it per call and the owner keeps it until both ended (`link::Link`).
 //! - R5: the timespec of a timeout is read at submission; it is kept in a box until the next one.
 //!
-//! `unsafe` is confined to this file. Miri cannot run `io_uring`; the live tests run it with poisoned
-//! buffers instead (`tests/it/order.rs`).
+//! `unsafe` is confined to this file. Miri cannot run `io_uring`; the live tests in
+//! `tests/it` do.
 #![expect(unsafe_code, reason = "the kernel shares memory with this file alone")]
 
 use std::io;
