@@ -2,6 +2,7 @@
 
 mod hostile;
 mod order;
+mod overload;
 mod process;
 mod session;
 mod sim;
