@@ -35,7 +35,7 @@ pub const SHARED_PIECES_MAX: usize = 64;
 pub const LAGGING_BYTES: usize = 128 << 10;
 
 /// Bytes a connection holds that keeps up: one read's worth of messages behind another, or the
-/// beginning of a frame. Those that hold more leave the last fifth of the memory budget to the others.
+/// beginning of a frame. Those that hold more leave three tenths of the memory budget to the others.
 pub const MODEST_BYTES: usize = 2 * RECEIVE_BUFFER_BYTES;
 
 /// Bytes of one arena page.

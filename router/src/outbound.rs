@@ -111,12 +111,19 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Whether a connection that would then hold `held` may take `bytes` more. The last fifth is for
-    /// those that hold little, so that they do not suffer for those that lag.
+    /// Whether a connection that holds `held` may queue `bytes` more. Three tenths are for those that
+    /// hold little, so that they do not suffer for those that lag.
     #[inline]
-    pub fn has_room(&self, bytes: usize, held: usize, lane: Lane) -> bool {
-        let limit = if MODEST_BYTES < held { self.limit - self.limit / 5 } else { self.limit };
-        self.used + bytes <= share(limit, lane)
+    fn has_room(&self, bytes: usize, held: usize, lane: Lane) -> bool {
+        let limit = if MODEST_BYTES < held { self.limit / 10 * 7 } else { share(self.limit, lane) };
+        self.used + bytes <= limit
+    }
+
+    /// Whether a connection that has sent `held` of a frame may send `bytes` more of it. Unfinished
+    /// frames leave room to messages.
+    pub fn has_room_for_part(&self, bytes: usize, held: usize) -> bool {
+        let tenths = if MODEST_BYTES < held { 7 } else { 8 };
+        self.used + bytes <= self.limit / 10 * tenths
     }
 }
 
@@ -183,8 +190,7 @@ impl Outbound {
     #[inline]
     pub fn has_room(&self, bytes: usize, lane: Lane, budget: &Budget) -> bool {
         let held = self.held_bytes();
-        (held == 0 || held + bytes <= share(self.limit, lane))
-            && budget.has_room(bytes, held + bytes, lane)
+        (held == 0 || held + bytes <= share(self.limit, lane)) && budget.has_room(bytes, held, lane)
     }
 
     /// Queues copies of whole frames for which there is room.
@@ -223,8 +229,7 @@ impl Outbound {
     ) -> Offer {
         let mut displaced = 0;
         while !self.has_room(message.len(), lane, budget) {
-            let held = self.held_bytes() + message.len();
-            let is_over_budget = !budget.has_room(message.len(), held, lane);
+            let is_over_budget = !budget.has_room(message.len(), self.held_bytes(), lane);
             if overload == Overload::DropOldest && self.give_up_oldest(lane, budget, spares) {
                 displaced += 1;
                 continue;
@@ -246,8 +251,8 @@ impl Outbound {
     /// while memory is short.
     #[must_use]
     pub fn say(&mut self, frame: &[u8], budget: &mut Budget, spares: &mut Spares) -> bool {
+        let is_over_budget = !budget.has_room(frame.len(), self.held_bytes(), Lane::Urgent);
         let held = self.held_bytes() + frame.len();
-        let is_over_budget = !budget.has_room(frame.len(), held, Lane::Urgent);
         if self.limit + CONTROL_RESERVE_BYTES < held
             || is_over_budget && CONTROL_RESERVE_BYTES < held
         {

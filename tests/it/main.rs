@@ -1,6 +1,8 @@
 //! All tests that span crates, one binary: one link, one list of names.
 
+mod flood;
 mod hostile;
+mod idle;
 mod order;
 mod overload;
 mod process;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 pub mod page;
@@ -49,7 +49,7 @@ pub struct Launch {
     file: String,
     listen: String,
     arguments: Vec<String>,
-    /// Shell words that set the process up before it becomes the router.
+    /// Words for bash that set the process up before it becomes the router.
     preparation: String,
     socket: Option<PathBuf>,
 }
@@ -110,7 +110,7 @@ impl Launch {
         self.at(&socket)
     }
 
-    /// Runs `sh -c 'words; exec mpreg …'`.
+    /// Runs `bash -c 'words && exec mpreg …'`.
     pub fn after(mut self, words: &str) -> Self {
         self.preparation = format!("{words} && ");
         self
@@ -120,8 +120,8 @@ impl Launch {
         let path = |name: &str| self.folder.path().join(name);
         fs::write(path("mpreg.toml"), &self.file).expect("the folder is ours");
         let open = |name: &str| File::create(path(name)).expect("the folder is ours");
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(format!("{}exec \"$@\"", self.preparation)).arg("sh");
+        let mut command = Command::new("bash");
+        command.arg("-c").arg(format!("{}exec \"$@\"", self.preparation)).arg("bash");
         command.arg(program::path()).arg("serve").arg("--config").arg(path("mpreg.toml"));
         command.arg("--ready-file").arg(path("ready.json"));
         command.args(["--listen", &self.listen]).args(&self.arguments);
@@ -275,13 +275,6 @@ impl Router {
 
     pub fn has_ended(&mut self) -> bool {
         self.process.ended().is_some()
-    }
-
-    /// Lets the process have at most so many descriptors from here on.
-    pub fn limit_descriptors(&self, count: u64) {
-        let limit = Rlimit { current: Some(count), maximum: None };
-        let pid = Pid::from_child(&self.process.0);
-        prlimit(Some(pid), Resource::Nofile, limit).expect("a child of ours can be limited");
     }
 
     /// Descriptors the process has open.

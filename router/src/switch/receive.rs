@@ -101,22 +101,19 @@ impl Switch {
         let frame = std::mem::take(&mut link.partial);
         self.budget.used -= frame.len();
         self.take_frames(session, &frame);
-        self.spares.put(crate::outbound::Piece::Own { bytes: frame, from: 0 });
         rest
     }
 
-    /// Keeps the beginning of a frame. It grows as bytes come, whatever length it claims.
+    /// Keeps the beginning of a frame. It grows as bytes come, whatever length it claims, in memory
+    /// of its own: a buffer kept for reuse may be large, and a few bytes could pin it.
     fn keep_partial(&mut self, session: SessionIx, bytes: &[u8]) {
-        let Self { links, spares, budget, .. } = self;
+        let Self { links, budget, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
         if link.stage != Stage::Opened {
             return;
         }
-        if !budget.has_room(bytes.len(), link.partial.len() + bytes.len(), Lane::Urgent) {
+        if !budget.has_room_for_part(bytes.len(), link.partial.len()) {
             return self.refuse(session, ErrorCode::OutOfMemory);
-        }
-        if link.partial.capacity() == 0 && HELLO_BYTES < bytes.len() {
-            link.partial = spares.take();
         }
         link.partial.extend_from_slice(bytes);
         budget.used += bytes.len();

@@ -110,6 +110,12 @@ impl Peer {
     #[track_caller]
     pub fn greet(&mut self) {
         self.send(&Hello::client(7).to_bytes());
+        self.hear_hello();
+    }
+
+    /// The router's hello, to one that was sent.
+    #[track_caller]
+    pub fn hear_hello(&mut self) {
         while self.inbox.len() < HELLO_BYTES {
             assert_ne!(self.fill(PATIENCE), Heard::Closed, "the hello was refused");
         }
