@@ -41,7 +41,9 @@ pub const MODEST_BYTES: usize = 2 * RECEIVE_BUFFER_BYTES;
 /// Bytes of one arena page.
 pub const ARENA_PAGE_BYTES: usize = 64 << 10;
 
-/// Bytes at which an outbound buffer is closed and another one opened.
+/// Bytes at which an outbound buffer is closed and another one opened: an eighth of the queue's bound,
+/// within these. What was given up at the front of a buffer is held until the buffer is sent.
+pub const OUT_BUFFER_BYTES_MIN: usize = 16 << 10;
 pub const OUT_BUFFER_BYTES_MAX: usize = 256 << 10;
 
 /// Outbound buffers a shard keeps for reuse, and the largest it keeps.
@@ -51,6 +53,10 @@ pub const SPARE_BUFFER_BYTES_MAX: usize = 2 * OUT_BUFFER_BYTES_MAX;
 /// Bytes of output produced after which a turn flushes before it goes on, so that output is still in
 /// cache when the kernel copies it.
 pub const FLUSH_AFTER_BYTES: usize = 512 << 10;
+
+/// Runs for queues without room that wait until the others have theirs. What they wait for is the end
+/// of the turn; past this many they are not worth waiting.
+pub const SQUEEZES_MAX: usize = 4096;
 
 /// Control frames a session may have queued beyond its queue: answers to its own commands, which it
 /// does not read. Past it the session ends.

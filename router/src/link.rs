@@ -44,6 +44,8 @@ pub struct Link {
     /// Not read from, until the shard has room again.
     pub is_paused: bool,
     pub is_dirty: bool,
+    /// Runs wait for it until the others have theirs; what comes after them waits too.
+    pub is_squeezed: bool,
     pub awaits_empty: bool,
     /// When a link that is going is shut down whatever its peer does.
     pub linger_until: Instant,
@@ -65,6 +67,7 @@ impl Link {
             is_receiving: false,
             is_paused: false,
             is_dirty: false,
+            is_squeezed: false,
             awaits_empty: false,
             linger_until: Instant::NEVER,
             partial: Vec::new(),

@@ -26,7 +26,8 @@ use mpreg_proto::frame::{Kind, Overload, peek};
 
 use crate::limits::{
     CONTROL_RESERVE_BYTES, FLIGHT_BYTES_MAX, FLIGHT_PIECES_MAX, LAGGING_BYTES, MODEST_BYTES,
-    OUT_BUFFER_BYTES_MAX, SHARED_PIECES_MAX, SPARE_BUFFER_BYTES_MAX, SPARE_BUFFERS_MAX,
+    OUT_BUFFER_BYTES_MAX, OUT_BUFFER_BYTES_MIN, SHARED_PIECES_MAX, SPARE_BUFFER_BYTES_MAX,
+    SPARE_BUFFERS_MAX,
 };
 
 /// Which messages overtake which.
@@ -147,11 +148,14 @@ pub struct Outbound {
     flight_bytes: usize,
     shared_pieces: usize,
     limit: usize,
+    /// At which a buffer is closed.
+    buffer_bytes: usize,
 }
 
 impl Outbound {
     pub fn new(limit: usize) -> Self {
         Self {
+            buffer_bytes: (limit / 8).clamp(OUT_BUFFER_BYTES_MIN, OUT_BUFFER_BYTES_MAX),
             lanes: Default::default(),
             queued_bytes: 0,
             flight_bytes: 0,
@@ -162,6 +166,7 @@ impl Outbound {
 
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+        self.buffer_bytes = (limit / 8).clamp(OUT_BUFFER_BYTES_MIN, OUT_BUFFER_BYTES_MAX);
     }
 
     /// Bytes waiting, those in flight apart.
@@ -200,7 +205,7 @@ impl Outbound {
         budget.used += frames.len();
         let lane = &mut self.lanes[lane as usize];
         if let Some(Piece::Own { bytes, .. }) = lane.back_mut()
-            && bytes.len() + frames.len() <= OUT_BUFFER_BYTES_MAX
+            && bytes.len() + frames.len() <= self.buffer_bytes
         {
             bytes.extend_from_slice(frames);
             return;

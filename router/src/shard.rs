@@ -94,6 +94,11 @@ impl Shard {
         self.mail = mail;
         self.retry_listeners()?;
         self.flush()?;
+        if self.switch.has_squeezes() {
+            self.ring.submit_and_run()?;
+            self.switch.squeeze();
+            self.flush()?;
+        }
         self.switch.mesh.flush();
         self.count(began, worked);
         Ok(worked)

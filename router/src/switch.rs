@@ -75,7 +75,7 @@ pub struct Switch {
     effects: Vec<Effect>,
     scratch: Vec<u8>,
     plan: Vec<deliver::Step>,
-    overflowed: Vec<SessionIx>,
+    squeezes: Vec<deliver::Squeeze>,
     /// To be refused once a delivery is done: their end changes the routes it rests on.
     overrun: Vec<SessionIx>,
     paused: Vec<SessionIx>,
@@ -115,7 +115,7 @@ impl Switch {
             effects: Vec::new(),
             scratch: Vec::new(),
             plan: Vec::new(),
-            overflowed: Vec::new(),
+            squeezes: Vec::new(),
             overrun: Vec::new(),
             paused: Vec::new(),
             going: BTreeSet::new(),
@@ -274,7 +274,7 @@ impl Switch {
     pub fn advance(&mut self, session: SessionIx) {
         let until = self.now + LINGER;
         let Some(link) = self.link_mut(session) else { return };
-        let is_sent = link.outbound.is_empty() && !link.is_sending;
+        let is_sent = link.outbound.is_empty() && !link.is_sending && !link.is_squeezed;
         match link.stage {
             Stage::Opened if link.awaits_empty && is_sent => {
                 link.awaits_empty = false;
@@ -299,6 +299,7 @@ impl Switch {
     }
 
     fn close(&mut self, session: SessionIx) {
+        self.settle_squeezes();
         let Self { links, budget, spares, .. } = self;
         let Some(mut link) = links.get_mut(session.0 as usize).and_then(Option::take) else {
             return;

@@ -122,8 +122,8 @@ fn the_session_gives_way_and_hears_why() {
             assert!((700..MESSAGES as usize).contains(&heard.len()));
         });
         let page = router.page();
-        // Those of one read find it full before it is ended.
-        assert!((1..100).contains(&page.dropped("queue_full_disconnect")));
+        // Those of one turn find it full before it is ended: of 64 reads of 32 messages at most.
+        assert!((1..=2048).contains(&page.dropped("queue_full_disconnect")));
         assert_eq!(page.sum("mpreg_sessions_ended_total", &["reason=\"refused\""]), 1);
         let of_readers = ["queue_full_oldest", "queue_full_newest", "memory_budget"];
         assert_eq!(of_readers.map(|reason| page.dropped(reason)), [0, 0, 0]);

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use mpreg_fabric::fact::DropReason;
-use mpreg_fabric::forward::{Choice, Held};
+use mpreg_fabric::forward::{Choice, Held, Target};
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::{SessionIx, SubIx};
 use mpreg_fabric::shard::{Input, Place, Route};
@@ -15,7 +15,7 @@ use mpreg_proto::id::ShardIx;
 use mpreg_proto::limits::ENVELOPE_BYTES;
 
 use super::Switch;
-use crate::limits::SHARED_RUN_BYTES_MIN;
+use crate::limits::{SHARED_RUN_BYTES_MIN, SQUEEZES_MAX};
 use crate::link::{Link, Stage};
 use crate::outbound::{Lane, Offer};
 
@@ -43,6 +43,15 @@ pub(super) struct Run<'a> {
 const HEAD_BYTES: usize = 12;
 
 const _: () = assert!(HEAD_BYTES == ENVELOPE_BYTES - size_of::<u32>());
+
+/// A run for a queue that has no room for it as it is.
+#[derive(Debug)]
+pub(super) struct Squeeze {
+    session: SessionIx,
+    overload: Overload,
+    lane: Lane,
+    frames: Bytes,
+}
 
 /// One queue one message goes to.
 #[derive(Clone, Copy, Debug)]
@@ -223,8 +232,11 @@ impl Switch {
         let (mut copied, mut referenced) = (0, 0);
         for target in &targets.plain {
             let Some(link) = receiver(links, target.session, from) else { continue };
-            if !link.outbound.has_room(bytes, run.lane, budget) {
-                self.overflowed.push(target.session);
+            if link.is_squeezed || !link.outbound.has_room(bytes, run.lane, budget) {
+                link.is_squeezed = true;
+                let frames = shared.get_or_insert_with(|| arena.share(run.frames)).clone();
+                let Target { session, overload } = *target;
+                self.squeezes.push(Squeeze { session, overload, lane: run.lane, frames });
                 continue;
             }
             if is_worth_sharing && link.outbound.may_share() {
@@ -244,8 +256,8 @@ impl Switch {
         probe.messages_out.add((copied + referenced) as u64 * u64::from(run.messages));
         probe.runs_copied.add(copied as u64);
         probe.runs_shared.add(referenced as u64);
-        if !self.overflowed.is_empty() {
-            self.squeeze(place, run);
+        if SQUEEZES_MAX < self.squeezes.len() {
+            self.settle_squeezes();
         }
         shared
     }
@@ -258,16 +270,27 @@ impl Switch {
         })
     }
 
-    /// Offers a run message by message to queues without room for all of it.
-    fn squeeze(&mut self, place: Place, run: &Run<'_>) {
-        for session in std::mem::take(&mut self.overflowed) {
-            let targets = &self.machine.targets(place).plain;
-            let target = targets.iter().find(|target| target.session == session);
-            let Some(overload) = target.map(|target| target.overload) else { continue };
-            for data in run.each() {
-                self.offer(session, overload, run.lane, data.frame());
+    /// Offers runs, message by message, to the queues that had no room for all of one. Done once
+    /// what the others get is on its way, so that they do not wait for those that lag.
+    pub fn squeeze(&mut self) {
+        self.settle_squeezes();
+        self.perform();
+    }
+
+    /// The same, within a delivery or an effect: what the machine wants in consequence comes later.
+    pub(super) fn settle_squeezes(&mut self) {
+        for Squeeze { session, overload, lane, frames } in std::mem::take(&mut self.squeezes) {
+            if let Some(link) = self.link_mut(session) {
+                link.is_squeezed = false;
+            }
+            for data in each(&frames) {
+                self.offer(session, overload, lane, data.frame());
             }
         }
+    }
+
+    pub fn has_squeezes(&self) -> bool {
+        !self.squeezes.is_empty()
     }
 
     /// Offers one message to one queue; its policy decides if there is no room.
@@ -347,6 +370,7 @@ impl Switch {
 
     /// Queues one message for everyone in the plan.
     fn carry_out(&mut self, from: Option<SessionIx>, lane: Lane, data: Data<'_>) {
+        self.settle_squeezes();
         for step in std::mem::take(&mut self.plan) {
             let Step { session, overload, member } = step;
             if receiver(&mut self.links, session, from).is_none() {

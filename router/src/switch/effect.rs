@@ -69,6 +69,7 @@ impl Switch {
         bytes.clear();
         frame.put(&mut bytes);
         if matches!(frame, Frame::Unsubscribed { .. } | Frame::Drained | Frame::GoingAway) {
+            self.settle_squeezes();
             let Self { links, budget, spares, .. } = self;
             if let Some(Some(link)) = links.get_mut(session.0 as usize) {
                 link.outbound.say_last(&bytes, budget, spares);
@@ -95,6 +96,7 @@ impl Switch {
     }
 
     fn end(&mut self, session: SessionIx, reason: EndReason) {
+        self.settle_squeezes();
         self.start_going(session, reason);
         tracing::debug!(session = session.0, reason = reason.word(), "session ended");
     }
