@@ -5,9 +5,9 @@
 //! everything is checked together; each key is read once, at start, except `log.filter`, which the
 //! admin surface changes while the router runs. `docs/OPERATING.md` lists the keys.
 //!
-//! Invariants: holding a [`Config`] is the proof that every bound holds, that the native listener
-//! is on a loopback address unless the operator said otherwise, and that the admin surface is on
-//! one always. Nothing checks again.
+//! Invariants: holding a [`Config`] is the proof that every bound holds, that every listener for
+//! clients is on a loopback address unless the operator said otherwise, that the admin surface is
+//! on one always, and that there is a certificate if a listener speaks TLS. Nothing checks again.
 //!
 //! Tests: `config/tests.rs`.
 
@@ -27,6 +27,9 @@ pub use file::File;
 pub struct Config {
     pub node: Node,
     pub listen: Listen,
+    /// There, if a listener of [`Listen`] speaks TLS.
+    pub tls: Option<Tls>,
+    pub nats: Nats,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,
@@ -49,9 +52,63 @@ pub struct Listen {
     pub tcp: Option<SocketAddr>,
     /// Absolute.
     pub unix: Option<PathBuf>,
+    /// The NATS client protocol over TCP.
+    pub nats: Option<SocketAddr>,
+    /// The same, over TLS.
+    pub nats_tls: Option<SocketAddr>,
+    /// The same, over WebSocket.
+    pub websocket: Option<SocketAddr>,
+    /// The same, over WebSocket over TLS.
+    pub websocket_tls: Option<SocketAddr>,
     pub allow_remote: bool,
     /// TCP congestion control by kernel name. `None`: the kernel's default.
     pub congestion: Option<String>,
+}
+
+/// How listeners that speak TLS do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM: the router's certificate, then those that lead to its root.
+    pub certificate: PathBuf,
+    /// PEM: the key of the first certificate.
+    pub key: PathBuf,
+    /// PEM: the roots of client certificates. There, if clients have to show one.
+    pub client_ca: Option<PathBuf>,
+    pub client_certificates: ClientCertificates,
+    /// Whether a NATS connection begins with TLS; otherwise the router says INFO in clear first.
+    pub handshake_first: bool,
+}
+
+/// Whether a client has to show a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificates {
+    None,
+    /// One that leads to a root in `client_ca`.
+    Required,
+}
+
+/// How the NATS client protocol is spoken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nats {
+    /// Name in INFO. `None`: the node's id.
+    pub server_name: Option<String>,
+    /// Largest payload with its headers, as INFO says it.
+    pub payload_bytes_max: usize,
+    /// Longest line of a command.
+    pub control_line_bytes_max: usize,
+    pub ping_interval: Duration,
+    /// Pings without an answer at which a connection is stale.
+    pub pings_out_max: u32,
+    /// From accept to a CONNECT that is let in.
+    pub auth_timeout: Duration,
+    /// Of one connection.
+    pub subscriptions_max: usize,
+    /// `HOST:PORT`, for INFO's `connect_urls`. Empty: none.
+    pub advertise: Vec<String>,
+    /// From lame duck, when clients are told, to the goodbye.
+    pub lame_duck: Duration,
+    /// Whether HPUB and HMSG are spoken.
+    pub headers: bool,
 }
 
 /// Where operators come in.

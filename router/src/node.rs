@@ -47,7 +47,7 @@ pub enum StartError {
     Executor { cpu: usize, reason: String },
     #[error("no descriptor for the control core: {0}")]
     Control(io::Error),
-    #[error("nothing to listen on: set listen.tcp or listen.unix")]
+    #[error("nothing to listen on: set an address of [listen]")]
     NoListener,
 }
 
@@ -56,6 +56,10 @@ pub enum StartError {
 pub struct Bound {
     pub native: Option<SocketAddr>,
     pub unix: Option<PathBuf>,
+    pub nats: Option<SocketAddr>,
+    pub nats_tls: Option<SocketAddr>,
+    pub websocket: Option<SocketAddr>,
+    pub websocket_tls: Option<SocketAddr>,
 }
 
 /// A running node.

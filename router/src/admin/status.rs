@@ -49,6 +49,35 @@ pub struct Urls {
     /// `mpreg+unix:///PATH`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unix: Option<String>,
+    /// `nats://HOST:PORT`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nats: Option<String>,
+    /// `tls://HOST:PORT`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nats_tls: Option<String>,
+    /// `ws://HOST:PORT`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<String>,
+    /// `wss://HOST:PORT`
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket_tls: Option<String>,
+}
+
+impl Urls {
+    /// Those there are, by name, in the order in which they are told.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let Self { native, admin, unix, nats, nats_tls, websocket, websocket_tls } = self;
+        let all = [
+            ("native", native),
+            ("admin", admin),
+            ("unix", unix),
+            ("nats", nats),
+            ("nats_tls", nats_tls),
+            ("websocket", websocket),
+            ("websocket_tls", websocket_tls),
+        ];
+        all.into_iter().filter_map(|(name, url)| url.as_deref().map(|url| (name, url)))
+    }
 }
 
 /// Numbers by name.

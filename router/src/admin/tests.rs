@@ -33,7 +33,7 @@ pub(crate) fn surface() -> Surface {
         urls: status::Urls {
             native: Some("mpreg://127.0.0.1:9".to_owned()),
             admin: Some(bound.url()),
-            unix: None,
+            ..status::Urls::default()
         },
         shards,
         control: Arc::default(),

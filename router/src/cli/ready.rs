@@ -23,13 +23,7 @@ pub(super) struct Ready {
 impl fmt::Display for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("mpreg ready")?;
-        let Urls { native, admin, unix } = &self.urls;
-        for (key, url) in [("native", native), ("admin", admin), ("unix", unix)] {
-            if let Some(url) = url {
-                write!(f, " {key}={url}")?;
-            }
-        }
-        Ok(())
+        self.urls.named().try_for_each(|(name, url)| write!(f, " {name}={url}"))
     }
 }
 
@@ -96,7 +90,7 @@ mod tests {
         let urls = Urls {
             native: Some(format!("mpreg://127.0.0.1:{port}")),
             admin: Some("http://127.0.0.1:1".to_owned()),
-            unix: None,
+            ..Urls::default()
         };
         Ready { pid: 42, urls }
     }
@@ -115,6 +109,13 @@ mod tests {
         let mut unix = ready(9);
         unix.urls = Urls { unix: Some("mpreg+unix:///run/m".to_owned()), ..Urls::default() };
         assert_eq!(unix.to_string(), "mpreg ready unix=mpreg+unix:///run/m");
+        unix.urls.nats = Some("nats://127.0.0.1:1".to_owned());
+        unix.urls.websocket_tls = Some("wss://127.0.0.1:2".to_owned());
+        assert_eq!(
+            unix.to_string(),
+            "mpreg ready unix=mpreg+unix:///run/m nats=nats://127.0.0.1:1 \
+             websocket_tls=wss://127.0.0.1:2"
+        );
         assert_eq!(
             serde_json::to_string(&ready(9)).unwrap(),
             r#"{"pid":42,"native":"mpreg://127.0.0.1:9","admin":"http://127.0.0.1:1"}"#

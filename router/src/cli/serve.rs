@@ -16,6 +16,7 @@
 //! when the configuration or the machine has to be changed. Ready file and socket go when the
 //! process does; `kill -9` leaves only what the next start removes.
 
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use std::io::{self, Write};
@@ -60,10 +61,31 @@ pub struct Serve {
     /// Socket path for clients of this machine.
     #[arg(long, value_name = "PATH")]
     unix: Option<String>,
+    /// Address for NATS clients.
+    #[arg(long, value_name = "ADDR")]
+    nats: Option<String>,
+    /// Address for NATS clients over TLS.
+    #[arg(long, value_name = "ADDR")]
+    nats_tls: Option<String>,
+    /// Address for NATS clients over WebSocket.
+    #[arg(long, value_name = "ADDR")]
+    websocket: Option<String>,
+    /// Address for NATS clients over WebSocket over TLS.
+    #[arg(long, value_name = "ADDR")]
+    websocket_tls: Option<String>,
+    /// The router's certificate and what leads to its root (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// The key of the router's certificate (PEM).
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Roots of client certificates (PEM); with it clients must show one.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<String>,
     /// Loopback address for metrics and status; port 0 lets the kernel choose; empty is none.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
-    /// Allow --listen to be an address other machines can reach.
+    /// Allow addresses for clients that other machines can reach.
     #[arg(long)]
     allow_remote: bool,
     /// Data shards; 0 is one less than the CPUs there are.
@@ -203,6 +225,16 @@ impl Serve {
         let Self { listen, unix, admin, shards, cpus, spin_us, ready_file, log, .. } = self;
         overwrite(&mut file.listen.tcp, listen);
         overwrite(&mut file.listen.unix, unix);
+        overwrite(&mut file.listen.nats, &self.nats);
+        overwrite(&mut file.listen.nats_tls, &self.nats_tls);
+        overwrite(&mut file.listen.websocket, &self.websocket);
+        overwrite(&mut file.listen.websocket_tls, &self.websocket_tls);
+        overwrite(&mut file.tls.certificate, &self.tls_cert);
+        overwrite(&mut file.tls.key, &self.tls_key);
+        overwrite(&mut file.tls.client_ca, &self.tls_ca);
+        if self.tls_ca.is_some() {
+            "required".clone_into(&mut file.tls.client_certificates);
+        }
         overwrite(&mut file.admin.listen, admin);
         overwrite(&mut file.admin.ready_file, ready_file);
         overwrite(&mut file.node.shards, shards);
@@ -248,10 +280,17 @@ fn overwrite<T: Clone>(value: &mut T, flag: &Option<T>) {
 
 fn urls(node: &Node, admin: Option<String>) -> Urls {
     let bound = node.bound();
+    let url = |scheme: &str, address: Option<SocketAddr>| {
+        address.map(|address| format!("{scheme}://{address}"))
+    };
     Urls {
-        native: bound.native.map(|address| format!("mpreg://{address}")),
+        native: url("mpreg", bound.native),
         admin,
         unix: bound.unix.as_ref().map(|path| format!("mpreg+unix://{}", path.display())),
+        nats: url("nats", bound.nats),
+        nats_tls: url("tls", bound.nats_tls),
+        websocket: url("ws", bound.websocket),
+        websocket_tls: url("wss", bound.websocket_tls),
     }
 }
 

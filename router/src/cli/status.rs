@@ -49,7 +49,7 @@ impl fmt::Display for Text<'_> {
             State::Draining => "draining",
         };
         writeln!(f, "mpreg {version}, {state}, up {}, pid {pid}, node {node}", Span(*uptime_s))?;
-        for url in [&urls.native, &urls.unix, &urls.admin].into_iter().flatten() {
+        for (_, url) in urls.named() {
             writeln!(f, "  {url}")?;
         }
         writeln!(f, "  logs {log_filter}\n")?;

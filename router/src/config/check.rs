@@ -5,9 +5,9 @@ use core::time::Duration;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use mpreg_proto::limits::SHARDS_MAX;
+use mpreg_proto::limits::{PAYLOAD_BYTES_MAX, SHARDS_MAX};
 
-use super::{Admin, Config, Limits, Listen, Log, Node, file};
+use super::{Admin, ClientCertificates, Config, Limits, Listen, Log, Nats, Node, Tls, file};
 use crate::log;
 
 /// Linux's `CPU_SETSIZE`: larger numbers cannot be asked for.
@@ -22,6 +22,17 @@ const CONGESTION_BYTES_MAX: usize = 15;
 /// Smaller outbound queues would drop messages on every scheduling hiccup.
 const QUEUE_BYTES_MIN: u64 = 64 << 10;
 
+/// Longer command lines have no use: a subject, a reply subject and a queue name fit.
+const CONTROL_LINE_BYTES_MAX: u64 = 4096;
+
+const SERVER_NAME_BYTES_MAX: usize = 256;
+
+/// INFO is one line that every client keeps.
+const ADVERTISED_MAX: usize = 64;
+
+/// A DNS name, a colon, a port.
+const ADVERTISED_BYTES_MAX: usize = 253 + 1 + 5;
+
 /// Why a value is not allowed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -33,15 +44,20 @@ pub enum Refusal {
     Meaningless { key: &'static str, value: String, must: &'static str },
     /// Anybody who reaches the port may publish and subscribe; that has to be asked for.
     #[error(
-        "listen.tcp is {address}, which other machines can reach; \
+        "{key} is {address}, which other machines can reach; \
          say --allow-remote (listen.allow_remote = true) if that is meant"
     )]
-    Remote { address: SocketAddr },
+    Remote { key: &'static str, address: SocketAddr },
     /// The admin surface asks nobody who they are.
     #[error("admin.listen is {address}, must be a loopback address")]
     AdminRemote { address: SocketAddr },
-    #[error("listen.tcp and listen.unix are both empty, nobody could connect")]
+    #[error("every address of [listen] is empty, nobody could connect")]
     Unreachable,
+    /// Half of what TLS takes.
+    #[error("{needs} is set, so {missing} must be")]
+    Incomplete { needs: &'static str, missing: &'static str },
+    #[error("nats.advertise has {count} addresses, must be at most {ADVERTISED_MAX}")]
+    Advertised { count: usize },
     #[error("node.cpus names CPU {cpu} twice")]
     CpuTwice { cpu: u64 },
     #[error("log.filter: {why}")]
@@ -52,11 +68,15 @@ impl TryFrom<file::File> for Config {
     type Error = Refusal;
 
     fn try_from(file: file::File) -> Result<Self, Refusal> {
+        let listen: Listen = file.listen.try_into()?;
+        let limits: Limits = file.limits.try_into()?;
         Ok(Self {
             node: file.node.try_into()?,
-            listen: file.listen.try_into()?,
+            tls: tls(file.tls, &listen)?,
+            nats: nats(file.nats, &limits)?,
+            listen,
             admin: file.admin.try_into()?,
-            limits: file.limits.try_into()?,
+            limits,
             log: file.log.try_into()?,
         })
     }
@@ -88,22 +108,135 @@ impl TryFrom<file::Listen> for Listen {
     type Error = Refusal;
 
     fn try_from(file: file::Listen) -> Result<Self, Refusal> {
-        let tcp = address("listen.tcp", file.tcp)?;
-        let unix = unix_path(file.unix)?;
-        if tcp.is_none() && unix.is_none() {
-            return Err(Refusal::Unreachable);
+        let remote = file.allow_remote;
+        let listen = Self {
+            tcp: reachable("listen.tcp", file.tcp, remote)?,
+            unix: unix_path(file.unix)?,
+            nats: reachable("listen.nats", file.nats, remote)?,
+            nats_tls: reachable("listen.nats_tls", file.nats_tls, remote)?,
+            websocket: reachable("listen.websocket", file.websocket, remote)?,
+            websocket_tls: reachable("listen.websocket_tls", file.websocket_tls, remote)?,
+            allow_remote: remote,
+            congestion: congestion(file.tcp_congestion)?,
+        };
+        let Self { tcp, nats, nats_tls, websocket, websocket_tls, .. } = listen;
+        let is_tcp = [tcp, nats, nats_tls, websocket, websocket_tls].iter().any(Option::is_some);
+        if is_tcp || listen.unix.is_some() { Ok(listen) } else { Err(Refusal::Unreachable) }
+    }
+}
+
+fn tls(file: file::Tls, listen: &Listen) -> Result<Option<Tls>, Refusal> {
+    let client_certificates = match file.client_certificates.as_str() {
+        "none" => ClientCertificates::None,
+        "required" => ClientCertificates::Required,
+        _ => {
+            return Err(Refusal::Meaningless {
+                key: "tls.client_certificates",
+                value: file.client_certificates,
+                must: "none or required",
+            });
         }
-        match tcp {
-            Some(address) if !is_loopback(address) && !file.allow_remote => {
-                Err(Refusal::Remote { address })
+    };
+    let path = |value: String| Some(value).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let client_ca = path(file.client_ca);
+    if client_certificates == ClientCertificates::Required && client_ca.is_none() {
+        let needs = "tls.client_certificates";
+        return Err(Refusal::Incomplete { needs, missing: "tls.client_ca" });
+    }
+    let handshake_first = file.handshake_first;
+    match (path(file.certificate), path(file.key)) {
+        (Some(certificate), Some(key)) => {
+            Ok(Some(Tls { certificate, key, client_ca, client_certificates, handshake_first }))
+        }
+        (Some(_), None) => {
+            Err(Refusal::Incomplete { needs: "tls.certificate", missing: "tls.key" })
+        }
+        (None, Some(_)) => {
+            Err(Refusal::Incomplete { needs: "tls.key", missing: "tls.certificate" })
+        }
+        (None, None) => {
+            let listeners = [
+                ("listen.nats_tls", listen.nats_tls),
+                ("listen.websocket_tls", listen.websocket_tls),
+            ];
+            match listeners.into_iter().find(|(_, address)| address.is_some()) {
+                Some((needs, _)) => Err(Refusal::Incomplete { needs, missing: "tls.certificate" }),
+                None => Ok(None),
             }
-            Some(_) | None => Ok(Self {
-                tcp,
-                unix,
-                allow_remote: file.allow_remote,
-                congestion: congestion(file.tcp_congestion)?,
-            }),
         }
+    }
+}
+
+fn nats(file: file::Nats, limits: &Limits) -> Result<Nats, Refusal> {
+    let payload_bytes_max =
+        within("nats.payload_bytes_max", file.payload_bytes_max, 1, PAYLOAD_BYTES_MAX as u64)?;
+    let control_line_bytes_max = within(
+        "nats.control_line_bytes_max",
+        file.control_line_bytes_max,
+        64,
+        CONTROL_LINE_BYTES_MAX,
+    )?;
+    let ping_interval_ms = within("nats.ping_interval_ms", file.ping_interval_ms, 10, 3_600_000)?;
+    let pings_out_max = within("nats.pings_out_max", file.pings_out_max, 1, 1_000)?;
+    let auth_timeout_ms = within("nats.auth_timeout_ms", file.auth_timeout_ms, 10, 60_000)?;
+    let subscriptions_max = within(
+        "nats.subscriptions_max",
+        file.subscriptions_max,
+        0,
+        limits.subscriptions_max as u64,
+    )?;
+    let lame_duck_ms = within("nats.lame_duck_ms", file.lame_duck_ms, 0, 3_600_000)?;
+    Ok(Nats {
+        server_name: server_name(file.server_name)?,
+        payload_bytes_max,
+        control_line_bytes_max,
+        ping_interval: Duration::from_millis(ping_interval_ms as u64),
+        pings_out_max: pings_out_max as u32,
+        auth_timeout: Duration::from_millis(auth_timeout_ms as u64),
+        subscriptions_max: match subscriptions_max {
+            0 => limits.subscriptions_max,
+            set => set,
+        },
+        advertise: advertised(file.advertise)?,
+        lame_duck: Duration::from_millis(lame_duck_ms as u64),
+        headers: file.headers,
+    })
+}
+
+/// nats-server takes no spaces either.
+fn server_name(value: String) -> Result<Option<String>, Refusal> {
+    let is_word = value.bytes().all(|byte| byte.is_ascii_graphic());
+    match value.len() {
+        0 => Ok(None),
+        1..=SERVER_NAME_BYTES_MAX if is_word => Ok(Some(value)),
+        _ => Err(Refusal::Meaningless {
+            key: "nats.server_name",
+            value,
+            must: "printable ASCII without spaces, at most 256 bytes",
+        }),
+    }
+}
+
+fn advertised(urls: Vec<String>) -> Result<Vec<String>, Refusal> {
+    let count = urls.len();
+    if ADVERTISED_MAX < count {
+        return Err(Refusal::Advertised { count });
+    }
+    let is_reachable = |url: &str| {
+        url.len() <= ADVERTISED_BYTES_MAX
+            && url.rsplit_once(':').is_some_and(|(host, port)| {
+                let is_word =
+                    host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:[]".contains(&b));
+                !host.is_empty() && is_word && port.parse::<u16>().is_ok_and(|port| port != 0)
+            })
+    };
+    match urls.iter().find(|url| !is_reachable(url)) {
+        None => Ok(urls),
+        Some(url) => Err(Refusal::Meaningless {
+            key: "nats.advertise",
+            value: url.clone(),
+            must: "a list of HOST:PORT",
+        }),
     }
 }
 
@@ -187,6 +320,21 @@ fn address(key: &'static str, value: String) -> Result<Option<SocketAddr>, Refus
             value,
             must: "an IP address and a port such as 127.0.0.1:4280, or empty",
         }),
+    }
+}
+
+/// An address for clients.
+fn reachable(
+    key: &'static str,
+    value: String,
+    allow_remote: bool,
+) -> Result<Option<SocketAddr>, Refusal> {
+    let address = address(key, value)?;
+    match address {
+        Some(address) if !is_loopback(address) && !allow_remote => {
+            Err(Refusal::Remote { key, address })
+        }
+        Some(_) | None => Ok(address),
     }
 }
 

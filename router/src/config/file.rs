@@ -18,6 +18,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub struct File {
     pub node: Node,
     pub listen: Listen,
+    pub tls: Tls,
+    pub nats: Nats,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,
@@ -45,10 +47,61 @@ pub struct Listen {
     pub tcp: String,
     /// Path of a socket. Empty is none.
     pub unix: String,
-    /// Whether `tcp` may be an address other machines can reach.
+    /// Address and port of the NATS client protocol. Empty is none, as for the next three.
+    pub nats: String,
+    /// Address and port of the NATS client protocol over TLS.
+    pub nats_tls: String,
+    /// Address and port of the NATS client protocol over WebSocket.
+    pub websocket: String,
+    /// Address and port of the NATS client protocol over WebSocket over TLS.
+    pub websocket_tls: String,
+    /// Whether addresses above may be ones that other machines can reach.
     pub allow_remote: bool,
     /// TCP congestion control by kernel name; `kernel` is the kernel's default.
     pub tcp_congestion: String,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file: the router's certificate and what leads to its root. Empty is none.
+    pub certificate: String,
+    /// PEM file: the key of that certificate. Empty is none.
+    pub key: String,
+    /// PEM file: roots of client certificates. Empty is none.
+    pub client_ca: String,
+    /// `none` or `required`.
+    pub client_certificates: String,
+    /// Whether a NATS connection begins with TLS; otherwise INFO is said in clear first.
+    pub handshake_first: bool,
+}
+
+/// `[nats]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nats {
+    /// Name in INFO, at most 256 bytes. Empty is the node's id.
+    pub server_name: String,
+    /// Bytes of the largest payload with its headers. 1..=1_048_576.
+    pub payload_bytes_max: u64,
+    /// Bytes of the longest command line. 64..=4_096.
+    pub control_line_bytes_max: u64,
+    /// Milliseconds between pings. 10..=3_600_000.
+    pub ping_interval_ms: u64,
+    /// Pings without an answer at which a connection is stale. 1..=1_000.
+    pub pings_out_max: u64,
+    /// Milliseconds from accept to a CONNECT that is let in. 10..=60_000.
+    pub auth_timeout_ms: u64,
+    /// Subscriptions of one connection. 0..=`limits.subscriptions_max`; 0 is that one.
+    pub subscriptions_max: u64,
+    /// `HOST:PORT` of this and other routers that clients may connect to. At most 64.
+    pub advertise: Vec<String>,
+    /// Milliseconds from telling clients that the router is a lame duck to the goodbye.
+    /// 0..=3_600_000.
+    pub lame_duck_ms: u64,
+    /// Whether messages may have headers.
+    pub headers: bool,
 }
 
 /// `[admin]`
@@ -101,8 +154,41 @@ impl Default for Listen {
         Self {
             tcp: "127.0.0.1:4280".to_owned(),
             unix: String::new(),
+            nats: String::new(),
+            nats_tls: String::new(),
+            websocket: String::new(),
+            websocket_tls: String::new(),
             allow_remote: false,
             tcp_congestion: "cubic".to_owned(),
+        }
+    }
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            certificate: String::new(),
+            key: String::new(),
+            client_ca: String::new(),
+            client_certificates: "none".to_owned(),
+            handshake_first: false,
+        }
+    }
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self {
+            server_name: String::new(),
+            payload_bytes_max: 1 << 20,
+            control_line_bytes_max: 4_096,
+            ping_interval_ms: 120_000,
+            pings_out_max: 2,
+            auth_timeout_ms: 2_000,
+            subscriptions_max: 0,
+            advertise: Vec::new(),
+            lame_duck_ms: 0,
+            headers: true,
         }
     }
 }

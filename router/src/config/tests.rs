@@ -25,8 +25,25 @@ fn defaults_are_within_their_own_bounds() {
         listen: Listen {
             tcp: Some(([127, 0, 0, 1], 4280).into()),
             unix: None,
+            nats: None,
+            nats_tls: None,
+            websocket: None,
+            websocket_tls: None,
             allow_remote: false,
             congestion: Some("cubic".to_owned()),
+        },
+        tls: None,
+        nats: Nats {
+            server_name: None,
+            payload_bytes_max: 1 << 20,
+            control_line_bytes_max: 4096,
+            ping_interval: Duration::from_secs(120),
+            pings_out_max: 2,
+            auth_timeout: Duration::from_secs(2),
+            subscriptions_max: 1_000_000,
+            advertise: Vec::new(),
+            lame_duck: Duration::ZERO,
+            headers: true,
         },
         admin: Admin { listen: Some(([127, 0, 0, 1], 4281).into()), ready_file: None },
         limits: Limits {
@@ -54,8 +71,29 @@ spin_us = 50
 [listen]
 tcp = "0.0.0.0:0"
 unix = "/run/mpreg.sock"
+nats = "0.0.0.0:1"
+nats_tls = "0.0.0.0:2"
+websocket = "0.0.0.0:3"
+websocket_tls = "0.0.0.0:4"
 allow_remote = true
 tcp_congestion = "kernel"
+[tls]
+certificate = "cert.pem"
+key = "key.pem"
+client_ca = "ca.pem"
+client_certificates = "required"
+handshake_first = true
+[nats]
+server_name = "a"
+payload_bytes_max = 16
+control_line_bytes_max = 64
+ping_interval_ms = 17
+pings_out_max = 18
+auth_timeout_ms = 19
+subscriptions_max = 12
+advertise = ["router-1.example.net:4222", "[::1]:4222"]
+lame_duck_ms = 20
+headers = false
 [admin]
 listen = "[::1]:0"
 ready_file = "ready.json"
@@ -82,8 +120,31 @@ fn every_key_of_the_file_reaches_the_node() {
         listen: Listen {
             tcp: Some(([0, 0, 0, 0], 0).into()),
             unix: Some("/run/mpreg.sock".into()),
+            nats: Some(([0, 0, 0, 0], 1).into()),
+            nats_tls: Some(([0, 0, 0, 0], 2).into()),
+            websocket: Some(([0, 0, 0, 0], 3).into()),
+            websocket_tls: Some(([0, 0, 0, 0], 4).into()),
             allow_remote: true,
             congestion: None,
+        },
+        tls: Some(Tls {
+            certificate: "cert.pem".into(),
+            key: "key.pem".into(),
+            client_ca: Some("ca.pem".into()),
+            client_certificates: ClientCertificates::Required,
+            handshake_first: true,
+        }),
+        nats: Nats {
+            server_name: Some("a".to_owned()),
+            payload_bytes_max: 16,
+            control_line_bytes_max: 64,
+            ping_interval: Duration::from_millis(17),
+            pings_out_max: 18,
+            auth_timeout: Duration::from_millis(19),
+            subscriptions_max: 12,
+            advertise: vec!["router-1.example.net:4222".to_owned(), "[::1]:4222".to_owned()],
+            lame_duck: Duration::from_millis(20),
+            headers: false,
         },
         admin: Admin {
             listen: Some("[::1]:0".parse().unwrap()),
@@ -127,7 +188,7 @@ fn each_refusal_names_its_key() {
             "listen.tcp is [::]:1, which other machines can reach; \
              say --allow-remote (listen.allow_remote = true) if that is meant",
         ),
-        ("listen.tcp = ''", "listen.tcp and listen.unix are both empty, nobody could connect"),
+        ("listen.tcp = ''", "every address of [listen] is empty, nobody could connect"),
         (
             "listen.tcp_congestion = 'b b r'",
             "listen.tcp_congestion is \"b b r\", \
@@ -173,6 +234,58 @@ fn each_refusal_names_its_key() {
 }
 
 #[test]
+fn each_refusal_of_the_nats_side_names_its_key() {
+    let table = [
+        (
+            "listen.nats = '0.0.0.0:1'",
+            "listen.nats is 0.0.0.0:1, which other machines can reach; \
+             say --allow-remote (listen.allow_remote = true) if that is meant",
+        ),
+        (
+            "listen.websocket_tls = '192.0.2.1:1'",
+            "listen.websocket_tls is 192.0.2.1:1, which other machines can reach; \
+             say --allow-remote (listen.allow_remote = true) if that is meant",
+        ),
+        ("listen.nats_tls = '[::1]:1'", "listen.nats_tls is set, so tls.certificate must be"),
+        (
+            "listen.websocket_tls = '[::1]:1'",
+            "listen.websocket_tls is set, so tls.certificate must be",
+        ),
+        ("tls.certificate = 'c'", "tls.certificate is set, so tls.key must be"),
+        ("tls.key = 'k'", "tls.key is set, so tls.certificate must be"),
+        (
+            "tls.client_certificates = 'required'",
+            "tls.client_certificates is set, so tls.client_ca must be",
+        ),
+        (
+            "tls.client_certificates = 'asked'",
+            "tls.client_certificates is \"asked\", must be none or required",
+        ),
+        (
+            "nats.server_name = 'a b'",
+            "nats.server_name is \"a b\", \
+             must be printable ASCII without spaces, at most 256 bytes",
+        ),
+        (
+            "nats.payload_bytes_max = 1048577",
+            "nats.payload_bytes_max is 1048577, must be within 1..=1048576",
+        ),
+        (
+            "limits.subscriptions_max = 5\nnats.subscriptions_max = 6",
+            "nats.subscriptions_max is 6, must be within 0..=5",
+        ),
+        (
+            "nats.advertise = ['router:4222', 'router:0']",
+            "nats.advertise is \"router:0\", must be a list of HOST:PORT",
+        ),
+        ("nats.advertise = [':4222']", "nats.advertise is \":4222\", must be a list of HOST:PORT"),
+    ];
+    for (text, refusal) in table {
+        assert_eq!(outcome(text), refusal, "{text}");
+    }
+}
+
+#[test]
 fn a_unix_path_must_fit_the_kernels_address() {
     let fits = format!("listen.unix = '/{}'", "a".repeat(106));
     assert_eq!(outcome(&fits), "ok");
@@ -185,8 +298,8 @@ fn a_unix_path_must_fit_the_kernels_address() {
 
 #[test]
 fn an_unknown_key_is_refused_with_file_and_line() {
-    expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
-    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
+    expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `nats`, `nats_tls`, `websocket`, `websocket_tls`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
+    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
     expect![[r#"mpreg.toml, line 2: invalid type: string "two", expected u64"#]]
         .assert_eq(&outcome("[node]\nshards = 'two'\n"));
     expect!["mpreg.toml, line 2: invalid value: integer `-1`, expected u64"]
@@ -209,6 +322,20 @@ fn a_file_that_is_not_there_or_too_long_is_refused_by_path() {
     assert_eq!(said(File::read(&path).unwrap_err()).1, "larger than 1 MiB");
     std::fs::write(&path, "node.shards = 2").unwrap();
     assert_eq!(File::read(&path).unwrap().node.shards, 2);
+}
+
+#[test]
+fn the_nats_listener_alone_is_enough_to_be_reached() {
+    for key in ["nats", "websocket"] {
+        assert_eq!(outcome(&format!("listen.tcp = ''\nlisten.{key} = '127.0.0.1:0'")), "ok");
+    }
+}
+
+#[test]
+fn advertised_addresses_are_counted() {
+    let list = |count| format!("nats.advertise = [{}]", "'a:1', ".repeat(count));
+    assert_eq!(outcome(&list(64)), "ok");
+    assert_eq!(outcome(&list(65)), "nats.advertise has 65 addresses, must be at most 64");
 }
 
 /// Rows of the configuration table: key, default, bounds.
