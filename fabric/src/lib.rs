@@ -15,7 +15,8 @@
 //! and answers with targets; payloads stay with the shell.
 //!
 //! Reading order: `fact`, `id`, `time`, `limits` (words), `session`, `subscription`, `interest`,
-//! `forward` (parts that do not know each other), `handoff` (what shards say), `shard` (joins them).
+//! `forward`, `permission` (parts that do not know each other), `handoff` (what shards say), `shard`
+//! (joins them, all but `permission`, which the shell asks).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -27,6 +28,7 @@ pub mod handoff;
 pub mod id;
 pub mod interest;
 pub mod limits;
+pub mod permission;
 pub mod rng;
 pub mod session;
 pub mod shard;

@@ -22,6 +22,14 @@ pub const FORGET_PER_TURN_MAX: usize = 1000;
 /// Pings without an answer before a session is given up.
 pub const PINGS_UNANSWERED_MAX: u8 = 3;
 
+/// Entries of one permission list. A question looks at each, at about 20 ns: 1,024 of them would
+/// cost as much as sending 500 messages, so no list needs more.
+pub const PERMISSION_ENTRIES_MAX: usize = 1024;
+
+/// Replies a session may still be asked to give, where it may publish only replies. The oldest is
+/// forgotten first. At 40 bytes a reply topic about 1 MiB, at the longest topics 3 MiB.
+pub const REPLIES_OPEN_MAX: usize = 4096;
+
 /// The bounds above that one shard is built with: tests build it with small ones, and meet them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {

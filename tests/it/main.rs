@@ -5,6 +5,7 @@ mod hostile;
 mod idle;
 mod order;
 mod overload;
+mod permission;
 mod process;
 mod session;
 mod sim;

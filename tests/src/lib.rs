@@ -1,6 +1,7 @@
 //! What tests that span crates share.
 //!
-//! `fuzz_case` says what must hold for any bytes; `seed` makes the bytes fuzzing starts from. The
+//! `fuzz_case` says what must hold for any bytes; `seed` makes the bytes fuzzing starts from;
+//! `permission_oracle` compares permissions with brute force. The
 //! tests themselves are in `it/`, the fuzz targets in `fuzz/`.
 //!
 //! The simulator of one node: `faults` (what a seed decides), `world` (shards, rings, clients and
@@ -14,6 +15,7 @@ pub mod fuzz_case;
 pub mod lexicon;
 pub mod live;
 pub mod model;
+pub mod permission_oracle;
 pub mod play;
 pub mod seed;
 pub mod shrink;

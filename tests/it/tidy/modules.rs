@@ -18,6 +18,7 @@ const FABRIC: Edges = &[
     ("id", &[]),
     ("interest", &["handoff", "subscription"]),
     ("limits", &[]),
+    ("permission", &["limits", "time"]),
     ("rng", &[]),
     ("session", &["id", "limits", "time"]),
     (
