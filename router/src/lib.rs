@@ -23,3 +23,4 @@ pub mod probe;
 pub mod ring;
 pub mod shard;
 pub mod switch;
+pub mod transport;

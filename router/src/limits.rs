@@ -106,6 +106,26 @@ pub const EXECUTOR_IO_BYTES: usize = 64 << 10;
 /// A shard that has work and has not turned for this long is reported.
 pub const STALL_AFTER: Duration = Duration::from_secs(1);
 
+/// Bytes of a TLS handshake: a chain of a few certificates from the client, many times over, and what
+/// one message of it may be.
+pub const TLS_HANDSHAKE_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes the TLS layer may seal before they are moved on: four records.
+pub const TLS_BUFFER_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes and headers of a request to become a WebSocket. Browsers send about 600 bytes and 15 headers,
+/// and the cookies of the host.
+pub const UPGRADE_BYTES_MAX: usize = 8 << 10;
+pub const UPGRADE_HEADERS_MAX: usize = 64;
+
+/// Payload bytes of a WebSocket frame from a client. Nothing is kept for it; clients put whatever they
+/// have waiting into one frame, and what they may have waiting is 8 MiB with the largest of them.
+pub const WEBSOCKET_FRAME_BYTES_MAX: u64 = 64 << 20;
+
+/// Payload bytes of a WebSocket frame to a client: the most that needs a header of 4 bytes. Clients
+/// hold a frame until it is whole, and some refuse long ones.
+pub const WEBSOCKET_SENT_FRAME_BYTES_MAX: usize = u16::MAX as usize;
+
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize / 2);
 const _: () = assert!(SHARED_RUN_BYTES_MIN < RECEIVE_BUFFER_BYTES);

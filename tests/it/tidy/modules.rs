@@ -52,6 +52,7 @@ const ROUTER_PARTS: Edges = &[
     ("outbound", &["limits"]),
     ("probe", &[]),
     ("ring", &["limits", "outbound"]),
+    ("transport", &["limits"]),
 ];
 
 const ROUTER_OTHERS: [&str; 9] =
