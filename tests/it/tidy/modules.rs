@@ -49,6 +49,7 @@ const ROUTER_PARTS: Edges = &[
     ("link", &["outbound", "ring"]),
     ("listen", &[]),
     ("mesh", &["limits"]),
+    ("nats_conf", &[]),
     ("outbound", &["limits"]),
     ("probe", &[]),
     ("ring", &["limits", "outbound"]),
