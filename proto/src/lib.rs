@@ -2,7 +2,7 @@
 //!
 //! Reading order: `limits` (every bound), `id` and `topic` (names), `envelope` (a message on the
 //! wire), `hello` (the only thing parsed before a peer is known), `frame` (everything after it),
-//! `error` (what a peer may be told).
+//! `error` (what a peer may be told), `nats` (another protocol for the same messages).
 //!
 //! Invariants:
 //! - Any bytes decode to a frame, to "not yet whole", or to an [`error::ErrorCode`]. Decoding
@@ -22,4 +22,5 @@ pub mod frame;
 pub mod hello;
 pub mod id;
 pub mod limits;
+pub mod nats;
 pub mod topic;

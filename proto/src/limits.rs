@@ -36,6 +36,10 @@ pub const GROUP_BYTES_MAX: usize = 64;
 /// Bytes of the text that accompanies an error code.
 pub const ERROR_TEXT_BYTES_MAX: usize = 255;
 
+/// Bytes of the arguments of a line of the NATS client protocol: what nats-server takes unless told
+/// otherwise, so what clients keep to.
+pub const NATS_CONTROL_LINE_BYTES_MAX: usize = 4096;
+
 /// Shards of one node: one bit each in a set of shards.
 pub const SHARDS_MAX: usize = 64;
 
@@ -50,3 +54,7 @@ const _: () = assert!(
 const _: () = assert!(FRAME_HEADER_BYTES + 4 + ERROR_TEXT_BYTES_MAX <= CONTROL_FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_HEADER_BYTES + CLIENT_NAME_BYTES_MAX <= CONTROL_FRAME_BYTES_MAX);
 const _: () = assert!(SHARDS_MAX == u64::BITS as usize, "a set of shards is a u64");
+const _: () = assert!(
+    2 * TOPIC_BYTES_MAX + 32 <= NATS_CONTROL_LINE_BYTES_MAX,
+    "a publication with the longest names fits a line"
+);

@@ -5,12 +5,14 @@
 
 mod frame;
 mod hello;
+mod nats;
 mod session;
 mod subscription;
 mod topic;
 
 pub use frame::frame;
 pub use hello::hello;
+pub use nats::nats;
 pub use session::session;
 pub use subscription::subscription;
 pub use topic::topic;
@@ -19,9 +21,10 @@ pub use topic::topic;
 pub type Case = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Case); 5] = [
+pub const TARGETS: [(&str, Case); 6] = [
     ("frame", frame),
     ("hello", hello),
+    ("nats", nats),
     ("session", session),
     ("subscription", subscription),
     ("topic", topic),

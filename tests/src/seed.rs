@@ -15,6 +15,7 @@ pub fn seeds(target: &str) -> Vec<Seed> {
     match target {
         "frame" => frame(),
         "hello" => hello(),
+        "nats" => nats(),
         "session" => session(),
         "subscription" => subscription(),
         "topic" => topic(),
@@ -132,6 +133,41 @@ fn hello() -> Vec<Seed> {
         seed("tls", [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]),
         seed("empty", []),
     ]
+}
+
+fn nats() -> Vec<Seed> {
+    let whole = [
+        ("connect", "CONNECT {\"verbose\":false,\"headers\":true}\r\n"),
+        ("pub", "PUB a.b 2\r\nhi\r\n"),
+        ("pub-reply", "PUB orders.eu.created _INBOX.ab.7 2\r\nhi\r\n"),
+        ("pub-empty", "PUB a 0\r\n\r\n"),
+        ("pub-spaced", "pub \t a\t b  002 \nhi\r\n"),
+        ("hpub", "HPUB a 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"),
+        ("hpub-reply", "HPUB a _INBOX.ab.7 12 12\r\nNATS/1.0\r\n\r\n\r\n"),
+        ("hpub-no-headers", "HPUB a 0 2\r\nhi\r\n"),
+        ("hpub-backwards", "HPUB a 14 12\r\nNATS/1.0\r\n\r\nhi\r\n"),
+        ("sub", "SUB a.> 1\r\n"),
+        ("sub-group", "SUB a.* workers x-1\r\n"),
+        ("unsub", "UNSUB 1 5\r\nUNSUB 1\r\n"),
+        ("ping", "PING\r\nPONG\n+OK\r\n"),
+        ("err", "-ERR 'Stale Connection'\r\n"),
+        ("info", "INFO {\"server_id\":\"a\"}\r\n"),
+        ("msg", "MSG a.b 1 2\r\nhi\r\n"),
+        ("hmsg", "HMSG a.b 1 _INBOX.ab.7 12 14\r\nNATS/1.0\r\n\r\nhi\r\n"),
+        ("too-large", "PUB a 1048577\r\n"),
+        ("not-a-size", "PUB a -1\r\n"),
+        ("many-digits", "PUB a 99999999999999999999\r\n"),
+        ("too-many-words", "PUB a b c d 2\r\nhi\r\n"),
+        ("inner-cr", "PUB a\rb 2\r\nhi\r\n"),
+        ("no-crlf", "PUB a 2\r\nhiyo\r\n"),
+        ("http", "GET / HTTP/1.1\r\n\r\n"),
+    ];
+    let all = whole[..13].iter().map(|(_, text)| *text).collect::<String>();
+    let mut seeds: Vec<Seed> = whole.iter().map(|(name, text)| seed(name, *text)).collect();
+    seeds.push(seed("cut", &all.as_bytes()[..all.len() - 1]));
+    seeds.push(seed("all", all));
+    seeds.push(seed("long-line", [b"PUB ".as_slice(), &[b'a'; 4200]].concat()));
+    seeds
 }
 
 fn topic() -> Vec<Seed> {
