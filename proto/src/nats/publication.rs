@@ -106,13 +106,13 @@ impl Layout {
         self.line_bytes + self.body_bytes + 2
     }
 
-    /// Headers and payload; `None` if they are not all there.
+    /// Headers and payload in one; `None` if they are not all there.
     #[inline(always)]
     pub(super) fn body<'a>(
         &self,
         bytes: &'a [u8],
         bounds: Bounds,
-    ) -> Result<Option<(&'a [u8], &'a [u8])>, Violation> {
+    ) -> Result<Option<&'a [u8]>, Violation> {
         if bounds.payload_bytes < self.body_bytes {
             return Err(Violation::PayloadTooLarge);
         }
@@ -121,7 +121,7 @@ impl Layout {
         if crlf != b"\r\n" {
             return Err(Violation::MissingCrlf);
         }
-        Ok(Some(body.split_at(self.headers_bytes)))
+        Ok(Some(body))
     }
 }
 
@@ -136,9 +136,8 @@ pub(super) fn publication<'a>(
     bounds: Bounds,
 ) -> Result<Parsed<'a>, Violation> {
     let length = layout.length();
-    let Some((headers, payload)) = layout.body(bytes, bounds)? else {
-        return Ok(Parsed::Need(length));
-    };
+    let Some(body) = layout.body(bytes, bounds)? else { return Ok(Parsed::Need(length)) };
+    let (headers, payload) = body.split_at(layout.headers_bytes);
     let command = Command::Publish(Publication {
         subject: &bytes[subject.0..subject.1],
         reply: &bytes[reply.0..reply.1],

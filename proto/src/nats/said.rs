@@ -92,9 +92,8 @@ fn layout_message<'a>(
     bounds: Bounds,
 ) -> Result<Heard<'a>, Violation> {
     let length = layout.length();
-    let Some((headers, payload)) = layout.body(bytes, bounds)? else {
-        return Ok(Heard::Need(length));
-    };
+    let Some(body) = layout.body(bytes, bounds)? else { return Ok(Heard::Need(length)) };
+    let (headers, payload) = body.split_at(layout.headers_bytes);
     let [subject, sid, reply] = words.map(|(from, to)| &bytes[from..to]);
     let said = Said::Message(Message { subject, sid, reply, headers, payload });
     Ok(Heard::Said { said, length })

@@ -32,7 +32,11 @@ fn told(bytes: &[u8]) -> String {
                 Command::Unsubscribe { sid, deliveries } => {
                     format!("unsub {} {deliveries}", text(sid))
                 }
-                plain => format!("{plain:?}"),
+                plain @ (Command::Ping
+                | Command::Pong
+                | Command::Ok
+                | Command::Error
+                | Command::Info) => format!("{plain:?}"),
             };
             told + rest
         }
