@@ -13,20 +13,38 @@ fn load(bytes: &[u8], at: usize) -> Option<u64> {
 }
 
 /// Where the word that starts at `from` ends: at the first space or byte below it. `None` too
-/// where fewer than eight bytes follow the eighths of it.
+/// where its last bytes are among the last seven of all.
+// Most words are within sixteen bytes. A loop here makes every caller keep a handful of counters in
+// step: 5 ns of 14.
 #[inline(always)]
 pub(super) fn word_end(bytes: &[u8], from: usize) -> Option<usize> {
+    if let Some(end) = stop(load(bytes, from)?) {
+        return Some(from + end);
+    }
+    if let Some(end) = stop(load(bytes, from + 8)?) {
+        return Some(from + 8 + end);
+    }
+    long_word_end(bytes, from + 16)
+}
+
+#[inline(never)]
+fn long_word_end(bytes: &[u8], from: usize) -> Option<usize> {
     let mut at = from;
     loop {
-        let word = load(bytes, at)?;
-        // The high bit of each byte below `!`. A borrow may set it above the first such byte, never
-        // below, and the first is all that is asked for.
-        let stops = word.wrapping_sub(splat(b'!')) & !word & splat(0x80);
-        if stops != 0 {
-            return Some(at + (stops.trailing_zeros() / 8) as usize);
+        if let Some(end) = stop(load(bytes, at)?) {
+            return Some(at + end);
         }
         at += 8;
     }
+}
+
+/// Which of eight bytes is the first space or below.
+#[inline(always)]
+fn stop(word: u64) -> Option<usize> {
+    // The high bit of each byte below `!`. A borrow may set it above the first such byte, never
+    // below, and the first is all that is asked for.
+    let stops = word.wrapping_sub(splat(b'!')) & !word & splat(0x80);
+    if stops == 0 { None } else { Some((stops.trailing_zeros() / 8) as usize) }
 }
 
 /// Where the first LF is.
@@ -54,13 +72,21 @@ pub(super) fn plain_number(bytes: &[u8], from: usize, to: usize) -> Option<usize
     if !matches!(digits_count, 1..=7) || has_leading_zero {
         return None;
     }
-    // Right-aligned to eight digits, zeros in front; the first digit is the lowest byte.
-    let zeros = splat(b'0') >> (8 * digits_count);
-    let digits = (word << (64 - 8 * digits_count) | zeros) ^ splat(b'0');
+    // Right-aligned, zeros in front; the first digit is the lowest byte. Then pairs, then fours, then
+    // all eight. Where the next message begins hangs on this, so most sizes take the shorter way.
+    let digits = word ^ splat(b'0');
+    if digits_count <= 4 {
+        let digits = (digits as u32) << (32 - 8 * digits_count);
+        if (digits | digits.wrapping_add(splat(6) as u32)) & splat(0xf0) as u32 != 0 {
+            return None;
+        }
+        let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff;
+        return Some((pairs.wrapping_mul(100 << 16 | 1) >> 16) as usize);
+    }
+    let digits = digits << (64 - 8 * digits_count);
     if (digits | digits.wrapping_add(splat(6))) & splat(0xf0) != 0 {
         return None;
     }
-    // Pairs, then fours, then all eight.
     let pairs = digits.wrapping_mul(10 << 8 | 1) >> 8 & 0x00ff_00ff_00ff_00ff;
     let fours = pairs.wrapping_mul(100 << 16 | 1) >> 16 & 0x0000_ffff_0000_ffff;
     Some((fours.wrapping_mul(10_000 << 32 | 1) >> 32) as usize)
