@@ -14,6 +14,7 @@ mod completions;
 mod connect;
 mod demo;
 mod doctor;
+mod hash_password;
 mod host;
 mod log;
 mod message;
@@ -44,6 +45,7 @@ pub enum Command {
     Status(status::AskStatus),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
+    HashPassword(hash_password::HashPassword),
     Log(log::SetLog),
     Completions(completions::Completions),
 }
@@ -80,6 +82,8 @@ pub enum CommandError {
     Sub(#[from] subscribe::SubError),
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
+    #[error(transparent)]
+    HashPassword(#[from] hash_password::HashPasswordError),
     #[error(transparent)]
     Request(#[from] request::AskRouterError),
     /// Whoever reads the answer has gone, or its disk is full.
@@ -120,6 +124,7 @@ impl Command {
             Self::Status(status) => status.run(out),
             Self::Doctor(doctor) => doctor.run(out),
             Self::Demo(demo) => demo.run(out),
+            Self::HashPassword(hash) => hash.run(out),
             Self::Log(log) => log.run(out),
             Self::Completions(completions) => completions.run(out),
         }
@@ -136,6 +141,7 @@ impl CommandError {
             | Self::Sub(_)
             | Self::Request(_)
             | Self::Demo(_)
+            | Self::HashPassword(_)
             | Self::Output(_) => Exit::CouldNotAsk,
         }
     }
@@ -203,17 +209,18 @@ mod tests {
             Usage: mpreg <COMMAND>
 
             Commands:
-              serve        Run a router
-              pub          Publish a message. Exit code 0 once the router has read it
-              sub          Print every message that matches a pattern, one a line, until interrupted
-              request      Publish a request and print the first reply. Exit code 1 if nobody answers
-              reply        Answer requests, one after the other, until interrupted
-              status       Show how a running router is. Exit code 1 if it is being stopped
-              doctor       Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
-              demo         Start a router, send it traffic, verify every message, show what it cost
-              log          Change the log filter of a running router
-              completions  Print a completion script for a shell
-              help         Print this message or the help of the given subcommand(s)
+              serve          Run a router
+              pub            Publish a message. Exit code 0 once the router has read it
+              sub            Print every message that matches a pattern, one a line, until interrupted
+              request        Publish a request and print the first reply. Exit code 1 if nobody answers
+              reply          Answer requests, one after the other, until interrupted
+              status         Show how a running router is. Exit code 1 if it is being stopped
+              doctor         Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
+              demo           Start a router, send it traffic, verify every message, show what it cost
+              hash-password  Read a password from the first line of stdin and print its argon2id hash for `auth.users`
+              log            Change the log filter of a running router
+              completions    Print a completion script for a shell
+              help           Print this message or the help of the given subcommand(s)
 
             Options:
               -h, --help     Print help

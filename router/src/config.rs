@@ -15,7 +15,11 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use crate::auth::Accounts;
+
+pub mod auth;
 pub mod check;
 pub mod file;
 
@@ -30,6 +34,8 @@ pub struct Config {
     /// There, if a listener of [`Listen`] speaks TLS.
     pub tls: Option<Tls>,
     pub nats: Nats,
+    /// Who may come in over the NATS client protocol.
+    pub auth: Arc<Accounts>,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,

@@ -1,12 +1,13 @@
 //! What a node does: cores, rings, sockets, the process.
 //!
 //! Reading order: `node` (start and stop), `drive` (the loop of a shard), `shard` and `switch` (a
-//! turn), `link`, `outbound`, `arena`, `mesh` (bytes between), `ring` (the kernel). `control`,
+//! turn), `link`, `outbound`, `arena`, `mesh` (bytes between), `ring` (the kernel). `control`, `auth`,
 //! `probe`, `admin`, `log` and `cli` are not on the way of a message.
 #![deny(unsafe_code)]
 
 pub mod admin;
 pub mod arena;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -95,6 +95,20 @@ pub const DESCRIPTORS_RESERVED: usize = 128;
 /// Commands from the control core a shard may have waiting.
 pub const COMMANDS_MAX: usize = 16;
 
+/// Bytes of one thing a client shows to prove who it is: hashes and signatures have 120 at most, and
+/// no password anybody types is longer.
+pub const CREDENTIAL_BYTES_MAX: usize = 512;
+
+/// Clients whose credentials wait to be verified. With a bcrypt hash of cost 10, 50 ms, the last one
+/// waits about as long as a handshake may take.
+pub const QUESTIONS_MAX: usize = 128;
+
+/// What a password hash in the configuration may cost, so that no client occupies the desk for more
+/// than a few seconds.
+pub const BCRYPT_COST_MAX: u32 = 15;
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 256 << 10;
+pub const ARGON2_PASSES_MAX: u32 = 16;
+
 /// Preempt timer of a data core's executor: never, in effect. The shard is its only task. And the
 /// executor (glommio 0.9) goes to sleep beside a runnable task if the timer fires between two checks
 /// of its loop, as it does when the thread is descheduled there for longer than the timer.

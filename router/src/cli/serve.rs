@@ -169,6 +169,11 @@ impl Serve {
         let control_cpu = config.node.cpus[0];
         let logs = host::starting_on(control_cpu, || Logs::start(&config.log))??;
         host::settle_limits(&mut config)?;
+        if config.auth.has_clear_password() {
+            tracing::warn!(
+                "[auth] has a password in clear: mpreg hash-password makes a hash of it"
+            );
+        }
         let (runtime, mut stop) = keep_signals()?;
         let ready_file = config.admin.ready_file.clone();
         let ready_error = |path: &PathBuf| {

@@ -4,9 +4,11 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use mpreg_proto::limits::{PAYLOAD_BYTES_MAX, SHARDS_MAX};
 
+use super::auth::BadAuth;
 use super::{Admin, ClientCertificates, Config, Limits, Listen, Log, Nats, Node, Tls, file};
 use crate::log;
 
@@ -58,6 +60,8 @@ pub enum Refusal {
     Incomplete { needs: &'static str, missing: &'static str },
     #[error("nats.advertise has {count} addresses, must be at most {ADVERTISED_MAX}")]
     Advertised { count: usize },
+    #[error(transparent)]
+    Auth(#[from] BadAuth),
     #[error("node.cpus names CPU {cpu} twice")]
     CpuTwice { cpu: u64 },
     #[error("log.filter: {why}")]
@@ -74,6 +78,7 @@ impl TryFrom<file::File> for Config {
             node: file.node.try_into()?,
             tls: tls(file.tls, &listen)?,
             nats: nats(file.nats, &limits)?,
+            auth: Arc::new(file.auth.try_into()?),
             listen,
             admin: file.admin.try_into()?,
             limits,

@@ -8,6 +8,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::LoadConfigError;
+use super::auth::Auth;
 
 /// Bytes of a configuration file. Every key written out with a comment is below 8 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -20,6 +21,7 @@ pub struct File {
     pub listen: Listen,
     pub tls: Tls,
     pub nats: Nats,
+    pub auth: Auth,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,

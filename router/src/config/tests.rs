@@ -4,6 +4,7 @@ use std::path::Path;
 
 use expect_test::expect;
 
+use super::auth::Auth;
 use super::*;
 
 /// Reads `text` as a file called `mpreg.toml` and says what comes of it: `ok`, or the refusal.
@@ -16,6 +17,11 @@ fn outcome(text: &str) -> String {
 
 fn checked(text: &str) -> Config {
     Config::try_from(File::parse(Path::new("mpreg.toml"), text).unwrap()).unwrap()
+}
+
+/// Nobody has to prove anything.
+fn everybody() -> Arc<Accounts> {
+    Arc::new(Auth::default().try_into().unwrap())
 }
 
 #[test]
@@ -33,6 +39,7 @@ fn defaults_are_within_their_own_bounds() {
             congestion: Some("cubic".to_owned()),
         },
         tls: None,
+        auth: everybody(),
         nats: Nats {
             server_name: None,
             payload_bytes_max: 1 << 20,
@@ -134,6 +141,7 @@ fn every_key_of_the_file_reaches_the_node() {
             client_certificates: ClientCertificates::Required,
             handshake_first: true,
         }),
+        auth: everybody(),
         nats: Nats {
             server_name: Some("a".to_owned()),
             payload_bytes_max: 16,
@@ -299,7 +307,7 @@ fn a_unix_path_must_fit_the_kernels_address() {
 #[test]
 fn an_unknown_key_is_refused_with_file_and_line() {
     expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `nats`, `nats_tls`, `websocket`, `websocket_tls`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
-    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
+    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `auth`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
     expect![[r#"mpreg.toml, line 2: invalid type: string "two", expected u64"#]]
         .assert_eq(&outcome("[node]\nshards = 'two'\n"));
     expect!["mpreg.toml, line 2: invalid value: integer `-1`, expected u64"]

@@ -44,6 +44,7 @@ const FABRIC: Edges = &[
 /// them and may name any; `admin`, `cli`, `config` and `log` are not on the way of a message.
 const ROUTER_PARTS: Edges = &[
     ("arena", &["limits"]),
+    ("auth", &["clock", "limits"]),
     ("clock", &[]),
     ("limits", &[]),
     ("link", &["outbound", "ring"]),
