@@ -9,6 +9,7 @@ mod nats;
 mod session;
 mod subscription;
 mod topic;
+mod websocket;
 
 pub use frame::frame;
 pub use hello::hello;
@@ -16,18 +17,21 @@ pub use nats::nats;
 pub use session::session;
 pub use subscription::subscription;
 pub use topic::topic;
+pub(crate) use websocket::REQUEST;
+pub use websocket::websocket;
 
 /// What must hold for these bytes.
 pub type Case = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Case); 6] = [
+pub const TARGETS: [(&str, Case); 7] = [
     ("frame", frame),
     ("hello", hello),
     ("nats", nats),
     ("session", session),
     ("subscription", subscription),
     ("topic", topic),
+    ("websocket", websocket),
 ];
 
 /// Bytes taken from the front, for as long as there are any.

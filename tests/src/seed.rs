@@ -1,6 +1,7 @@
 //! The bytes fuzzing starts from: one file per thing worth reaching, made here so that a change of
 //! the wire changes them too. `cargo run -p mpreg-tests --bin seed-corpus` writes them.
 
+use crate::fuzz_case::REQUEST;
 use mpreg_proto::envelope::{Encoding, Priority};
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Connect, Connected, Echo, Frame, Overload, Publish, Refusal, Subscribe};
@@ -19,6 +20,7 @@ pub fn seeds(target: &str) -> Vec<Seed> {
         "session" => session(),
         "subscription" => subscription(),
         "topic" => topic(),
+        "websocket" => websocket(),
         other => panic!("no corpus is called {other}"),
     }
 }
@@ -214,6 +216,65 @@ fn subscription() -> Vec<Seed> {
         seed("same-twice", [twice, looks].concat()),
         seed("remove-absent", step(remove, 1, b"a")),
     ]
+}
+
+/// A frame as a client sends it.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x37, 0xfa, 0x21, 0x3d];
+    let mut frame = match u16::try_from(payload.len()) {
+        Ok(length @ 0..=125) => vec![first, 0x80 | length as u8],
+        Ok(length) => [&[first, 0xfe][..], &length.to_be_bytes()].concat(),
+        Err(_) => [&[first, 0xff][..], &(payload.len() as u64).to_be_bytes()].concat(),
+    };
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+fn websocket() -> Vec<Seed> {
+    let (text, binary, more, close, ping, pong) = (0x81, 0x82, 0x00, 0x88, 0x89, 0x8a);
+    let fragments =
+        [masked(0x01, b"SUB "), masked(ping, b"?"), masked(more, b"a"), masked(0x80, b" 1")];
+    let lines = [masked(text, b"PING\r\n"), masked(binary, b""), masked(pong, b"")];
+    let frames: [(&str, Vec<u8>); 16] = [
+        ("lines", lines.concat()),
+        ("fragments", fragments.concat()),
+        ("middle", masked(binary, &[7; 126])),
+        ("long", masked(binary, &[7; 1 << 16])),
+        ("cut", masked(binary, &[7; 300])[..200].to_vec()),
+        ("ping-longest", masked(ping, &[7; 125])),
+        ("ping-too-long", masked(ping, &[7; 126])),
+        ("ping-fragment", masked(0x09, b"?")),
+        ("close", masked(close, &[3, 232])),
+        ("close-reason", [masked(close, b"\x03\xe8bye"), masked(ping, b"")].concat()),
+        ("close-bad", masked(close, &[3, 237])),
+        ("reserved-bits", masked(0xc2, b"a")),
+        ("not-masked", vec![binary, 1, b'a']),
+        ("not-shortest", vec![binary, 0xfe, 0, 1, 0, 0, 0, 0, b'a']),
+        ("top-bit", vec![binary, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ("too-long", vec![binary, 0xff, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    let request = std::str::from_utf8(REQUEST).expect("it is text");
+    let origin =
+        |origin: &str| request.replace("Upgrade: w", &format!("Origin: {origin}\r\nUpgrade: w"));
+    let requests = [
+        ("request", request.to_owned()),
+        ("request-origin", origin("https://a")),
+        ("request-origin-port", origin("https://[::1]:4443")),
+        ("request-list", request.replace("n: U", "n: keep-alive, U")),
+        (
+            "request-deflate",
+            request.replace("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"),
+        ),
+        ("request-body", request.replace("Host", "Content-Length: 9\r\nHost")),
+        ("request-version", request.replace("13", "8")),
+        ("request-nats", "CONNECT {}\r\nPING\r\n".to_owned()),
+    ];
+    let frames = frames.into_iter().map(|(name, bytes)| seed(name, [&[0, 3], &bytes[..]].concat()));
+    let requests = requests.into_iter().map(|(name, text)| {
+        seed(name, [&[7, 5], text.as_bytes(), &masked(binary, b"PING\r\n")].concat())
+    });
+    frames.chain(requests).collect()
 }
 
 fn session() -> Vec<Seed> {
