@@ -67,6 +67,8 @@ pub struct Accounts {
     token: Option<(Arc<User>, Password)>,
     by_name: BTreeMap<String, (Arc<User>, Password)>,
     by_key: BTreeMap<PublicKey, Arc<User>>,
+    /// Whoever shows nothing.
+    fallback: Option<Arc<User>>,
     decoy_key: [u8; 32],
 }
 
@@ -78,6 +80,7 @@ impl Accounts {
             token: None,
             by_name: BTreeMap::new(),
             by_key: BTreeMap::new(),
+            fallback: None,
             decoy_key: [0; 32],
         }
     }
@@ -88,6 +91,11 @@ impl Accounts {
         let user = User { name: "token".to_owned(), ..(*self.everybody).clone() };
         self.token = Some((Arc::new(user), token));
         self
+    }
+
+    /// Whoever shows nothing is let in as this user. Whoever shows something that is wrong is not.
+    pub fn with_fallback(self, user: User) -> Self {
+        Self { fallback: Some(Arc::new(user)), ..self }
     }
 
     /// One user more.
@@ -106,7 +114,10 @@ impl Accounts {
 
     /// The user everybody is, if nobody has to prove anything. Costs nothing: no desk is needed.
     pub fn everybody(&self) -> Option<&Arc<User>> {
-        let is_open = self.token.is_none() && self.by_name.is_empty() && self.by_key.is_empty();
+        let is_open = self.token.is_none()
+            && self.fallback.is_none()
+            && self.by_name.is_empty()
+            && self.by_key.is_empty();
         is_open.then_some(&self.everybody)
     }
 
@@ -140,7 +151,7 @@ impl Accounts {
                 Some((user, want)) if want.verify(token) => Ok(user.clone()),
                 Some(_) | None => Err(Denied),
             },
-            None => Err(Denied),
+            None => self.fallback.clone().ok_or(Denied),
         }
     }
 

@@ -4,6 +4,7 @@
 //! line it must refuse. Exceptions are in the tables here, each with its reason; an exception that
 //! nothing needs is a complaint too. `docs/STYLE.md` says why the rules are there.
 
+mod advisories;
 mod edges;
 mod modules;
 mod source;

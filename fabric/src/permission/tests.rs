@@ -140,6 +140,25 @@ fn an_allowed_queue_grants_nothing_but_that_queue() {
 }
 
 #[test]
+fn no_topic_is_exempt() {
+    let names =
+        ["$MQTT.deliver.pubrel.x", "$SYS.a", "$SRV.PING", "$JS.API.INFO", "_INBOX.a.1", "mpreg.a"];
+    let (none, all) = ([], [String::from(">")]);
+    for name in names {
+        for written in
+            [Written { allow: Some(&none), deny: &[] }, Written { allow: None, deny: &all }]
+        {
+            let permissions = Permissions::new(written, written).unwrap();
+            assert!(!permissions.may_publish(topic(name)), "{name}");
+            assert_eq!(permissions.may_subscribe(pattern(name), None), Refused, "{name}");
+            assert_eq!(permissions.may_subscribe(pattern(name), Some("q")), Refused, "{name}");
+        }
+        let permissions = written("everything | >");
+        assert!(!permissions.may_receive(topic(name), None), "{name}");
+    }
+}
+
+#[test]
 fn publishing_needs_an_allow_and_no_deny() {
     let (allow, deny) = ([String::from("a.>")], [String::from("*.secret.#")]);
     let publish = Written { allow: Some(&allow), deny: &deny };

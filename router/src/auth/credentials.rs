@@ -51,10 +51,10 @@ impl Credentials {
     }
 
     pub fn claim(&self) -> Option<Claim<'_>> {
-        if !self.key.is_empty() {
+        if !self.key.is_empty() || !self.signature.is_empty() {
             return Some(Claim::Key { key: &self.key, signature: &self.signature });
         }
-        if !self.user.is_empty() {
+        if !self.user.is_empty() || !self.password.reveal().is_empty() {
             return Some(Claim::Password { user: &self.user, password: &self.password });
         }
         (!self.token.reveal().is_empty()).then_some(Claim::Token(&self.token))

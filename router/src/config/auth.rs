@@ -20,6 +20,8 @@ pub struct Auth {
     pub token: Option<Secret>,
     /// Of everybody who has none of their own.
     pub default_permissions: Option<Permission>,
+    /// Name of the user that those are who show nothing. Needs no password.
+    pub no_auth_user: Option<String>,
     pub users: Vec<Entry>,
 }
 
@@ -86,6 +88,8 @@ pub enum BadAuth {
     Permissions { user: usize, why: BadEntry },
     #[error("auth.default_permissions: {why}")]
     DefaultPermissions { why: BadEntry },
+    #[error("auth.no_auth_user is {name:?}, must be a name of auth.users")]
+    NoAuthUser { name: String },
     #[error("auth.users: {name:?} is there twice")]
     Twice { name: String },
 }
@@ -112,30 +116,48 @@ impl TryFrom<Auth> for Accounts {
             let token = Password::read(token).map_err(|why| BadAuth::Token { why })?;
             accounts = accounts.with_token(token);
         }
+        let mut is_fallback_known = auth.no_auth_user.is_none();
         for (entry, number) in auth.users.into_iter().zip(1..) {
-            let permission = entry.permissions.clone();
-            let (name, proof) = entry.proof(number)?;
-            let user = user_of(name, permission.as_ref().unwrap_or(&default))
+            let permission = entry.permissions.as_ref().unwrap_or(&default);
+            let user = user_of(entry.title(), permission)
                 .map_err(|why| BadAuth::Permissions { user: number, why })?;
-            accounts =
-                accounts.with(user, proof).map_err(|twice| BadAuth::Twice { name: twice.name })?;
+            let is_fallback = auth.no_auth_user.as_deref() == Some(&user.name);
+            if is_fallback {
+                is_fallback_known = true;
+                accounts = accounts.with_fallback(user.clone());
+            }
+            if let Some(proof) = entry.proof(number, is_fallback)? {
+                accounts = accounts
+                    .with(user, proof)
+                    .map_err(|twice| BadAuth::Twice { name: twice.name })?;
+            }
+        }
+        if let Some(name) = auth.no_auth_user.filter(|_| !is_fallback_known) {
+            return Err(BadAuth::NoAuthUser { name });
         }
         Ok(accounts)
     }
 }
 
 impl Entry {
-    fn proof(self, user: usize) -> Result<(String, Proof), BadAuth> {
+    /// What the user is called.
+    fn title(&self) -> String {
+        self.nkey.clone().unwrap_or_else(|| self.name.clone())
+    }
+
+    /// `None`: this user is only who shows nothing.
+    fn proof(self, user: usize, is_fallback: bool) -> Result<Option<Proof>, BadAuth> {
         match (self.nkey, self.password) {
             (None, Some(password)) if !self.name.is_empty() => {
                 let password = Password::read(password);
                 let password = password.map_err(|why| BadAuth::Password { user, why })?;
-                Ok((self.name, Proof::Password(password)))
+                Ok(Some(Proof::Password(password)))
             }
             (Some(nkey), None) if self.name.is_empty() => match PublicKey::parse(&nkey) {
-                Some(key) => Ok((nkey, Proof::Key(key))),
+                Some(key) => Ok(Some(Proof::Key(key))),
                 None => Err(BadAuth::Key { user, nkey }),
             },
+            (None, None) if is_fallback => Ok(None),
             _ => Err(BadAuth::Shape { user }),
         }
     }

@@ -72,12 +72,39 @@ fn nothing_written_lets_everybody_in() {
 }
 
 #[test]
+fn who_shows_nothing_is_the_user_named_for_it_and_who_shows_something_wrong_is_not() {
+    let nothing = Fields::default();
+    let let_in = |text: &str, fields: Fields<'_>| {
+        let credentials = Credentials::new(fields).unwrap();
+        let user = checked(text).unwrap().verify(&credentials, &Nonce::draw().unwrap());
+        user.map(|user| (user.name.clone(), may_publish(&user, "x")))
+    };
+    let alone = "no_auth_user = 'guest'\n[[users]]\nname = 'guest'\n\
+                 permissions.publish.deny = ['x']";
+    let with_password = format!("{alone}\npassword = 'p'");
+    for text in [alone, &with_password] {
+        assert_eq!(let_in(text, nothing), Ok(("guest".to_owned(), false)));
+        for pass in ["", "q"] {
+            assert!(let_in(text, Fields { user: "guest", pass, ..nothing }).is_err(), "{text}");
+        }
+        assert!(let_in(text, Fields { auth_token: "t", ..nothing }).is_err());
+        assert!(let_in(text, Fields { nkey: "U", ..nothing }).is_err());
+        assert!(let_in(text, Fields { pass: "p", ..nothing }).is_err(), "a password of nobody");
+    }
+    assert!(let_in(&with_password, Fields { user: "guest", pass: "p", ..nothing }).is_ok());
+}
+
+#[test]
 fn each_refusal_is_one_line_without_the_secret() {
     let table = [
         ("token = ''", "auth.token is empty"),
         (
             "[[users]]\nname = 'a'\npassword = '$2a$99$secret'",
             "password of user 1 of auth.users starts like a hash and is none",
+        ),
+        (
+            "no_auth_user = 'b'\n[[users]]\nname = 'a'\npassword = 'p'",
+            "auth.no_auth_user is \"b\", must be a name of auth.users",
         ),
         (
             "[[users]]\nname = 'a'",
