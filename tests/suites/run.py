@@ -17,6 +17,7 @@ import cargo_suite
 import deno_suite
 import node_suite
 import outcome
+from differential import Server
 
 
 def main():
@@ -29,6 +30,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="suites-") as scratch:
         env = dict(os.environ)
         env |= {"PATH": f"{server}:{env['PATH']}", "TMPDIR": scratch, "CI": "true"}
+        serves(server / "nats-server", pathlib.Path(scratch) / "probe")
         result = {"server": version(server), "suites": {}}
         for checkout, suites in chosen(options, work, env):
             for name, files in suites:
@@ -68,6 +70,16 @@ def chosen(options, work, env):
         target = pathlib.Path(options.cargo_target or work / "target").resolve()
         suite = cargo_suite.CargoSuite(options.nats_rs, work, target, env)
         yield options.nats_rs, cargo_suite.run(suite, options.only)
+
+
+def serves(executable, folder):
+    """Ends the run at once, rather than every test after its own patience, if nothing serves."""
+    try:
+        server = Server(executable, "", folder)
+        server.connect().close()
+    except (RuntimeError, OSError) as error:
+        sys.exit(f"{executable} does not serve: {error}")
+    server.stop()
 
 
 def version(server):
