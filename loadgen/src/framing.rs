@@ -5,17 +5,21 @@
 //! one module; a match per call costs less than a virtual call and lets the fast paths be inlined.
 
 mod native;
+mod nats;
 
 use std::io;
 use std::ops::Range;
 
-use crate::target::{OPEN_TIMEOUT, Stream};
+use crate::target::{Credentials, OPEN_TIMEOUT, Stream};
+use crate::workload::Dialect;
 
 /// The protocols that are spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// `docs/WIRE.md`.
     Native,
+    /// The NATS client protocol.
+    Nats,
 }
 
 /// A frame to publish, and where in it the parts are that change from message to message.
@@ -27,13 +31,14 @@ pub(crate) struct Mold {
     pub(crate) payload: Range<usize>,
 }
 
-/// How most frames a connection receives begin and are cut up: those like it take the short way.
+/// How most frames a connection receives are cut up: those like it take the short way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Likeness {
-    head: [u8; 16],
-    topic_end: usize,
-    reply_end: usize,
-    frame_bytes: usize,
+pub(crate) struct Likeness(Like);
+
+#[derive(Clone, Copy, Debug)]
+enum Like {
+    Native(native::Likeness),
+    Nats(nats::Likeness),
 }
 
 /// One frame of the router's, borrowed from the bytes it was read from.
@@ -57,27 +62,35 @@ pub(crate) struct Delivery<'a> {
     /// Empty: no answer is expected.
     pub(crate) reply: &'a [u8],
     pub(crate) payload: &'a [u8],
+    /// Which of the session's patterns it is for, from zero up, where the protocol says so.
+    pub(crate) pattern: Option<u32>,
 }
 
 /// Anything else the router says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Control<'a> {
     /// To be answered with [`Framing::put_pong`].
-    Ping {
-        token: u64,
-    },
+    Ping { token: u64 },
+    /// An answer to [`Framing::put_subscribe`] or [`Framing::put_confirm`].
     Subscribed,
     /// A request found nobody to answer it.
     NoResponders,
     /// A command was refused, or the session ends.
-    Refused {
-        why: &'a str,
-        detail: &'a str,
-    },
+    Refused { why: &'a str, detail: &'a str },
     /// The router is shutting down.
     GoingAway,
     /// Nothing the generator acts on.
     Other,
+}
+
+/// What a session says of itself when it opens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) name: &'a str,
+    /// Outbound queue asked for; zero takes the router's default. Where the protocol cannot ask it
+    /// is taken as granted.
+    pub(crate) queue_bytes: u32,
+    pub(crate) credentials: &'a Credentials,
 }
 
 /// What the router granted when a session was opened.
@@ -114,29 +127,59 @@ impl From<io::Error> for OpenError {
 }
 
 impl Framing {
-    /// Opens a session on a fresh stream, blocking. `queue_bytes` is the outbound queue asked for;
-    /// zero takes the router's default. Leaves in `received` what came after the answer.
-    pub(crate) fn open(
-        self,
-        stream: &mut Stream,
-        name: &str,
-        queue_bytes: u32,
-        received: &mut Vec<u8>,
-    ) -> Result<Granted, OpenError> {
+    /// What subscriptions mean.
+    pub(crate) fn dialect(self) -> Dialect {
         match self {
-            Self::Native => native::open(stream, name, queue_bytes, received),
+            Self::Native => Dialect::Native,
+            Self::Nats => Dialect::Nats,
         }
     }
 
+    /// Whether a session can ask for an outbound queue of some size.
+    pub(crate) fn asks_for_queue(self) -> bool {
+        match self {
+            Self::Native => true,
+            Self::Nats => false,
+        }
+    }
+
+    /// Opens a session on a fresh stream, blocking. Leaves in `received` what came after the answer.
+    pub(crate) fn open(
+        self,
+        stream: &mut Stream,
+        opening: &Opening<'_>,
+        received: &mut Vec<u8>,
+    ) -> Result<Granted, OpenError> {
+        match self {
+            Self::Native => native::open(stream, opening.name, opening.queue_bytes, received),
+            Self::Nats => nats::open(stream, opening, received),
+        }
+    }
+
+    /// Appends a subscription. `sid` is the number of the session's pattern, from one up.
     pub(crate) fn put_subscribe(self, sid: u32, pattern: &str, out: &mut Vec<u8>) {
         match self {
             Self::Native => native::put_subscribe(sid, pattern, out),
+            Self::Nats => nats::put_subscribe(sid, pattern, out),
+        }
+    }
+
+    /// Appends what makes the router say that the `count` subscriptions before it are in force;
+    /// returns in how many answers.
+    pub(crate) fn put_confirm(self, count: usize, out: &mut Vec<u8>) -> usize {
+        match self {
+            Self::Native => count,
+            Self::Nats => {
+                nats::put_confirm(out);
+                1
+            }
         }
     }
 
     pub(crate) fn put_pong(self, token: u64, out: &mut Vec<u8>) {
         match self {
             Self::Native => native::put_pong(token, out),
+            Self::Nats => nats::put_pong(out),
         }
     }
 
@@ -144,6 +187,7 @@ impl Framing {
     pub(crate) fn put_publish(self, topic: &[u8], reply: &[u8], payload: &[u8], out: &mut Vec<u8>) {
         match self {
             Self::Native => native::put_publish(topic, reply, payload, out),
+            Self::Nats => nats::put_publish(topic, reply, payload, out),
         }
     }
 
@@ -151,32 +195,34 @@ impl Framing {
     pub(crate) fn mold(self, topic_bytes: usize, reply_bytes: usize, payload_bytes: usize) -> Mold {
         match self {
             Self::Native => native::mold(topic_bytes, reply_bytes, payload_bytes),
+            Self::Nats => nats::mold(topic_bytes, reply_bytes, payload_bytes),
         }
     }
 
     /// What a frame cast from `mold` looks like when it is delivered.
     pub(crate) fn likeness(self, mold: &Mold) -> Likeness {
-        match self {
-            Self::Native => native::likeness(mold),
-        }
-    }
-
-    /// The frame at the front of `bytes`; `None` while it is not whole.
-    #[inline]
-    pub(crate) fn next<'a>(
-        self,
-        bytes: &'a [u8],
-        likeness: &Likeness,
-    ) -> Result<Option<Inbound<'a>>, &'static str> {
-        match self {
-            Self::Native => native::next(bytes, likeness),
-        }
+        Likeness(match self {
+            Self::Native => Like::Native(native::likeness(mold)),
+            Self::Nats => Like::Nats(nats::likeness(mold)),
+        })
     }
 
     /// The longest inbox a frame of the router's may need, given the longest message expected.
     pub(crate) fn inbound_bytes_max(self, mold: &Mold) -> usize {
         match self {
             Self::Native => mold.frame.len().max(native::CONTROL_BYTES_MAX),
+            Self::Nats => mold.frame.len() + nats::CONTROL_BYTES_MAX,
+        }
+    }
+}
+
+impl Likeness {
+    /// The frame at the front of `bytes`; `None` while it is not whole.
+    #[inline]
+    pub(crate) fn next<'a>(&self, bytes: &'a [u8]) -> Result<Option<Inbound<'a>>, &'static str> {
+        match &self.0 {
+            Like::Native(likeness) => native::next(bytes, likeness),
+            Like::Nats(likeness) => nats::next(bytes, likeness),
         }
     }
 }

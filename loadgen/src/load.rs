@@ -98,8 +98,8 @@ pub struct Load {
     /// TCP congestion control of the generator's sockets. Left out: the system's.
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
-    /// Outbound queue to ask the router for, per subscriber, bytes. Left out: what the windows
-    /// need, or in open loop the router's default.
+    /// Outbound queue to ask the router for, per subscriber, bytes; NATS servers cannot be asked and
+    /// are taken to have it. Left out: what the windows need, or in open loop the router's default.
     #[arg(long, value_name = "BYTES")]
     pub queue_bytes: Option<u32>,
 }
@@ -186,6 +186,7 @@ impl Plan {
             publishers_count: connections,
             subscribers_count: within("subscribers", subscribers, 1, CONNECTIONS_MAX)?,
             topics_wanted: within("topics", load.topics, 1, TOPICS_MAX)?,
+            dialect: target.framing().dialect(),
         };
         check_flows(&shape)?;
         let stalled = load.stalled.unwrap_or((workload == Workload::SlowSubscribers).into());

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use crate::framing::{Control, Framing, Granted, Likeness, OpenError, What};
+use crate::framing::{Control, Framing, Granted, Likeness, OpenError, Opening, What};
 use crate::target::{SocketOptions, Stream, Target};
 
 /// Subscriptions asked for before their answers are read: few enough that neither side's socket
@@ -33,7 +33,7 @@ pub enum SessionError {
 }
 
 impl Session {
-    /// Connects and opens. `queue_bytes` as in [`Framing::open`].
+    /// Connects and opens. `queue_bytes` as in [`Opening`].
     pub(crate) fn open(
         target: &Target,
         options: &SocketOptions,
@@ -46,8 +46,9 @@ impl Session {
             .map_err(|source| SessionError::Connect { url: url(), source })?;
         let mut received = Vec::new();
         let framing = target.framing();
+        let opening = Opening { name, queue_bytes, credentials: target.credentials() };
         let granted = framing
-            .open(&mut stream, name, queue_bytes, &mut received)
+            .open(&mut stream, &opening, &mut received)
             .map_err(|source| SessionError::Open { url: url(), source })?;
         Ok(Self { stream, framing, granted, received })
     }
@@ -70,10 +71,11 @@ impl Session {
                 sid += 1;
                 self.framing.put_subscribe(sid, pattern, &mut commands);
             }
+            let answers_count = self.framing.put_confirm(some.len(), &mut commands);
             self.stream
                 .write_all(&commands)
                 .map_err(OpenError::from)
-                .and_then(|()| self.await_subscribed(some.len()))
+                .and_then(|()| self.await_subscribed(answers_count))
                 .map_err(|source| SessionError::Subscribe { pattern: some[0].clone(), source })?;
         }
         Ok(())
@@ -94,15 +96,13 @@ impl Session {
         Ok(())
     }
 
-    /// Reads all whole frames; returns how many of them say "subscribed".
+    /// Reads all whole frames; returns how many of them confirm subscriptions.
     fn take_subscribed(&mut self, likeness: &Likeness) -> Result<usize, OpenError> {
         let mut subscribed = 0;
         let mut at = 0;
         let mut pongs = Vec::new();
-        while let Some(inbound) = self
-            .framing
-            .next(&self.received[at..], likeness)
-            .map_err(|why| OpenError::Foreign { why })?
+        while let Some(inbound) =
+            likeness.next(&self.received[at..]).map_err(|why| OpenError::Foreign { why })?
         {
             at += inbound.bytes;
             let What::Control(control) = inbound.what else { continue };

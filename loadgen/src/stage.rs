@@ -50,6 +50,7 @@ impl Stage {
         raise_file_limit(plan)?;
         let queue_wanted = match plan.queue_bytes {
             Some(bytes) => bytes,
+            None if !plan.target.framing().asks_for_queue() => 0,
             None => queue_bytes(wiring, window, frame_bytes),
         };
         let mut stage = Self {

@@ -25,6 +25,25 @@ pub struct Target {
     url: String,
     address: Address,
     framing: Framing,
+    credentials: Credentials,
+}
+
+/// Who a client says it is, if its protocol has a place for that.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Credentials {
+    None,
+    Token(String),
+    User { name: String, password: String },
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Token(_) => "Token",
+            Self::User { .. } => "User",
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,15 +56,23 @@ enum Address {
 /// Why a text is not a target. Printed to whoever wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTarget {
-    #[error("{url} has no scheme; known are mpreg://HOST:PORT and mpreg+unix:///PATH")]
+    #[error("{url} has no scheme; known are {SCHEMES}")]
     NoScheme { url: String },
-    #[error("{url} has an unknown scheme; known are mpreg://HOST:PORT and mpreg+unix:///PATH")]
+    #[error("{url} has an unknown scheme; known are {SCHEMES}")]
     UnknownScheme { url: String },
     #[error("{url} does not end in HOST:PORT")]
     NoPort { url: String },
     #[error("{url} does not name an absolute path")]
     NoPath { url: String },
+    #[error("the user or password of {url} is not UTF-8 in percent-encoding")]
+    NotText { url: String },
 }
+
+const SCHEMES: &str =
+    "mpreg://HOST:PORT, mpreg+unix:///PATH and nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]";
+
+/// Where NATS servers listen unless told otherwise.
+const NATS_PORT: u16 = 4222;
 
 /// How sockets are set up; everything else is left to the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,8 +93,13 @@ impl Target {
         self.framing
     }
 
+    /// As written, but for the user and password.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Connects and sets the socket up, blocking for at most [`OPEN_TIMEOUT`] an address.
@@ -111,15 +143,51 @@ impl FromStr for Target {
         let Some((scheme, rest)) = text.split_once("://") else {
             return Err(BadTarget::NoScheme { url });
         };
-        let address = match scheme {
-            "mpreg" => {
-                Address::Tcp(host_and_port(rest).ok_or(BadTarget::NoPort { url: url.clone() })?)
-            }
-            "mpreg+unix" if rest.starts_with('/') => Address::Unix(rest.into()),
-            "mpreg+unix" => return Err(BadTarget::NoPath { url }),
-            _ => return Err(BadTarget::UnknownScheme { url }),
+        let native = |address| Self {
+            url: url.clone(),
+            address,
+            framing: Framing::Native,
+            credentials: Credentials::None,
         };
-        Ok(Self { url, address, framing: Framing::Native })
+        match scheme {
+            "mpreg" => {
+                let host = host_and_port(rest).ok_or(BadTarget::NoPort { url: url.clone() })?;
+                Ok(native(Address::Tcp(host)))
+            }
+            "mpreg+unix" if rest.starts_with('/') => Ok(native(Address::Unix(rest.into()))),
+            "mpreg+unix" => Err(BadTarget::NoPath { url }),
+            "nats" => Self::nats(text, scheme, rest),
+            _ => Err(BadTarget::UnknownScheme { url }),
+        }
+    }
+}
+
+impl Target {
+    fn nats(text: &str, scheme: &str, rest: &str) -> Result<Self, BadTarget> {
+        let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        // A colon within brackets is part of an address.
+        let has_port = rest.rfind(':') > rest.rfind(']');
+        let with_port = if has_port { rest.to_owned() } else { format!("{rest}:{NATS_PORT}") };
+        let url = || text.to_owned();
+        let host = host_and_port(&with_port).ok_or_else(|| BadTarget::NoPort { url: url() })?;
+        let decoded = |text: &str| {
+            let bytes = percent_encoding::percent_decode_str(text);
+            bytes.decode_utf8().map(Into::into).map_err(|_| BadTarget::NotText { url: url() })
+        };
+        let credentials = match user.split_once(':') {
+            None if user.is_empty() => Credentials::None,
+            None => Credentials::Token(decoded(user)?),
+            Some((name, password)) => {
+                Credentials::User { name: decoded(name)?, password: decoded(password)? }
+            }
+        };
+        Ok(Self {
+            url: format!("{scheme}://{rest}"),
+            address: Address::Tcp(host),
+            framing: Framing::Nats,
+            credentials,
+        })
     }
 }
 
@@ -218,7 +286,32 @@ mod tests {
         assert_eq!(check("mpreg://h"), Err(BadTarget::NoPort { url: url("mpreg://h") }));
         assert_eq!(check("mpreg://:1"), Err(BadTarget::NoPort { url: url("mpreg://:1") }));
         assert_eq!(check("mpreg://h:x"), Err(BadTarget::NoPort { url: url("mpreg://h:x") }));
-        assert_eq!(check("nats://h:1"), Err(BadTarget::UnknownScheme { url: url("nats://h:1") }));
+        assert_eq!(check("amqp://h:1"), Err(BadTarget::UnknownScheme { url: url("amqp://h:1") }));
+        assert_eq!(check("nats://h:1"), tcp("h:1"));
+        assert_eq!(check("nats://h"), tcp("h:4222"));
+        assert_eq!(check("nats://[::1]/"), tcp("[::1]:4222"));
+        assert_eq!(check("nats://[::1]:5"), tcp("[::1]:5"));
+        assert_eq!(check("nats://h:x"), Err(BadTarget::NoPort { url: url("nats://h:x") }));
         assert_eq!(check("h:1"), Err(BadTarget::NoScheme { url: url("h:1") }));
+    }
+    #[test]
+    fn who_one_is_stands_in_the_url_and_is_not_shown() {
+        let check = |text: &str, want: Credentials| {
+            let target = text.parse::<Target>().unwrap();
+            assert_eq!(*target.credentials(), want);
+            assert_eq!(target.to_string(), "nats://h:1");
+            assert_eq!(target.address, Address::Tcp("h:1".to_owned()));
+            assert!(!format!("{target:?}").contains("word"));
+        };
+        let user = |name: &str, password: &str| Credentials::User {
+            name: name.to_owned(),
+            password: password.to_owned(),
+        };
+        check("nats://h:1", Credentials::None);
+        check("nats://password@h:1", Credentials::Token("password".to_owned()));
+        check("nats://anna:password@h:1", user("anna", "password"));
+        check("nats://an%40na:pass%3aword@h:1/", user("an@na", "pass:word"));
+        let bad = "nats://%ff:word@h:1";
+        assert_eq!(bad.parse::<Target>(), Err(BadTarget::NotText { url: bad.to_owned() }));
     }
 }

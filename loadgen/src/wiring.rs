@@ -13,7 +13,8 @@
 //! - A publisher's streams are adjacent, and it uses them in turn: its message `n` is message
 //!   `n / streams` of stream `n % streams`. So what was sent on each follows from one count.
 //! - Flows are dense: those of a stream are `flow_base..flow_base + audience`.
-//! - An audience is sorted and holds each subscriber once, however many of its patterns match.
+//! - An audience is sorted and holds each subscriber as often as it gets a copy: more than once only where
+//!   several of its patterns match and the protocol sends a copy for each.
 
 use std::ops::Range;
 
@@ -48,14 +49,20 @@ pub(crate) struct Stream {
 /// The subscribers a topic reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Audience {
-    One(u32),
-    /// Subscribers zero up to this one, exclusive.
-    All(u32),
-    /// A part of `Wiring::members`.
-    Some {
-        from: u32,
-        to: u32,
+    One {
+        member: u32,
+        /// Which of its patterns matches.
+        pattern: u32,
     },
+    /// Subscribers zero up to this one, exclusive.
+    All {
+        members: u32,
+        /// Which of each one's patterns matches.
+        pattern: u32,
+    },
+    /// A part of `Wiring::members`: one by its first pattern, perhaps also by its second, the others by
+    /// their second.
+    Some { from: u32, to: u32, by_first: u32 },
 }
 
 /// What one delivery on a stream counts for.
@@ -95,24 +102,28 @@ impl Wiring {
 
     fn audiences(&mut self, shape: &Shape) -> Vec<Audience> {
         let topics = 0..shape.topics_count();
-        let subscribers_count = shape.subscribers_count as u32;
+        let members = shape.subscribers_count as u32;
         match shape.workload {
             Workload::ManyToMany | Workload::FanOut | Workload::SlowSubscribers => {
-                topics.map(|_| Audience::All(subscribers_count)).collect()
+                let pattern = |topic| shape.pattern_of(topic) as u32;
+                topics.map(|topic| Audience::All { members, pattern: pattern(topic) }).collect()
             }
             Workload::OneToOne | Workload::Topics | Workload::Churn | Workload::RequestReply => {
-                topics.map(|topic| Audience::One(shape.subscriber_of(topic) as u32)).collect()
+                let one = |topic| Audience::One {
+                    member: shape.subscriber_of(topic) as u32,
+                    pattern: shape.pattern_of(topic) as u32,
+                };
+                topics.map(one).collect()
             }
-            Workload::Wildcard => {
-                topics.map(|topic| self.listed_audience(shape.hearers(topic))).collect()
-            }
+            Workload::Wildcard => topics.map(|topic| self.listed_audience(shape, topic)).collect(),
         }
     }
 
-    fn listed_audience(&mut self, members: impl Iterator<Item = usize>) -> Audience {
+    fn listed_audience(&mut self, shape: &Shape, topic: usize) -> Audience {
         let from = self.members.len() as u32;
-        self.members.extend(members.map(|subscriber| subscriber as u32));
-        Audience::Some { from, to: self.members.len() as u32 }
+        self.members.extend(shape.hearers(topic).map(|subscriber| subscriber as u32));
+        let to = self.members.len() as u32;
+        Audience::Some { from, to, by_first: shape.group_of(topic) as u32 }
     }
 
     fn add_publisher(&mut self, shape: &Shape, publisher: usize, audiences: &[Audience]) {
@@ -121,7 +132,7 @@ impl Wiring {
         let mut gates_count = 1;
         for topic in shape.topics_of(publisher) {
             let audience = audiences[topic];
-            if let Audience::All(members) = audience {
+            if let Audience::All { members, .. } = audience {
                 gates_count = members as usize;
             }
             self.streams.push(Stream {
@@ -152,17 +163,25 @@ impl Wiring {
         self.streams.get(stream as usize)
     }
 
-    /// What a delivery of `stream` to `subscriber` counts for; `None` if it should not be there.
+    /// What a delivery of `stream` to `subscriber`, for this one of its patterns where that is said,
+    /// counts for; `None` if it should not be there.
     #[inline]
-    pub(crate) fn flow(&self, stream: &Stream, subscriber: u32) -> Option<Flow> {
+    pub(crate) fn flow(
+        &self,
+        stream: &Stream,
+        subscriber: u32,
+        pattern: Option<u32>,
+    ) -> Option<Flow> {
+        let is_for = |wanted: u32| pattern.is_none_or(|pattern| pattern == wanted);
         let (place, gate) = match stream.audience {
-            Audience::One(member) if member == subscriber => (0, 0),
-            Audience::One(_) => return None,
-            Audience::All(members) if subscriber < members => (subscriber, subscriber),
-            Audience::All(_) => return None,
-            Audience::Some { from, to } => {
+            Audience::One { member, pattern } if member == subscriber && is_for(pattern) => (0, 0),
+            Audience::All { members, pattern } if subscriber < members && is_for(pattern) => {
+                (subscriber, subscriber)
+            }
+            Audience::One { .. } | Audience::All { .. } => return None,
+            Audience::Some { from, to, by_first } => {
                 let members = &self.members[from as usize..to as usize];
-                (members.binary_search(&subscriber).ok()? as u32, 0)
+                (place(members, subscriber, subscriber == by_first, pattern)?, 0)
             }
         };
         Some(Flow {
@@ -210,8 +229,8 @@ impl Wiring {
         let stream = &self.streams[self.streams_of(publisher).start as usize];
         let base = stream.gate_base as usize;
         match stream.audience {
-            Audience::All(members) => base..base + members as usize,
-            Audience::One(_) | Audience::Some { .. } => base..base + 1,
+            Audience::All { members, .. } => base..base + members as usize,
+            Audience::One { .. } | Audience::Some { .. } => base..base + 1,
         }
     }
 
@@ -220,8 +239,8 @@ impl Wiring {
     #[inline]
     pub(crate) fn gate_weight(&self, stream: u32) -> u64 {
         match self.streams[stream as usize].audience {
-            Audience::All(_) | Audience::One(_) => 1,
-            Audience::Some { from, to } => u64::from(to - from),
+            Audience::All { .. } | Audience::One { .. } => 1,
+            Audience::Some { from, to, .. } => u64::from(to - from),
         }
     }
 
@@ -251,8 +270,8 @@ impl Wiring {
         let Stream { audience, flow_base, .. } = self.streams[stream as usize];
         (0..audience.members_count()).map(move |place| {
             let subscriber = match audience {
-                Audience::One(member) => member,
-                Audience::All(_) => place,
+                Audience::One { member, .. } => member,
+                Audience::All { .. } => place,
                 Audience::Some { from, .. } => self.members[(from + place) as usize],
             };
             (subscriber, (flow_base + place) as usize)
@@ -260,12 +279,26 @@ impl Wiring {
     }
 }
 
+/// Where `subscriber` is among `members`, for a copy its first or its second pattern asked for.
+fn place(members: &[u32], subscriber: u32, is_by_first: bool, pattern: Option<u32>) -> Option<u32> {
+    let first = members.partition_point(|&member| member < subscriber);
+    let copies = members[first..].iter().take_while(|&&member| member == subscriber).count();
+    let copy = match pattern {
+        None => 0,
+        Some(0) if is_by_first => 0,
+        Some(1) if !is_by_first => 0,
+        Some(1) => 1,
+        Some(_) => return None,
+    };
+    (copy < copies).then_some((first + copy) as u32)
+}
+
 impl Audience {
     fn members_count(self) -> u32 {
         match self {
-            Self::One(_) => 1,
-            Self::All(members) => members,
-            Self::Some { from, to } => to - from,
+            Self::One { .. } => 1,
+            Self::All { members, .. } => members,
+            Self::Some { from, to, .. } => to - from,
         }
     }
 }

@@ -7,7 +7,8 @@
 //!   topics              T topics. Topic t: publisher t % C, subscriber (t / C) % S, so neighbouring
 //!                       messages of one publisher go to different subscribers.
 //!   wildcard            T topics in groups, `G.d`; each subscriber has its own group by one of
-//!                       `G.*`, `G.>`, `G.#` and one device by `*.d`, which overlap.
+//!                       `G.*`, `G.>`, `G.#` and one device by `*.d`, which overlap. Where `#` is
+//!                       no wildcard, `G.>` takes its place.
 //!   request-reply       as one-to-one; subscribers answer, publishers wait for the answers.
 //! ```
 
@@ -35,6 +36,15 @@ pub enum Workload {
     RequestReply,
 }
 
+/// What subscriptions mean, where protocols differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// `#` is a wildcard; a connection gets one copy of a message, however many of its patterns match.
+    Native,
+    /// `#` is none; a connection gets a copy for each of its patterns that matches.
+    Nats,
+}
+
 /// A workload with its counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -43,6 +53,7 @@ pub struct Shape {
     pub subscribers_count: usize,
     /// Topics asked for; only `topics` and `wildcard` let it be chosen.
     pub topics_wanted: usize,
+    pub dialect: Dialect,
 }
 
 impl Workload {
@@ -105,6 +116,27 @@ impl Shape {
             .flat_map(move |first| first..(first + run).min(topics_count))
     }
 
+    /// Which of its hearer's patterns `topic` matches, in workloads where that is one.
+    pub fn pattern_of(&self, topic: usize) -> usize {
+        match self.workload {
+            Workload::ManyToMany | Workload::FanOut | Workload::SlowSubscribers => topic,
+            Workload::Topics => {
+                let run = self.publishers_count;
+                topic / (run * self.subscribers_count) * run + topic % run
+            }
+            Workload::OneToOne | Workload::Churn | Workload::RequestReply => {
+                topic / self.subscribers_count
+            }
+            Workload::Wildcard => 0,
+        }
+    }
+
+    /// In the wildcard workload, the subscriber that has the group of `topic`: by its first pattern.
+    /// All others hear it by their second.
+    pub fn group_of(&self, topic: usize) -> usize {
+        topic % self.groups_count()
+    }
+
     /// The name of topic number `topic`; all names of a shape are equally long.
     pub fn topic_name(&self, token: &str, topic: usize) -> String {
         match self.workload {
@@ -137,7 +169,10 @@ impl Shape {
             }
             Workload::Wildcard => {
                 let group = padded(subscriber, self.groups_count());
-                let rest = ["*", ">", "#"][subscriber % 3];
+                let rest = match self.dialect {
+                    Dialect::Native => ["*", ">", "#"][subscriber % 3],
+                    Dialect::Nats => ["*", ">", ">"][subscriber % 3],
+                };
                 let device = padded(subscriber % self.devices_count(), self.devices_count());
                 vec![format!("load.{token}.{group}.{rest}"), format!("load.{token}.*.{device}")]
             }
@@ -145,14 +180,17 @@ impl Shape {
     }
 
     /// In the wildcard workload, those whose patterns match `topic`, in ascending order: the one
-    /// with its group, and those with its device.
+    /// with its group, and those with its device. The one that is both is there as often as it gets
+    /// a copy.
     pub fn hearers(&self, topic: usize) -> impl Iterator<Item = usize> {
-        let (group, device) = (topic % self.groups_count(), topic / self.groups_count());
+        let (group, device) = (self.group_of(topic), topic / self.groups_count());
         let by_device = (device..self.subscribers_count).step_by(self.devices_count());
         let before: Vec<_> =
             by_device.clone().take_while(|&subscriber| subscriber < group).collect();
         let after = by_device.skip_while(move |&subscriber| subscriber <= group);
-        before.into_iter().chain([group]).chain(after)
+        let is_both = group % self.devices_count() == device;
+        let copies = if is_both && self.dialect == Dialect::Nats { 2 } else { 1 };
+        before.into_iter().chain(std::iter::repeat_n(group, copies)).chain(after)
     }
 
     /// Groups of the wildcard workload: one per subscriber.

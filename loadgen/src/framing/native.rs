@@ -9,7 +9,7 @@ use mpreg_proto::hello::{Hello, Role};
 use mpreg_proto::id::Sid;
 use mpreg_proto::limits::{ENVELOPE_BYTES, HELLO_BYTES};
 
-use super::{Control, Delivery, Granted, Inbound, Likeness, Mold, OpenError, What};
+use super::{Control, Delivery, Granted, Inbound, Mold, OpenError, What};
 use crate::random;
 use crate::target::Stream;
 
@@ -108,6 +108,15 @@ pub(super) fn mold(topic_bytes: usize, reply_bytes: usize, payload_bytes: usize)
     }
 }
 
+/// How most frames of a connection begin and are cut up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Likeness {
+    head: [u8; ENVELOPE_BYTES],
+    topic_end: usize,
+    reply_end: usize,
+    frame_bytes: usize,
+}
+
 /// Deliveries are the publisher's bytes.
 pub(super) fn likeness(mold: &Mold) -> Likeness {
     Likeness {
@@ -117,8 +126,6 @@ pub(super) fn likeness(mold: &Mold) -> Likeness {
         frame_bytes: mold.frame.len(),
     }
 }
-
-const _: () = assert!(ENVELOPE_BYTES == 16, "the head of a likeness is an envelope");
 
 /// An envelope equal to the expected one says the same lengths, so nothing else is looked at.
 #[inline]
@@ -133,6 +140,7 @@ pub(super) fn next<'a>(
             topic: &frame[ENVELOPE_BYTES..likeness.topic_end],
             reply: &frame[likeness.topic_end..likeness.reply_end],
             payload: &frame[likeness.reply_end..],
+            pattern: None,
         };
         return Ok(Some(Inbound { bytes: frame.len(), what: What::Delivery(delivery) }));
     }
@@ -148,7 +156,7 @@ fn decoded(bytes: &[u8]) -> Result<Option<Inbound<'_>>, ErrorCode> {
     let control = match frame {
         Frame::Data(data) => {
             let (topic, reply, payload) = (data.topic(), data.reply(), data.payload());
-            let what = What::Delivery(Delivery { topic, reply, payload });
+            let what = What::Delivery(Delivery { topic, reply, payload, pattern: None });
             return Ok(Some(Inbound { bytes, what }));
         }
         Frame::Ping { token } => Control::Ping { token },
@@ -194,7 +202,7 @@ mod tests {
         put_publish(b"a.b", b"r1", b"hello", &mut bytes);
         let whole = bytes.len();
         bytes.extend_from_slice(b"more");
-        let delivery = Delivery { topic: b"a.b", reply: b"r1", payload: b"hello" };
+        let delivery = Delivery { topic: b"a.b", reply: b"r1", payload: b"hello", pattern: None };
         let what = What::Delivery(delivery);
         let want = Some(Inbound { bytes: whole, what });
         assert_eq!(next(&bytes, &likely), Ok(want));

@@ -3,7 +3,7 @@
 use crate::board::{Board, Tally};
 use crate::brief::{Brief, Exchange};
 use crate::bytes;
-use crate::framing::Control;
+use crate::framing::{Control, Delivery};
 use crate::latency::{LatencyHistogram, Recorder};
 use crate::ledger::{Faults, Ledger, Order};
 use crate::payload::Stamp;
@@ -78,8 +78,8 @@ impl<'a> Intake<'a> {
 
     /// A message arrived at `subscriber`.
     #[inline]
-    pub(super) fn take_delivery(&mut self, subscriber: u32, topic: &[u8], payload: &[u8]) {
-        let Some((stamp, _, flow)) = self.identify(subscriber, topic, payload) else { return };
+    pub(super) fn take_delivery(&mut self, subscriber: u32, delivery: &Delivery<'_>) {
+        let Some((stamp, _, flow)) = self.identify(subscriber, delivery) else { return };
         if self.ledger.record(flow.flow, stamp.sequence) {
             self.count_at_gate(flow.gate);
         }
@@ -88,11 +88,11 @@ impl<'a> Intake<'a> {
 
     /// A request arrived at `subscriber`, which answers it whatever it is: only its order is
     /// entered here, everything else shows in the reply.
-    pub(super) fn take_request(&mut self, subscriber: u32, topic: &[u8], payload: &[u8]) {
-        if let Some(stamp) = self.brief.codec.read(payload)
+    pub(super) fn take_request(&mut self, subscriber: u32, delivery: &Delivery<'_>) {
+        if let Some(stamp) = self.brief.codec.read(delivery.payload)
             && let Some(stream) = self.brief.wiring.stream(stamp.stream)
-            && self.brief.wiring.name(stream.topic) == topic
-            && let Some(flow) = self.brief.wiring.flow(stream, subscriber)
+            && self.brief.wiring.name(stream.topic) == delivery.topic
+            && let Some(flow) = self.brief.wiring.flow(stream, subscriber, delivery.pattern)
         {
             self.ledger.record(flow.flow, stamp.sequence);
         }
@@ -144,8 +144,7 @@ impl<'a> Intake<'a> {
     fn identify(
         &mut self,
         subscriber: u32,
-        topic: &[u8],
-        payload: &[u8],
+        &Delivery { topic, payload, pattern, .. }: &Delivery<'_>,
     ) -> Option<(Stamp, &'a Stream, Flow)> {
         let wiring = &self.brief.wiring;
         let stamp = self.brief.codec.read(payload);
@@ -158,7 +157,7 @@ impl<'a> Intake<'a> {
             self.damage.corrupted += 1;
             return None;
         }
-        let flow = wiring.flow(stream, subscriber);
+        let flow = wiring.flow(stream, subscriber, pattern);
         if flow.is_none() {
             self.damage.misrouted += 1;
         }

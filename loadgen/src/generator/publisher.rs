@@ -121,15 +121,17 @@ impl Publisher {
             let drained = link.receive(&mut buffer, |link, bytes| {
                 intake.start_chunk();
                 let mut at = 0;
-                while let Some(inbound) = brief
-                    .framing
-                    .next(&bytes[at..], &brief.reply)
-                    .map_err(|why| End::NotAFrame { why })?
+                while let Some(inbound) =
+                    brief.reply.next(&bytes[at..]).map_err(|why| End::NotAFrame { why })?
                 {
                     at += inbound.bytes;
                     match inbound.what {
-                        What::Delivery(Delivery { topic, payload, .. }) => {
-                            let belongs = |stamp: Stamp| is_reply_to(stamp, streams, inbox, topic);
+                        What::Delivery(Delivery { topic, payload, pattern, .. }) => {
+                            let belongs = |stamp: Stamp| {
+                                // An inbox is all it subscribes to.
+                                pattern.is_none_or(|pattern| pattern == 0)
+                                    && is_reply_to(stamp, streams, inbox, topic)
+                            };
                             intake.take_reply(*number, payload, belongs);
                         }
                         What::Control(control) => intake.take_control(control, link)?,

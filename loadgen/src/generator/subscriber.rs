@@ -47,13 +47,11 @@ fn verify(
 ) -> Result<usize, End> {
     let mut at = 0;
     while let Some(inbound) =
-        brief.framing.next(&bytes[at..], &brief.delivery).map_err(|why| End::NotAFrame { why })?
+        brief.delivery.next(&bytes[at..]).map_err(|why| End::NotAFrame { why })?
     {
         at += inbound.bytes;
         match inbound.what {
-            What::Delivery(Delivery { topic, payload, .. }) => {
-                intake.take_delivery(number, topic, payload)
-            }
+            What::Delivery(delivery) => intake.take_delivery(number, &delivery),
             What::Control(control) => intake.take_control(control, link)?,
         }
     }
@@ -70,12 +68,13 @@ fn answer(
 ) -> Result<usize, End> {
     let mut at = 0;
     while let Some(inbound) =
-        brief.framing.next(&bytes[at..], &brief.delivery).map_err(|why| End::NotAFrame { why })?
+        brief.delivery.next(&bytes[at..]).map_err(|why| End::NotAFrame { why })?
     {
         at += inbound.bytes;
         match inbound.what {
-            What::Delivery(Delivery { topic, reply, payload }) => {
-                intake.take_request(number, topic, payload);
+            What::Delivery(delivery) => {
+                intake.take_request(number, &delivery);
+                let Delivery { reply, payload, .. } = delivery;
                 brief.framing.put_publish(reply, &[], payload, link.outbox());
             }
             What::Control(control) => intake.take_control(control, link)?,

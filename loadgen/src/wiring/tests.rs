@@ -2,16 +2,24 @@
 
 use std::fmt::Write;
 
+use clap::ValueEnum;
 use expect_test::{Expect, expect};
 use mpreg_proto::topic::{Pattern, Topic};
 
 use super::*;
+use crate::workload::Dialect;
 
 /// Prints every stream with its topic and audience, and every subscriber with its patterns.
 #[track_caller]
 fn check(workload: Workload, counts: [usize; 3], want: Expect) {
     let [publishers_count, subscribers_count, topics_wanted] = counts;
-    let shape = Shape { workload, publishers_count, subscribers_count, topics_wanted };
+    let shape = Shape {
+        workload,
+        publishers_count,
+        subscribers_count,
+        topics_wanted,
+        dialect: Dialect::Native,
+    };
     let wiring = Wiring::new(&shape, "T");
     let mut text = String::new();
     for (ix, stream) in (0..).zip(&wiring.streams) {
@@ -32,7 +40,7 @@ fn agrees_with_patterns(wiring: &Wiring, stream: &Stream, heard: &[(u32, usize)]
     let topic = Topic::parse(wiring.name(stream.topic)).unwrap();
     for (subscriber, patterns) in (0..).zip(&wiring.patterns) {
         let wants = patterns.iter().any(|p| Pattern::parse(p.as_bytes()).unwrap().matches(topic));
-        let flow = wiring.flow(stream, subscriber).map(|flow| flow.flow);
+        let flow = wiring.flow(stream, subscriber, None).map(|flow| flow.flow);
         let listed = heard.iter().find(|(member, _)| *member == subscriber).map(|(_, flow)| *flow);
         assert_eq!(flow.is_some(), wants, "{topic} at subscriber {subscriber}");
         assert_eq!(flow, listed);
@@ -166,6 +174,7 @@ fn what_was_sent_follows_from_one_count() {
         publishers_count: 2,
         subscribers_count: 1,
         topics_wanted: 6,
+        dialect: Dialect::Native,
     };
     let wiring = Wiring::new(&shape, "T");
     let sent: Vec<_> = wiring.sent(1, 8).collect();
@@ -175,11 +184,58 @@ fn what_was_sent_follows_from_one_count() {
 #[test]
 fn gates_are_one_per_subscriber_only_where_all_hear_all() {
     let gates = |workload| {
-        let shape = Shape { workload, publishers_count: 2, subscribers_count: 3, topics_wanted: 6 };
+        let shape = Shape {
+            workload,
+            publishers_count: 2,
+            subscribers_count: 3,
+            topics_wanted: 6,
+            dialect: Dialect::Native,
+        };
         let wiring = Wiring::new(&shape, "T");
         (0..2).map(|publisher| wiring.gates_of(publisher)).collect::<Vec<_>>()
     };
     assert_eq!(gates(Workload::FanOut), [0..3, 3..6]);
     assert_eq!(gates(Workload::Topics), [0..1, 1..2]);
     assert_eq!(gates(Workload::Wildcard), [0..1, 1..2]);
+}
+
+/// A copy for each subscription that matches, each told apart from every other.
+#[track_caller]
+fn has_a_flow_per_subscription(shape: &Shape) {
+    let wiring = Wiring::new(shape, "T");
+    let mut flows = Vec::new();
+    for (ix, stream) in (0..).zip(&wiring.streams) {
+        let topic = Topic::parse(wiring.name(stream.topic)).unwrap();
+        let mut heard = Vec::new();
+        for (subscriber, patterns) in (0..).zip(&wiring.patterns) {
+            for (number, pattern) in (0..).zip(patterns) {
+                let matches = Pattern::parse(pattern.as_bytes()).unwrap().matches(topic);
+                let flow = wiring.flow(stream, subscriber, Some(number)).map(|flow| flow.flow);
+                assert_eq!(flow.is_some(), matches, "{shape:?}: {topic} by {pattern}");
+                heard.extend(flow.map(|flow| (subscriber, flow)));
+            }
+            let beyond = patterns.len() as u32;
+            assert_eq!(wiring.flow(stream, subscriber, Some(beyond)), None);
+        }
+        heard.sort_unstable();
+        assert_eq!(wiring.flows_of(ix).collect::<Vec<_>>(), heard, "{shape:?}: {topic}");
+        flows.extend(heard.into_iter().map(|(_, flow)| flow));
+    }
+    assert_eq!(flows, (0..wiring.flows_count()).collect::<Vec<_>>(), "{shape:?}");
+}
+
+#[test]
+fn where_each_subscription_gets_a_copy_each_copy_is_a_flow() {
+    let counts = [[1, 1, 1], [3, 3, 7], [2, 5, 9], [5, 2, 20], [3, 4, 24]];
+    for workload in Workload::value_variants() {
+        for [publishers_count, subscribers_count, topics_wanted] in counts {
+            has_a_flow_per_subscription(&Shape {
+                workload: *workload,
+                publishers_count,
+                subscribers_count,
+                topics_wanted,
+                dialect: Dialect::Nats,
+            });
+        }
+    }
 }
