@@ -23,6 +23,7 @@ mod cpu;
 mod framing;
 mod generator;
 mod latency;
+pub mod layered;
 mod ledger;
 pub mod load;
 mod payload;
