@@ -1,7 +1,9 @@
 //! A forwarder that speaks the wire and can be told to misbehave: what the generator is tested on.
 //!
 //! One thread reads each connection and one writes it; a connection that does not take its messages
-//! is closed. Slow, and simple enough to be believed.
+//! is closed. Slow, and simple enough to be believed. `nats` is the other protocol it knows.
+
+mod nats;
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -30,10 +32,12 @@ pub(crate) enum Mischief {
     Duplicate(u64),
     /// Every n-th delivery is held back until the next to the same connection is made.
     Swap(u64),
-    /// Every n-th delivery has its last byte changed.
+    /// Every n-th delivery has the last byte of its payload changed.
     Corrupt(u64),
     /// After n deliveries the connection they go to is closed.
     Close(u64),
+    /// NATS: every n-th delivery says that it is for the subscription after the one it is for.
+    Misnumber(u64),
 }
 
 /// What connections are told they may use. The forwarder itself holds nobody to it.
@@ -59,6 +63,8 @@ enum Socket {
 struct Hub {
     mischief: Mischief,
     grant: Grant,
+    /// What the options of a NATS client must hold, as written.
+    password: &'static str,
     state: Mutex<State>,
 }
 
@@ -85,19 +91,32 @@ impl Forwarder {
     pub(crate) fn granting(mischief: Mischief, grant: Grant) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("mpreg://{}", listener.local_addr().unwrap());
-        let hub = Hub { mischief, grant, state: Mutex::default() };
-        Self::accept(url, hub, move || Socket::Tcp(listener.accept().unwrap().0))
+        let hub = Hub::new(mischief, grant, "");
+        Self::accept(url, hub, serve, move || Socket::Tcp(listener.accept().unwrap().0))
     }
 
     /// Listens at a path.
     pub(crate) fn at(path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let url = format!("mpreg+unix://{}", path.display());
-        let hub = Hub { mischief: Mischief::None, grant: PLENTY, state: Mutex::default() };
-        Self::accept(url, hub, move || Socket::Unix(listener.accept().unwrap().0))
+        let hub = Hub::new(Mischief::None, PLENTY, "");
+        Self::accept(url, hub, serve, move || Socket::Unix(listener.accept().unwrap().0))
     }
 
-    fn accept(url: String, hub: Hub, accept: impl Fn() -> Socket + Send + 'static) -> Self {
+    /// Speaks the NATS client protocol with those whose options hold `password`.
+    pub(crate) fn nats(mischief: Mischief, password: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let hub = Hub::new(mischief, PLENTY, password);
+        Self::accept(url, hub, serve_nats, move || Socket::Tcp(listener.accept().unwrap().0))
+    }
+
+    fn accept(
+        url: String,
+        hub: Hub,
+        serve: fn(&Hub, Socket),
+        accept: impl Fn() -> Socket + Send + 'static,
+    ) -> Self {
         let hub = Arc::new(hub);
         thread::spawn(move || {
             loop {
@@ -111,37 +130,21 @@ impl Forwarder {
 
 /// One connection, until it ends or says something it should not.
 fn serve(hub: &Hub, mut stream: Socket) {
-    if let Socket::Tcp(tcp) = &stream {
-        tcp.set_nodelay(true).unwrap();
-    }
     let mut hello = [0; HELLO_BYTES];
     if stream.read_exact(&mut hello).is_err() {
         return;
     }
     let answer = Hello::parse(&hello).unwrap().answer(1).unwrap();
-    let (outbound, queue) = mpsc::sync_channel::<Vec<u8>>(QUEUE_FRAMES);
-    outbound.send(answer.to_bytes().to_vec()).unwrap();
-    let mut out = stream.second();
-    thread::spawn(move || {
-        while let Ok(first) = queue.recv() {
-            let mut bytes = first;
-            queue.try_iter().take(512).for_each(|more| bytes.extend(more));
-            if out.write_all(&bytes).is_err() {
-                break;
-            }
-        }
-        // Both halves: the reader must notice too.
-        out.shutdown();
-    });
-    let session = {
-        let mut state = hub.state.lock().unwrap();
-        state.opened += 1;
-        let member = Member { session: state.opened, patterns: Vec::new(), outbound, held: None };
-        state.members.push(member);
-        state.opened
-    };
+    let session = hub.enter(&stream, &answer.to_bytes());
     read_frames(hub, session, &mut stream);
-    hub.state.lock().unwrap().members.retain(|member| member.session != session);
+    hub.leave(session);
+}
+
+/// The same, of the other protocol.
+fn serve_nats(hub: &Hub, mut stream: Socket) {
+    let session = hub.enter(&stream, nats::INFO);
+    nats::read_commands(hub, session, &mut stream);
+    hub.leave(session);
 }
 
 fn read_frames(hub: &Hub, session: u64, stream: &mut Socket) {
@@ -200,6 +203,40 @@ impl Write for Socket {
 }
 
 impl Hub {
+    fn new(mischief: Mischief, grant: Grant, password: &'static str) -> Self {
+        Self { mischief, grant, password, state: Mutex::default() }
+    }
+
+    /// Starts what writes to a connection, `greeting` first; returns its session.
+    fn enter(&self, stream: &Socket, greeting: &[u8]) -> u64 {
+        if let Socket::Tcp(tcp) = stream {
+            tcp.set_nodelay(true).unwrap();
+        }
+        let (outbound, queue) = mpsc::sync_channel::<Vec<u8>>(QUEUE_FRAMES);
+        outbound.send(greeting.to_vec()).unwrap();
+        let mut out = stream.second();
+        thread::spawn(move || {
+            while let Ok(first) = queue.recv() {
+                let mut bytes = first;
+                queue.try_iter().take(512).for_each(|more| bytes.extend(more));
+                if out.write_all(&bytes).is_err() {
+                    break;
+                }
+            }
+            // Both halves: the reader must notice too.
+            out.shutdown();
+        });
+        let mut state = self.state.lock().unwrap();
+        state.opened += 1;
+        let session = state.opened;
+        state.members.push(Member { session, patterns: Vec::new(), outbound, held: None });
+        session
+    }
+
+    fn leave(&self, session: u64) {
+        self.state.lock().unwrap().members.retain(|member| member.session != session);
+    }
+
     fn handle(&self, session: u64, frame: Frame<'_>) {
         let mut state = self.state.lock().unwrap();
         match frame {
@@ -260,7 +297,8 @@ impl State {
             if member.patterns.iter().any(hears) {
                 heard = true;
                 self.deliveries += 1;
-                if !member.deliver(data.frame(), self.deliveries, mischief) {
+                let last = data.frame().len() - 1;
+                if !member.deliver(data.frame(), last, self.deliveries, mischief) {
                     gone.push(member.session);
                 }
             }
@@ -274,14 +312,15 @@ impl State {
 }
 
 impl Member {
-    /// Queues one delivery, more or less; false if the connection must end.
-    fn deliver(&mut self, frame: &[u8], count: u64, mischief: Mischief) -> bool {
+    /// Queues one delivery, more or less; false if the connection must end. Its payload ends with
+    /// byte `last`.
+    fn deliver(&mut self, frame: &[u8], last: usize, count: u64, mischief: Mischief) -> bool {
         let mut frame = frame.to_vec();
         let mut copies = 1;
         match mischief {
             Mischief::Lose(n) if count.is_multiple_of(n) => copies = 0,
             Mischief::Duplicate(n) if count.is_multiple_of(n) => copies = 2,
-            Mischief::Corrupt(n) if count.is_multiple_of(n) => *frame.last_mut().unwrap() ^= 0x10,
+            Mischief::Corrupt(n) if count.is_multiple_of(n) => frame[last] ^= 0x10,
             Mischief::Swap(n) if count.is_multiple_of(n) && self.held.is_none() => {
                 self.held = Some(frame);
                 return true;
@@ -292,7 +331,8 @@ impl Member {
             | Mischief::Duplicate(_)
             | Mischief::Swap(_)
             | Mischief::Corrupt(_)
-            | Mischief::Close(_) => (),
+            | Mischief::Close(_)
+            | Mischief::Misnumber(_) => (),
         }
         for _ in 0..copies {
             if self.outbound.try_send(frame.clone()).is_err() {

@@ -259,3 +259,69 @@ fn nobody_listening_is_an_error_that_names_the_target() {
     let error = run(&plan.unwrap(), &mut |_| ()).unwrap_err();
     assert_eq!(error.to_string(), "cannot connect to mpreg://127.0.0.1:1");
 }
+
+const EVERY_WORKLOAD: [Workload; 8] = [
+    Workload::OneToOne,
+    Workload::ManyToMany,
+    Workload::FanOut,
+    Workload::Topics,
+    Workload::Wildcard,
+    Workload::SlowSubscribers,
+    Workload::Churn,
+    Workload::RequestReply,
+];
+
+#[test]
+fn every_workload_over_nats() {
+    for workload in EVERY_WORKLOAD {
+        let forwarder = Forwarder::nats(Mischief::None, "");
+        let report = run(&plan(&load(workload), &forwarder), &mut |_| ()).unwrap();
+        assert!(report.is_clean() && 100 < report.sent, "{report}");
+        assert_eq!(report.received, report.expected, "{report}");
+    }
+}
+
+#[test]
+fn payloads_over_nats_have_sizes_of_any_number_of_digits() {
+    for payload in [16, 999, 1000, 300_000] {
+        let forwarder = Forwarder::nats(Mischief::None, "");
+        let load = Load { payload, window: Some(4), ..load(Workload::RequestReply) };
+        let report = run(&plan(&load, &forwarder), &mut |_| ()).unwrap();
+        assert!(report.is_clean() && 0 < report.received, "{report}");
+    }
+}
+
+#[test]
+fn mischief_over_nats_shows() {
+    let faults = |workload, mischief| {
+        let load = Load { window: Some(64), drain: 0.3, ..load(workload) };
+        let forwarder = Forwarder::nats(mischief, "");
+        let report = run(&plan(&load, &forwarder), &mut |_| ()).unwrap();
+        assert!(!report.is_clean(), "{report}");
+        report.faults
+    };
+    for workload in ONE_WAY.into_iter().chain([Workload::RequestReply]) {
+        assert!(0 < faults(workload, Mischief::Lose(50)).lost, "{workload:?}");
+        assert!(0 < faults(workload, Mischief::Duplicate(50)).duplicated, "{workload:?}");
+        assert!(0 < faults(workload, Mischief::Corrupt(50)).corrupted, "{workload:?}");
+        let misnumbered = faults(workload, Mischief::Misnumber(50));
+        assert!(0 < misnumbered.misrouted, "{workload:?} {misnumbered:?}");
+    }
+    assert!(0 < faults(Workload::FanOut, Mischief::Swap(51)).reordered);
+}
+
+#[test]
+fn nats_credentials_go_into_connect() {
+    let forwarder = Forwarder::nats(Mischief::None, "\"pass\":\"s3@cret\"");
+    let with = |user: &str| {
+        let url = forwarder.url.replace("://", &format!("://{user}@"));
+        let plan = Plan::new(&load(Workload::OneToOne), url.parse().unwrap(), None).unwrap();
+        run(&plan, &mut |_| ())
+    };
+    let report = with("anna:s3%40cret").unwrap();
+    assert!(report.is_clean() && !report.target.contains("cret"), "{report}");
+    let refused = with("anna:other").unwrap_err();
+    let source = std::error::Error::source(&refused).map(ToString::to_string);
+    assert!(refused.to_string().starts_with("cannot open a session at nats://127"), "{refused}");
+    assert_eq!(source.as_deref(), Some("the router refused: Authorization Violation "));
+}
