@@ -18,14 +18,18 @@ mod hash_password;
 mod host;
 mod log;
 mod message;
+mod nats_server;
 mod publish;
 mod ready;
 mod reply;
 mod request;
+mod running;
 mod serve;
 mod status;
 mod stop;
 mod subscribe;
+
+pub use nats_server::NatsServer;
 
 /// A message router for one machine: publish, subscribe, request, reply.
 #[derive(Debug, clap::Parser)]
@@ -38,6 +42,7 @@ pub struct CommandLine {
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Serve(Box<serve::Serve>),
+    NatsServer(NatsServer),
     Pub(publish::Pub),
     Sub(subscribe::Sub),
     Request(request::Request),
@@ -69,9 +74,11 @@ pub enum Exit {
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     #[error(transparent)]
-    Serve(#[from] serve::ServeError),
+    Serve(#[from] running::ServeError),
     #[error(transparent)]
     Config(#[from] crate::config::LoadConfigError),
+    #[error(transparent)]
+    NatsServer(#[from] nats_server::NatsServerError),
     #[error(transparent)]
     Host(#[from] host::HostRefusal),
     #[error(transparent)]
@@ -117,6 +124,7 @@ impl Command {
     fn answer(self, out: &mut impl Write) -> Result<Exit, CommandError> {
         match self {
             Self::Serve(serve) => serve.run(out),
+            Self::NatsServer(server) => server.run(out),
             Self::Pub(publish) => publish.run(out),
             Self::Sub(subscribe) => subscribe.run(out),
             Self::Request(request) => request.run(out),
@@ -135,6 +143,7 @@ impl CommandError {
     fn exit(&self) -> Exit {
         match self {
             Self::Serve(error) => error.exit(),
+            Self::NatsServer(error) => error.exit(),
             Self::Config(_) | Self::Host(_) => Exit::Refused,
             Self::Ask(_)
             | Self::Pub(_)
@@ -210,6 +219,7 @@ mod tests {
 
             Commands:
               serve          Run a router
+              nats-server    Run a router in place of nats-server: its flags, its configuration files, its files and signals
               pub            Publish a message. Exit code 0 once the router has read it
               sub            Print every message that matches a pattern, one a line, until interrupted
               request        Publish a request and print the first reply. Exit code 1 if nobody answers

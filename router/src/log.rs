@@ -1,25 +1,33 @@
-//! Logs: `tracing` events to stderr, filtered by module, the filter changeable while running.
+//! Logs: `tracing` events to stderr or a file, filtered by module, the filter changeable while running.
 //!
 //! ```text
-//!   any thread --event--> filter --line--> bounded queue --> mpreg-log thread --> stderr
+//!   any thread --event--> filter --line--> bounded queue --> mpreg-log thread --> stderr, file
 //!                                               |
 //!                                               +-- full: dropped and counted
 //! ```
 //!
-//! Whoever logs never waits for stderr. `info` says nothing per message; `debug` is meant to be
+//! Whoever logs never waits for what is written. `info` says nothing per message; `debug` is meant to be
 //! switched on for one module at a time.
 
 use std::io;
+use std::path::{Path, PathBuf};
 
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config;
+
+mod file;
+mod nats_line;
+
+use file::LogFile;
+pub use file::Reopen;
+use nats_line::NatsLine;
 
 /// Lines that may wait for stderr: a second of a very talkative module.
 const LINES_WAITING_MAX: usize = 8192;
@@ -40,7 +48,27 @@ pub struct LinesDropped(ErrorCounter);
 pub struct Logs {
     pub filter: Filter,
     pub lines_dropped: LinesDropped,
+    /// Has an effect if there is a log file.
+    pub reopen: Reopen,
     _writer: WorkerGuard,
+}
+
+/// Lines as nats-server writes them, and where to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NatsLog {
+    /// Whether lines say when.
+    pub has_time: bool,
+    /// `None`: stderr.
+    pub file: Option<PathBuf>,
+}
+
+/// Why there are no logs.
+#[derive(Debug, thiserror::Error)]
+pub enum StartLogsError {
+    #[error(transparent)]
+    AlreadyStarted(#[from] AlreadyStarted),
+    #[error("opening the log file {}", path.display())]
+    File { path: PathBuf, source: io::Error },
 }
 
 /// Why a text is not a filter.
@@ -59,16 +87,28 @@ pub struct AlreadyStarted(tracing_subscriber::util::TryInitError);
 
 impl Logs {
     /// Starts logging for the whole process. The writing thread runs on the caller's CPUs.
-    pub fn start(config: &config::Log) -> Result<Self, AlreadyStarted> {
-        let (writer, guard) = NonBlockingBuilder::default()
-            .buffered_lines_limit(LINES_WAITING_MAX)
-            .lossy(true)
-            .thread_name("mpreg-log")
-            .finish(io::stderr());
+    pub fn start(config: &config::Log) -> Result<Self, StartLogsError> {
+        let (writer, guard) = unwaited(io::stderr());
         let lines_dropped = LinesDropped(writer.error_counter());
         let (subscriber, filter) = subscriber(config, writer);
         subscriber.try_init().map_err(AlreadyStarted)?;
-        Ok(Self { filter, lines_dropped, _writer: guard })
+        Ok(Self { filter, lines_dropped, reopen: Reopen::default(), _writer: guard })
+    }
+
+    /// The same, as nats-server does it. `config.json` has no meaning here.
+    pub fn start_as_nats(config: &config::Log, log: &NatsLog) -> Result<Self, StartLogsError> {
+        let reopen = Reopen::default();
+        let (writer, guard) = match &log.file {
+            None => unwaited(io::stderr()),
+            Some(path) => unwaited(open(path, &reopen)?),
+        };
+        let lines_dropped = LinesDropped(writer.error_counter());
+        let (filter, handle) = reload::Layer::new(checked(config));
+        let line = NatsLine { pid: std::process::id(), has_time: log.has_time };
+        let lines = fmt::layer().with_writer(writer).with_ansi(false).event_format(line);
+        let subscriber = Registry::default().with(filter).with(lines);
+        subscriber.try_init().map_err(AlreadyStarted)?;
+        Ok(Self { filter: Filter(handle), lines_dropped, reopen, _writer: guard })
     }
 }
 
@@ -120,6 +160,24 @@ fn parse(directives: &str) -> Result<EnvFilter, BadFilter> {
         .map_err(|_| BadFilter::Directive { directive: directives.to_owned() })
 }
 
+fn checked(config: &config::Log) -> EnvFilter {
+    parse(&config.filter).expect("a checked configuration has a checked filter")
+}
+
+fn open(path: &Path, reopen: &Reopen) -> Result<LogFile, StartLogsError> {
+    LogFile::open(path, reopen.clone())
+        .map_err(|source| StartLogsError::File { path: path.to_owned(), source })
+}
+
+/// A writer that nobody waits for.
+fn unwaited(to: impl io::Write + Send + 'static) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default()
+        .buffered_lines_limit(LINES_WAITING_MAX)
+        .lossy(true)
+        .thread_name("mpreg-log")
+        .finish(to)
+}
+
 fn subscriber<W>(
     config: &config::Log,
     writer: W,
@@ -127,8 +185,7 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = parse(&config.filter).expect("a checked configuration has a checked filter");
-    let (filter, handle) = reload::Layer::new(filter);
+    let (filter, handle) = reload::Layer::new(checked(config));
     let lines = fmt::layer().with_writer(writer).with_ansi(false);
     let lines = if config.json { lines.json().boxed() } else { lines.boxed() };
     (Registry::default().with(filter).with(lines), Filter(handle))
@@ -150,7 +207,7 @@ pub(crate) mod tests {
     }
 
     #[derive(Clone, Default)]
-    struct Page(Arc<Mutex<Vec<u8>>>);
+    pub(super) struct Page(Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Page {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -163,7 +220,7 @@ pub(crate) mod tests {
     }
 
     impl Page {
-        fn take(&self) -> String {
+        pub(super) fn take(&self) -> String {
             String::from_utf8(core::mem::take(&mut *self.0.lock().unwrap())).unwrap()
         }
     }

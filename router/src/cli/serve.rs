@@ -16,35 +16,16 @@
 //! when the configuration or the machine has to be changed. Ready file and socket go when the
 //! process does; `kill -9` leaves only what the next start removes.
 
-use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use core::time::Duration;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
-use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
 
-use super::ready::{Ready, ReadyFile};
-use super::stop::Stop;
-use super::{CommandError, Exit, host};
-use crate::admin::status::Urls;
-use crate::admin::{self, Admin, StartAdminError, View};
+use super::ready::ReadyFile;
+use super::running::{Running, ServeError};
+use super::{CommandError, Exit};
 use crate::config::{Config, File, LoadConfigError};
-use crate::listen::ListenError;
-use crate::log::{AlreadyStarted, Logs};
-use crate::node::{Node, StartError};
-
-/// Granted beyond `limits.drain_ms` for the cores to notice that it is over.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
-
-/// A killed router's socket is released within some 10 ms; on a busy machine, some 100.
-const SOCKET_RELEASE_MAX: Duration = Duration::from_secs(2);
-
-const SOCKET_RELEASE_POLL: Duration = Duration::from_millis(10);
+use crate::log::Logs;
 
 /// Run a router.
 ///
@@ -111,51 +92,6 @@ pub struct Serve {
     parent: Option<u32>,
 }
 
-/// Why there was no node, or why it did not end well.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    #[error(transparent)]
-    Config(#[from] LoadConfigError),
-    #[error("cannot start here")]
-    Host(#[from] host::HostRefusal),
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error(transparent)]
-    Admin(#[from] StartAdminError),
-    #[error("writing the ready file {path}")]
-    ReadyFile { path: PathBuf, source: io::Error },
-    #[error("announcing on stdout")]
-    Announce { source: io::Error },
-    #[error(transparent)]
-    Logs(#[from] AlreadyStarted),
-    #[error("preparing to be stopped")]
-    Signals { source: io::Error },
-    /// A second signal came, or the time to drain was over.
-    #[error("stopped before everything queued was sent")]
-    Forced,
-    #[error("a core failed while draining")]
-    Core { source: io::Error },
-    #[error("the parent process has ended")]
-    Orphaned,
-}
-
-impl ServeError {
-    pub(super) fn exit(&self) -> Exit {
-        match self {
-            Self::Config(_) | Self::Host(_) => Exit::Refused,
-            Self::Forced => Exit::No,
-            Self::Core { .. } => Exit::CoreFailed,
-            Self::Start(_)
-            | Self::Admin(_)
-            | Self::ReadyFile { .. }
-            | Self::Announce { .. }
-            | Self::Logs(_)
-            | Self::Signals { .. }
-            | Self::Orphaned => Exit::CouldNotAsk,
-        }
-    }
-}
-
 impl Serve {
     pub(super) fn run(&self, out: &mut impl Write) -> Result<Exit, CommandError> {
         self.serve(out)?;
@@ -164,17 +100,7 @@ impl Serve {
 
     fn serve(&self, out: &mut impl Write) -> Result<(), ServeError> {
         self.follow_parent()?;
-        let mut config = self.config()?;
-        host::settle_cores(&mut config.node, host::cpus_allowed()?)?;
-        let control_cpu = config.node.cpus[0];
-        let logs = host::starting_on(control_cpu, || Logs::start(&config.log))??;
-        host::settle_limits(&mut config)?;
-        if config.auth.has_clear_password() {
-            tracing::warn!(
-                "[auth] has a password in clear: mpreg hash-password makes a hash of it"
-            );
-        }
-        let (runtime, mut stop) = keep_signals()?;
+        let config = self.config()?;
         let ready_file = config.admin.ready_file.clone();
         let ready_error = |path: &PathBuf| {
             let path = path.clone();
@@ -183,32 +109,17 @@ impl Serve {
         if let Some(path) = &ready_file {
             ReadyFile::clear(path).map_err(ready_error(path))?;
         }
-        let surface = config.admin.listen.map(admin::Bound::new).transpose()?;
-
-        let node = start(&config)?;
-        host::stay_on(control_cpu);
-        let ready = Ready {
-            pid: std::process::id(),
-            urls: urls(&node, surface.as_ref().map(admin::Bound::url)),
-        };
-        let _socket = node.bound().unix.clone().map(Socket);
-        let is_draining = Arc::new(AtomicBool::new(false));
-        let view = view(&node, &ready.urls, &is_draining, &logs);
-        let _admin: Option<Admin> =
-            surface.map(|surface| surface.start(view, Some(control_cpu))).transpose()?;
+        let mut router = Running::start(config, Logs::start)?;
+        let ready = &router.ready;
         writeln!(out, "{ready}")
             .and_then(|()| out.flush())
             .map_err(|source| ServeError::Announce { source })?;
         let _ready_file = ready_file
-            .map(|path| ReadyFile::write(&path, &ready).map_err(ready_error(&path)))
+            .map(|path| ReadyFile::write(&path, ready).map_err(ready_error(&path)))
             .transpose()?;
-        tracing::info!(shards = config.node.shards, cpus = ?config.node.cpus, "{ready}");
-
-        runtime.block_on(stop.asked());
-        tracing::info!("draining");
-        is_draining.store(true, Relaxed);
-        drain(node, &runtime, &mut stop, config.limits.drain + DRAIN_GRACE)?;
-        tracing::info!("stopped");
+        tracing::info!(shards = router.config.node.shards, cpus = ?router.config.node.cpus, "{ready}");
+        router.until_asked_to_stop();
+        router.stop()?;
         Ok(())
     }
 
@@ -252,96 +163,8 @@ impl Serve {
     }
 }
 
-/// The kernel takes a killed router's ring apart after its process is gone, and the ring keeps the
-/// socket open until then.
-fn start(config: &Config) -> Result<Node, StartError> {
-    let deadline = Instant::now() + SOCKET_RELEASE_MAX;
-    loop {
-        match Node::start(config) {
-            Err(StartError::Listen(ListenError::UnixInUse { .. })) if Instant::now() < deadline => {
-                std::thread::sleep(SOCKET_RELEASE_POLL);
-            }
-            started => return started,
-        }
-    }
-}
-
-/// From here on a signal to stop is kept until it is asked for.
-fn keep_signals() -> Result<(Runtime, Stop), ServeError> {
-    let prepare = || {
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let stop = runtime.block_on(async { Stop::new() })?;
-        Ok((runtime, stop))
-    };
-    prepare().map_err(|source| ServeError::Signals { source })
-}
-
 fn overwrite<T: Clone>(value: &mut T, flag: &Option<T>) {
     if let Some(flag) = flag {
         value.clone_from(flag);
     }
-}
-
-fn urls(node: &Node, admin: Option<String>) -> Urls {
-    let bound = node.bound();
-    let url = |scheme: &str, address: Option<SocketAddr>| {
-        address.map(|address| format!("{scheme}://{address}"))
-    };
-    Urls {
-        native: url("mpreg", bound.native),
-        admin,
-        unix: bound.unix.as_ref().map(|path| format!("mpreg+unix://{}", path.display())),
-        nats: url("nats", bound.nats),
-        nats_tls: url("tls", bound.nats_tls),
-        websocket: url("ws", bound.websocket),
-        websocket_tls: url("wss", bound.websocket_tls),
-    }
-}
-
-fn view(node: &Node, urls: &Urls, is_draining: &Arc<AtomicBool>, logs: &Logs) -> View {
-    View {
-        node: node.id(),
-        urls: urls.clone(),
-        shards: node.probes().to_vec(),
-        control: Arc::clone(node.control()),
-        is_draining: Arc::clone(is_draining),
-        log_filter: logs.filter.clone(),
-        log_lines_dropped: logs.lines_dropped.clone(),
-    }
-}
-
-/// A socket path that is removed with the process.
-struct Socket(PathBuf);
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(%error, path = %self.0.display(), "the socket was gone already");
-        }
-    }
-}
-
-/// Waits until `node` has sent what it had queued, `stop` is asked again, or `deadline`.
-fn drain(
-    node: Node,
-    runtime: &Runtime,
-    stop: &mut Stop,
-    deadline: Duration,
-) -> Result<(), ServeError> {
-    node.drain();
-    let (done, is_done) = oneshot::channel();
-    // Left behind when time is up: the process ends, and it with it.
-    let wait = move || done.send(node.join()).unwrap_or(());
-    std::thread::Builder::new()
-        .name("mpreg-join".to_owned())
-        .spawn(wait)
-        .map_err(|source| ServeError::Signals { source })?;
-    runtime.block_on(async {
-        tokio::select! {
-            Ok(ended) = is_done => ended.map_err(|source| ServeError::Core { source }),
-            () = stop.asked() => Err(ServeError::Forced),
-            () = tokio::time::sleep(deadline) => Err(ServeError::Forced),
-        }
-    })
 }
