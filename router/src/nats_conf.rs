@@ -6,7 +6,7 @@
 //!
 //! A subset: keys that have a meaning here are taken, keys without an effect are named in
 //! [`Options::notes`], whatever would promise something this router does not do (accounts that are
-//! kept apart, clusters, JWTs) is refused with its place. `docs/OPERATING.md` lists all of them.
+//! kept apart, clusters, JWTs) is refused with its place. `docs/OPERATING.md` lists them.
 //!
 //! Invariant: nothing is passed over in silence that would let in somebody whom nats-server
 //! would keep out.
@@ -23,7 +23,7 @@ mod options;
 mod parse;
 mod value;
 
-pub use access::{Access, Login, Permissions, Responses, Subjects};
+pub use access::Access;
 pub use options::{Options, TlsOptions, WebsocketOptions};
 pub use value::{Entry, Value};
 

@@ -77,7 +77,7 @@ impl NatsServer {
             Flags::Version => writeln!(out, "nats-server: mpreg v{}", env!("CARGO_PKG_VERSION"))?,
             Flags::Tell(tell) => tell_process(&tell)?,
             Flags::Run(asked) => {
-                let options = asked.options().map_err(NatsServerError::from)?;
+                let options = asked.options()?;
                 let config = config(&options)?;
                 if asked.is_test {
                     writeln!(out, "configuration is valid")?;

@@ -1,75 +1,37 @@
-//! Who may come in: `authorization`, `accounts`, and the permissions in them.
+//! Who may come in: `authorization`, `accounts`, and the permissions in them, as `[auth]` has them.
 
 use core::time::Duration;
 
-use super::ConfError;
 use super::value::{Entry, Value};
+use super::{ConfError, Place};
+use crate::auth::Secret;
+use crate::config::auth::{self, AllowResponses, Auth, Lists, Permission, Responses};
 
-/// Users and what they show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Who may come in, and how long they may take to say who they are.
+#[derive(Clone, Debug, Default)]
 pub struct Access {
-    pub token: Option<String>,
-    pub logins: Vec<Login>,
+    pub auth: Auth,
     pub timeout: Option<Duration>,
-    pub default_permissions: Option<Permissions>,
-    /// The user that those are who show nothing.
-    pub no_auth_user: Option<String>,
 }
-
-/// One user. Has a name and a password, or an NKey.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Login {
-    pub name: String,
-    /// As written or as a bcrypt hash.
-    pub password: String,
-    /// Public user key, `U...`.
-    pub nkey: String,
-    pub permissions: Option<Permissions>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Permissions {
-    pub publish: Subjects,
-    pub subscribe: Subjects,
-    pub responses: Option<Responses>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Subjects {
-    /// `None`: all.
-    pub allow: Option<Vec<String>>,
-    pub deny: Vec<String>,
-}
-
-/// Replies to requests received, beyond what may be published to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Responses {
-    /// Replies to one request. `None`: any number.
-    pub max: Option<u32>,
-    pub expires: Duration,
-}
-
-/// What nats-server takes for `allow_responses: true`.
-const RESPONSES_DEFAULT: Responses = Responses { max: Some(1), expires: Duration::from_secs(120) };
 
 impl Access {
     /// Whether anybody may come in who shows nothing.
     pub fn is_open(&self) -> bool {
-        self.token.is_none() && self.logins.is_empty()
+        self.auth.token.is_none() && self.auth.users.is_empty()
     }
 
     /// `authorization { ... }`
     pub(super) fn authorize(&mut self, entry: &Entry) -> Result<(), ConfError> {
-        let mut alone = Login::default();
+        let mut alone = auth::Entry::default();
         for entry in entry.block()? {
             match entry.key.as_str() {
                 "user" | "username" => alone.name = entry.text()?,
-                "pass" | "password" => alone.password = entry.text()?,
-                "token" => self.token = Some(entry.text()?),
+                "pass" | "password" => alone.password = Some(secret(entry)?),
+                "token" => self.auth.token = Some(secret(entry)?),
                 "timeout" => self.timeout = Some(entry.duration()?),
-                "users" => self.logins.extend(logins(entry)?),
+                "users" => self.auth.users.extend(logins(entry)?),
                 "default_permission" | "default_permissions" | "permissions" => {
-                    self.default_permissions = Some(permissions(entry)?);
+                    self.auth.default_permissions = Some(permissions(entry)?);
                 }
                 "auth_callout" => return Err(entry.not_served("nobody else is asked who comes in")),
                 _ if entry.is_variable => (),
@@ -77,8 +39,8 @@ impl Access {
             }
         }
         if !alone.name.is_empty() {
-            self.logins.push(alone);
-        } else if !alone.password.is_empty() {
+            self.auth.users.push(alone);
+        } else if alone.password.is_some() {
             return Err(entry.meaningless("a user where there is a password"));
         }
         Ok(())
@@ -98,9 +60,11 @@ impl Access {
                             ));
                         }
                         is_peopled |= !found.is_empty();
-                        self.logins.extend(found);
+                        self.auth.users.extend(found);
                     }
-                    "default_permissions" => self.default_permissions = Some(permissions(entry)?),
+                    "default_permissions" => {
+                        self.auth.default_permissions = Some(permissions(entry)?)
+                    }
                     "jetstream" => (),
                     "nkey" => return Err(entry.not_served("accounts have no keys here")),
                     "imports" | "exports" | "mappings" | "limits" => {
@@ -115,7 +79,7 @@ impl Access {
     }
 }
 
-fn logins(entry: &Entry) -> Result<Vec<Login>, ConfError> {
+fn logins(entry: &Entry) -> Result<Vec<auth::Entry>, ConfError> {
     let items = entry.list()?.iter();
     items
         .map(|(place, item)| match item {
@@ -129,13 +93,13 @@ fn logins(entry: &Entry) -> Result<Vec<Login>, ConfError> {
         .collect()
 }
 
-fn login(users: &Entry, place: &super::Place, fields: &[Entry]) -> Result<Login, ConfError> {
-    let mut login = Login::default();
+fn login(users: &Entry, place: &Place, fields: &[Entry]) -> Result<auth::Entry, ConfError> {
+    let mut login = auth::Entry::default();
     for entry in fields {
         match entry.key.as_str() {
             "user" | "username" => login.name = entry.text()?,
-            "pass" | "password" => login.password = entry.text()?,
-            "nkey" => login.nkey = entry.text()?,
+            "pass" | "password" => login.password = Some(secret(entry)?),
+            "nkey" => login.nkey = Some(entry.text()?),
             "permission" | "permissions" | "authorization" => {
                 login.permissions = Some(permissions(entry)?);
             }
@@ -146,39 +110,39 @@ fn login(users: &Entry, place: &super::Place, fields: &[Entry]) -> Result<Login,
             _ => return Err(entry.unknown()),
         }
     }
-    if login.name.is_empty() == login.nkey.is_empty() {
+    if login.name.is_empty() == login.nkey.is_none() {
         let (key, must) = (users.key.clone(), "a list of users that each have a name or an nkey");
         return Err(ConfError::Meaningless { place: place.clone(), key, must });
     }
     Ok(login)
 }
 
-fn permissions(entry: &Entry) -> Result<Permissions, ConfError> {
-    let mut permissions = Permissions::default();
+fn secret(entry: &Entry) -> Result<Secret, ConfError> {
+    entry.text().map(Secret::new)
+}
+
+fn permissions(entry: &Entry) -> Result<Permission, ConfError> {
+    let mut permissions = Permission::default();
     for entry in entry.block()? {
         match entry.key.as_str() {
             "pub" | "publish" | "import" => permissions.publish = subjects(entry)?,
             "sub" | "subscribe" | "export" => permissions.subscribe = subjects(entry)?,
             "allow_responses" | "publish_allow_responses" => {
-                permissions.responses = responses(entry)?;
+                permissions.allow_responses = Some(responses(entry)?);
             }
             _ if entry.is_variable => (),
             _ => return Err(entry.unknown()),
         }
     }
-    // As in nats-server: who may reply may publish nothing else, unless it is said.
-    if permissions.responses.is_some() && permissions.publish == Subjects::default() {
-        permissions.publish.allow = Some(Vec::new());
-    }
     Ok(permissions)
 }
 
 /// `"a.>"`, `["a.>", "b"]` or `{ allow: ..., deny: ... }`
-fn subjects(entry: &Entry) -> Result<Subjects, ConfError> {
+fn subjects(entry: &Entry) -> Result<Lists, ConfError> {
     let Value::Block(fields) = &entry.value else {
-        return Ok(Subjects { allow: Some(entry.texts()?), deny: Vec::new() });
+        return Ok(Lists { allow: Some(entry.texts()?), deny: Vec::new() });
     };
-    let mut subjects = Subjects::default();
+    let mut subjects = Lists::default();
     for entry in fields {
         match entry.key.as_str() {
             "allow" => subjects.allow = Some(entry.texts()?),
@@ -191,24 +155,28 @@ fn subjects(entry: &Entry) -> Result<Subjects, ConfError> {
 }
 
 /// `true`, `false` or `{ max: 3, expires: "1m" }`
-fn responses(entry: &Entry) -> Result<Option<Responses>, ConfError> {
+fn responses(entry: &Entry) -> Result<AllowResponses, ConfError> {
     let Value::Block(fields) = &entry.value else {
-        return Ok(entry.truth()?.then_some(RESPONSES_DEFAULT));
+        return entry.truth().map(AllowResponses::Usual);
     };
-    let mut responses = RESPONSES_DEFAULT;
+    let mut responses = Responses::default();
     for entry in fields {
         match entry.key.as_str() {
             "max" | "max_msgs" | "max_messages" | "max_responses" => {
                 responses.max = match entry.integer()? {
-                    0 => RESPONSES_DEFAULT.max,
-                    ..0 => None,
-                    max => Some(u32::try_from(max).unwrap_or(u32::MAX)),
+                    0 => Responses::default().max,
+                    // Any number of them, which is 0 in `[auth]`.
+                    ..0 => 0,
+                    max => u32::try_from(max).unwrap_or(u32::MAX),
                 };
             }
-            "expires" | "expiration" | "ttl" => responses.expires = entry.duration()?,
+            "expires" | "expiration" | "ttl" => {
+                responses.expires_ms = u64::try_from(entry.duration()?.as_millis())
+                    .map_err(|_| entry.meaningless("a duration such as 2s"))?;
+            }
             _ if entry.is_variable => (),
             _ => return Err(entry.unknown()),
         }
     }
-    Ok(Some(responses))
+    Ok(AllowResponses::Given(responses))
 }

@@ -8,7 +8,7 @@ use super::value::{Entry, Value};
 use super::{ConfError, Place};
 
 /// What a file, and the flags over it, ask for. `None` is not said.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     pub host: Option<String>,
     /// Negative: the kernel chooses.
@@ -82,7 +82,8 @@ const WITHOUT_EFFECT: [(&str, &str); 18] = [
 ];
 
 /// Keys for what nats-server does and this router does not.
-const NOT_SERVED: [(&str, &str); 17] = [
+const NOT_SERVED: [(&str, &str); 18] = [
+    ("no_auth_user", "who shows nothing is not let in where there are users"),
     ("operator", "accounts by JWT are not served"),
     ("operators", "accounts by JWT are not served"),
     ("resolver", "accounts by JWT are not served"),
@@ -127,7 +128,6 @@ impl Options {
             "client_advertise" => self.client_advertise = Some(entry.text()?),
             "authorization" => self.access.authorize(entry)?,
             "accounts" => self.access.accounts(entry)?,
-            "no_auth_user" => self.access.no_auth_user = Some(entry.text()?),
             "tls" => self.tls = Some(tls(entry, &mut self.notes)?),
             "allow_non_tls" if entry.truth()? => {
                 return Err(entry.not_served("a port speaks TLS or does not"));

@@ -3,6 +3,8 @@
 use expect_test::expect;
 
 use super::*;
+use crate::auth::Secret;
+use crate::config::auth::{AllowResponses, Auth};
 
 fn options(text: &str) -> Result<Options, ConfError> {
     Options::of(&parse::text(Path::new("nats.conf"), text)?)
@@ -95,7 +97,7 @@ fn files_include_files_next_to_them() {
     std::fs::write(&users, "AUTH { user: a, password: b }\n").unwrap();
     let options = read(&path).unwrap();
     assert_eq!(options.max_payload, Some(2048));
-    assert_eq!(options.access.logins[0].name, "a");
+    assert_eq!(options.access.auth.users[0].name, "a");
     std::fs::write(&users, "include nats.conf\n").unwrap();
     let refusal = read(&path).unwrap_err().to_string();
     assert!(refusal.ends_with("line 2: files include each other too deeply"), "{refusal}");
@@ -146,13 +148,37 @@ fn what_client_suites_write_is_taken() {
     let websocket =
         WebsocketOptions { port: Some(-1), no_tls: true, ..WebsocketOptions::default() };
     assert_eq!(options.websocket, Some(websocket));
-    let [login] = &options.access.logins[..] else { panic!("one user") };
-    assert_eq!((login.name.as_str(), login.password.as_str()), ("a", "1 b"));
-    let permissions = login.permissions.as_ref().unwrap();
-    assert_eq!(permissions.publish.allow, Some(vec!["r".to_owned()]));
-    assert_eq!(permissions.subscribe.allow, Some(vec!["q".to_owned(), "_INBOX.> g".to_owned()]));
-    let responses = Responses { max: Some(1), expires: std::time::Duration::from_secs(120) };
-    assert_eq!(permissions.responses, Some(responses));
+    let [login] = &options.access.auth.users[..] else { panic!("one user") };
+    assert_eq!((login.name.as_str(), secret(login.password.as_ref())), ("a", "1 b"));
+    expect![[r#"
+        Some(
+            Permission {
+                publish: Lists {
+                    allow: Some(
+                        [
+                            "r",
+                        ],
+                    ),
+                    deny: [],
+                },
+                subscribe: Lists {
+                    allow: Some(
+                        [
+                            "q",
+                            "_INBOX.> g",
+                        ],
+                    ),
+                    deny: [],
+                },
+                allow_responses: Some(
+                    Usual(
+                        true,
+                    ),
+                ),
+            },
+        )
+    "#]]
+    .assert_debug_eq(&login.permissions);
     expect![[r#"
         nats.conf, line 4: leafnodes has no effect: leaf nodes are not served
         nats.conf, line 7: server_tags has no effect: tags are not shown"#]]
@@ -166,7 +192,7 @@ fn every_key_reaches_its_option() {
         pid_file: /p, logfile: /l, debug: true, trace: true, logtime: false
         max_payload: 1MB, max_control_line: 1K, max_connections: 5, max_subscriptions: 6
         max_pending: 7MB, ping_interval: '2m', ping_max: 8, lame_duck_grace_period: 1m30s
-        no_header_support: true, no_auth_user: u
+        no_header_support: true
         authorization { token: 7, timeout: 0.5, default_permissions { sub { deny: x } } }
         tls { cert_file: c, key_file: k, ca_file: a, verify: yes, handshake_first: true }
         websocket { listen: '0.0.0.0:443', tls { cert_file: c, key_file: k } }",
@@ -180,7 +206,6 @@ fn every_key_reaches_its_option() {
         handshake_first: is_strict,
     };
     let duration = std::time::Duration::from_millis;
-    let deny = Subjects { allow: None, deny: vec!["x".to_owned()] };
     let want = Options {
         host: Some("localhost".to_owned()),
         port: Some(4222),
@@ -201,13 +226,7 @@ fn every_key_reaches_its_option() {
         ping_max: Some(8),
         lame_duck_grace: Some(duration(90_000)),
         no_headers: true,
-        access: Access {
-            token: Some("7".to_owned()),
-            timeout: Some(duration(500)),
-            default_permissions: Some(Permissions { subscribe: deny, ..Permissions::default() }),
-            no_auth_user: Some("u".to_owned()),
-            ..Access::default()
-        },
+        access: options.access.clone(),
         tls: Some(tls("a", true)),
         websocket: Some(WebsocketOptions {
             host: Some("0.0.0.0".to_owned()),
@@ -217,7 +236,14 @@ fn every_key_reaches_its_option() {
         }),
         ..Options::default()
     };
-    assert_eq!(options, want);
+    assert_eq!(format!("{options:?}"), format!("{want:?}"));
+    let Access { auth, timeout } = options.access;
+    assert_eq!((secret(auth.token.as_ref()), timeout), ("7", Some(duration(500))));
+    assert_eq!(auth.default_permissions.unwrap().subscribe.deny, ["x"]);
+}
+
+fn secret(secret: Option<&Secret>) -> &str {
+    secret.unwrap().reveal()
 }
 
 #[test]
@@ -241,6 +267,7 @@ fn what_is_not_served_is_refused_with_its_line() {
             "B: accounts are not kept apart here, so only one may have users",
         ),
         ("accounts { A { imports: [] } }", "imports: there is one account, without any of these"),
+        ("no_auth_user: a", "no_auth_user: who shows nothing is not let in where there are users"),
         ("operator: eyJ0", "operator: accounts by JWT are not served"),
         ("cluster { name: c, routes: [nats://a:1] }", "routes: clusters are not served"),
         ("leafnodes { remotes [ {url: a} ] }", "remotes: leaf nodes are not served"),
@@ -277,11 +304,19 @@ fn what_is_not_served_is_refused_with_its_line() {
 }
 
 #[test]
-fn who_may_reply_may_publish_nothing_else() {
-    let text = "authorization { users: [{ user: a, permissions { allow_responses { max: -1, expires: '1m' } } }] }";
-    let access = options(text).unwrap().access;
-    let permissions = access.logins[0].permissions.clone().unwrap();
-    assert_eq!(permissions.publish.allow, Some(Vec::new()));
-    let responses = Responses { max: None, expires: std::time::Duration::from_secs(60) };
-    assert_eq!(permissions.responses, Some(responses));
+fn replies_are_allowed_in_number_and_time() {
+    let given = |text: &str| {
+        let text = format!(
+            "authorization {{ users: [{{ user: a, permissions {{ allow_responses {text} }} }}] }}"
+        );
+        let Auth { users, .. } = options(&text).unwrap().access.auth;
+        match users[0].permissions.as_ref().unwrap().allow_responses.unwrap() {
+            AllowResponses::Usual(is_allowed) => format!("{is_allowed}"),
+            AllowResponses::Given(given) => format!("{} in {} ms", given.max, given.expires_ms),
+        }
+    };
+    assert_eq!(given(": false"), "false");
+    assert_eq!(given("{ max: -1, expires: '1m' }"), "0 in 60000 ms");
+    assert_eq!(given("{ max: 0 }"), "1 in 120000 ms");
+    assert_eq!(given("{ max: 5000000000, ttl: 1.5 }"), "4294967295 in 1500 ms");
 }

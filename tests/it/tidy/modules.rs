@@ -50,7 +50,7 @@ const ROUTER_PARTS: Edges = &[
     ("link", &["outbound", "ring"]),
     ("listen", &[]),
     ("mesh", &["limits"]),
-    ("nats_conf", &[]),
+    ("nats_conf", &["auth", "config"]),
     ("outbound", &["limits"]),
     ("probe", &[]),
     ("ring", &["limits", "outbound"]),

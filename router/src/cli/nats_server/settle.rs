@@ -31,8 +31,6 @@ pub enum SettleError {
     TlsDiffers,
     #[error("client_advertise {address:?} has no port, and the kernel chooses ours")]
     AdvertisedPort { address: String },
-    #[error("users are not told apart yet: {what} cannot be asked for")]
-    Access { what: &'static str },
 }
 
 /// The router's configuration, unchecked.
@@ -48,7 +46,7 @@ pub(super) fn file(options: &Options) -> Result<File, SettleError> {
     file.nats = nats(options)?;
     limits(options, &mut file.limits);
     file.log.filter = filter(options).to_owned();
-    access(options)?;
+    file.auth = options.access.auth.clone();
     Ok(file)
 }
 
@@ -172,16 +170,6 @@ fn filter(options: &Options) -> &'static str {
     }
 }
 
-fn access(options: &Options) -> Result<(), SettleError> {
-    if !options.access.is_open() {
-        return Err(SettleError::Access { what: "a user or a token" });
-    }
-    match &options.access.no_auth_user {
-        Some(_) => Err(SettleError::Access { what: "no_auth_user" }),
-        None => Ok(()),
-    }
-}
-
 /// Resolves a name, to IPv4 if it has such an address.
 fn address(host: &str, port: i64) -> Result<SocketAddr, SettleError> {
     let port = match port {
@@ -204,7 +192,8 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::nats_conf::{Login, WebsocketOptions};
+    use crate::config::auth::Entry;
+    use crate::nats_conf::WebsocketOptions;
 
     fn settled(options: &Options) -> String {
         match file(options) {
@@ -231,7 +220,7 @@ mod tests {
         let named = Options { host: Some("0.0.0.0".to_owned()), ..Options::default() };
         assert_eq!(listen(&named), "0.0.0.0:4222");
         let mut with_users = Options::default();
-        with_users.access.logins.push(Login::default());
+        with_users.access.auth.users.push(Entry::default());
         assert_eq!(host(&with_users), "0.0.0.0");
     }
 
