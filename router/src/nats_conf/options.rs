@@ -82,8 +82,7 @@ const WITHOUT_EFFECT: [(&str, &str); 18] = [
 ];
 
 /// Keys for what nats-server does and this router does not.
-const NOT_SERVED: [(&str, &str); 18] = [
-    ("no_auth_user", "who shows nothing is not let in where there are users"),
+const NOT_SERVED: [(&str, &str); 17] = [
     ("operator", "accounts by JWT are not served"),
     ("operators", "accounts by JWT are not served"),
     ("resolver", "accounts by JWT are not served"),
@@ -128,6 +127,7 @@ impl Options {
             "client_advertise" => self.client_advertise = Some(entry.text()?),
             "authorization" => self.access.authorize(entry)?,
             "accounts" => self.access.accounts(entry)?,
+            "no_auth_user" => self.access.auth.no_auth_user = Some(entry.text()?),
             "tls" => self.tls = Some(tls(entry, &mut self.notes)?),
             "allow_non_tls" if entry.truth()? => {
                 return Err(entry.not_served("a port speaks TLS or does not"));

@@ -192,7 +192,7 @@ fn every_key_reaches_its_option() {
         pid_file: /p, logfile: /l, debug: true, trace: true, logtime: false
         max_payload: 1MB, max_control_line: 1K, max_connections: 5, max_subscriptions: 6
         max_pending: 7MB, ping_interval: '2m', ping_max: 8, lame_duck_grace_period: 1m30s
-        no_header_support: true
+        no_header_support: true, no_auth_user: u
         authorization { token: 7, timeout: 0.5, default_permissions { sub { deny: x } } }
         tls { cert_file: c, key_file: k, ca_file: a, verify: yes, handshake_first: true }
         websocket { listen: '0.0.0.0:443', tls { cert_file: c, key_file: k } }",
@@ -239,6 +239,7 @@ fn every_key_reaches_its_option() {
     assert_eq!(format!("{options:?}"), format!("{want:?}"));
     let Access { auth, timeout } = options.access;
     assert_eq!((secret(auth.token.as_ref()), timeout), ("7", Some(duration(500))));
+    assert_eq!(auth.no_auth_user.as_deref(), Some("u"));
     assert_eq!(auth.default_permissions.unwrap().subscribe.deny, ["x"]);
 }
 
@@ -267,7 +268,6 @@ fn what_is_not_served_is_refused_with_its_line() {
             "B: accounts are not kept apart here, so only one may have users",
         ),
         ("accounts { A { imports: [] } }", "imports: there is one account, without any of these"),
-        ("no_auth_user: a", "no_auth_user: who shows nothing is not let in where there are users"),
         ("operator: eyJ0", "operator: accounts by JWT are not served"),
         ("cluster { name: c, routes: [nats://a:1] }", "routes: clusters are not served"),
         ("leafnodes { remotes [ {url: a} ] }", "remotes: leaf nodes are not served"),

@@ -57,8 +57,8 @@ const ROUTER_PARTS: Edges = &[
     ("transport", &["limits"]),
 ];
 
-const ROUTER_OTHERS: [&str; 9] =
-    ["admin", "cli", "config", "control", "drive", "log", "node", "shard", "switch"];
+const ROUTER_OTHERS: [&str; 10] =
+    ["admin", "bin", "cli", "config", "control", "drive", "log", "node", "shard", "switch"];
 
 #[test]
 fn router_parts_name_each_other_as_the_table_says() {
