@@ -10,7 +10,7 @@ mod nats;
 use std::io;
 use std::ops::Range;
 
-use crate::target::{Credentials, OPEN_TIMEOUT, Stream};
+use crate::target::{Credentials, OPEN_TIMEOUT, Stream, Tls};
 use crate::workload::Dialect;
 
 /// The protocols that are spoken.
@@ -91,6 +91,8 @@ pub(crate) struct Opening<'a> {
     /// is taken as granted.
     pub(crate) queue_bytes: u32,
     pub(crate) credentials: &'a Credentials,
+    /// TLS begins once the server has introduced itself.
+    pub(crate) tls: Option<Tls<'a>>,
 }
 
 /// What the router granted when a session was opened.

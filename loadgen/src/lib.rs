@@ -6,8 +6,8 @@
 //!
 //! Reading order: `load` (what may be asked for), `workload` and `wiring` (who talks to whom),
 //! `payload` and `ledger` (how a message is recognised and what is missed), `schedule` and `latency`
-//! (when), `target`, `framing`, `session` (how to speak), `stage`, `generator`, `run` (doing it),
-//! `report`.
+//! (when), `target`, `layered`, `framing`, `session` (how to speak), `stage`, `generator`, `run` (doing
+//! it), `report`.
 //!
 //! Invariants:
 //! - Every message published is accounted for: received, or lost; and nothing else is received.
@@ -23,7 +23,7 @@ mod cpu;
 mod framing;
 mod generator;
 mod latency;
-pub mod layered;
+mod layered;
 mod ledger;
 pub mod load;
 mod payload;

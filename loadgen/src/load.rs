@@ -1,5 +1,6 @@
 //! Load as written on the command line, and the plan it becomes once every bound is checked.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -98,6 +99,9 @@ pub struct Load {
     /// TCP congestion control of the generator's sockets. Left out: the system's.
     #[arg(long, value_name = "NAME")]
     pub congestion: Option<String>,
+    /// PEM file of whoever vouches for the servers at tls:// and wss:// targets.
+    #[arg(long, value_name = "FILE")]
+    pub authorities: Option<PathBuf>,
     /// Outbound queue to ask the router for, per subscriber, bytes; NATS servers cannot be asked and
     /// are taken to have it. Left out: what the windows need, or in open loop the router's default.
     #[arg(long, value_name = "BYTES")]
@@ -171,6 +175,7 @@ impl Default for Load {
             cpu: Cpus::Auto,
             no_spin: false,
             congestion: None,
+            authorities: None,
             queue_bytes: None,
         }
     }
@@ -207,7 +212,10 @@ impl Plan {
             threads_count: within("threads", load.threads, 1, 64)?,
             cpus: load.cpu.clone(),
             spins: !load.no_spin,
-            sockets: SocketOptions { congestion: load.congestion.clone() },
+            sockets: SocketOptions {
+                congestion: load.congestion.clone(),
+                authorities: load.authorities.clone(),
+            },
             queue_bytes: load.queue_bytes,
         })
     }

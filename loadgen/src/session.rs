@@ -46,7 +46,9 @@ impl Session {
             .map_err(|source| SessionError::Connect { url: url(), source })?;
         let mut received = Vec::new();
         let framing = target.framing();
-        let opening = Opening { name, queue_bytes, credentials: target.credentials() };
+        let tls =
+            target.tls(options).map_err(|source| SessionError::Connect { url: url(), source })?;
+        let opening = Opening { name, queue_bytes, credentials: target.credentials(), tls };
         let granted = framing
             .open(&mut stream, &opening, &mut received)
             .map_err(|source| SessionError::Open { url: url(), source })?;

@@ -1,20 +1,22 @@
 //! Targets: what a URL names, and the byte streams to it.
 //!
-//! The scheme decides two things apart: the address family here, the protocol in `framing.rs`. A
-//! further protocol is a further scheme, nothing else in this crate asks which one is spoken.
+//! The scheme decides three things apart: the address family here, what lies upon it (TLS, WebSocket)
+//! in `layered.rs`, the protocol in `framing.rs`. A further protocol is a further scheme, nothing else
+//! in this crate asks which one is spoken.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use crate::framing::Framing;
+use crate::layered::Layered;
 
 /// Time a connection may take to be made, and each step of its opening after that.
 pub const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,7 +27,25 @@ pub struct Target {
     url: String,
     address: Address,
     framing: Framing,
+    layers: Layers,
     credentials: Credentials,
+}
+
+/// What lies between the socket and the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layers {
+    Nothing,
+    /// Begins once the server has introduced itself.
+    Tls,
+    WebSocket,
+    WebSocketTls,
+}
+
+/// Whom a TLS client means to reach, and who vouches for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tls<'a> {
+    host: &'a str,
+    authorities: &'a Path,
 }
 
 /// Who a client says it is, if its protocol has a place for that.
@@ -68,17 +88,21 @@ pub enum BadTarget {
     NotText { url: String },
 }
 
-const SCHEMES: &str =
-    "mpreg://HOST:PORT, mpreg+unix:///PATH and nats://[TOKEN@|USER:PASSWORD@]HOST[:PORT]";
+const SCHEMES: &str = "mpreg://HOST:PORT, mpreg+unix:///PATH and \
+    nats, tls, ws or wss://[TOKEN@|USER:PASSWORD@]HOST[:PORT]";
 
-/// Where NATS servers listen unless told otherwise.
+/// Where NATS servers listen unless told otherwise, and where WebSockets are.
 const NATS_PORT: u16 = 4222;
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// How sockets are set up; everything else is left to the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SocketOptions {
     /// TCP congestion control by name. None: the system's.
     pub congestion: Option<String>,
+    /// PEM file of whoever vouches for servers that speak TLS.
+    pub authorities: Option<PathBuf>,
 }
 
 /// A connection's bytes.
@@ -86,6 +110,8 @@ pub struct SocketOptions {
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    /// TCP under TLS, WebSocket or both.
+    Layered(Box<Layered>),
 }
 
 impl Target {
@@ -104,23 +130,55 @@ impl Target {
 
     /// Connects and sets the socket up, blocking for at most [`OPEN_TIMEOUT`] an address.
     pub fn connect(&self, options: &SocketOptions) -> io::Result<Stream> {
-        let stream = match &self.address {
-            Address::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
-            Address::Tcp(host) => Stream::Tcp(connect_tcp(host)?),
-        };
-        if let Stream::Tcp(tcp) = &stream {
-            let socket = SockRef::from(tcp);
-            socket.set_tcp_nodelay(true)?;
-            // Acknowledgements ride on data or wait: 15 % of CPU with shallow traffic.
-            socket.set_tcp_quickack(false)?;
-            if let Some(name) = &options.congestion {
-                socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
-                    io::Error::new(error.kind(), format!("TCP congestion control {name}: {error}"))
-                })?;
+        let host = match &self.address {
+            Address::Unix(path) => {
+                let stream = Stream::Unix(UnixStream::connect(path)?);
+                stream.set_timeouts(Some(OPEN_TIMEOUT))?;
+                return Ok(stream);
             }
+            Address::Tcp(host) => host,
+        };
+        let tcp = connect_tcp(host)?;
+        let socket = SockRef::from(&tcp);
+        socket.set_tcp_nodelay(true)?;
+        // Acknowledgements ride on data or wait: 15 % of CPU with shallow traffic.
+        socket.set_tcp_quickack(false)?;
+        if let Some(name) = &options.congestion {
+            socket.set_tcp_congestion(name.as_bytes()).map_err(|error| {
+                io::Error::new(error.kind(), format!("TCP congestion control {name}: {error}"))
+            })?;
         }
-        stream.set_timeouts(Some(OPEN_TIMEOUT))?;
-        Ok(stream)
+        tcp.set_read_timeout(Some(OPEN_TIMEOUT))?;
+        tcp.set_write_timeout(Some(OPEN_TIMEOUT))?;
+        let layered = match self.layers {
+            Layers::Nothing | Layers::Tls => return Ok(Stream::Tcp(tcp)),
+            Layers::WebSocket => Layered::websocket(tcp, host)?,
+            Layers::WebSocketTls => {
+                let tls = self.vouched(host, options)?;
+                Layered::websocket_tls(tcp, host, tls.host, tls.authorities)?
+            }
+        };
+        Ok(Stream::Layered(Box::new(layered)))
+    }
+
+    /// What [`Stream::start_tls`] needs, if that is how this target is spoken to.
+    pub(crate) fn tls<'a>(&'a self, options: &'a SocketOptions) -> io::Result<Option<Tls<'a>>> {
+        match (&self.address, self.layers) {
+            (Address::Tcp(host), Layers::Tls) => self.vouched(host, options).map(Some),
+            (Address::Tcp(_) | Address::Unix(_), _) => Ok(None),
+        }
+    }
+
+    fn vouched<'a>(&self, host: &'a str, options: &'a SocketOptions) -> io::Result<Tls<'a>> {
+        let (host, _) = host.rsplit_once(':').expect("an address ends in its port");
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match &options.authorities {
+            Some(authorities) => Ok(Tls { host, authorities }),
+            None => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "TLS needs --authorities, the PEM file of whoever vouches for the server",
+            )),
+        }
     }
 }
 
@@ -147,6 +205,7 @@ impl FromStr for Target {
             url: url.clone(),
             address,
             framing: Framing::Native,
+            layers: Layers::Nothing,
             credentials: Credentials::None,
         };
         match scheme {
@@ -156,19 +215,27 @@ impl FromStr for Target {
             }
             "mpreg+unix" if rest.starts_with('/') => Ok(native(Address::Unix(rest.into()))),
             "mpreg+unix" => Err(BadTarget::NoPath { url }),
-            "nats" => Self::nats(text, scheme, rest),
+            "nats" => Self::nats(text, scheme, rest, Layers::Nothing),
+            "tls" => Self::nats(text, scheme, rest, Layers::Tls),
+            "ws" => Self::nats(text, scheme, rest, Layers::WebSocket),
+            "wss" => Self::nats(text, scheme, rest, Layers::WebSocketTls),
             _ => Err(BadTarget::UnknownScheme { url }),
         }
     }
 }
 
 impl Target {
-    fn nats(text: &str, scheme: &str, rest: &str) -> Result<Self, BadTarget> {
+    fn nats(text: &str, scheme: &str, rest: &str, layers: Layers) -> Result<Self, BadTarget> {
         let (user, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         // A colon within brackets is part of an address.
         let has_port = rest.rfind(':') > rest.rfind(']');
-        let with_port = if has_port { rest.to_owned() } else { format!("{rest}:{NATS_PORT}") };
+        let port = match layers {
+            Layers::Nothing | Layers::Tls => NATS_PORT,
+            Layers::WebSocket => HTTP_PORT,
+            Layers::WebSocketTls => HTTPS_PORT,
+        };
+        let with_port = if has_port { rest.to_owned() } else { format!("{rest}:{port}") };
         let url = || text.to_owned();
         let host = host_and_port(&with_port).ok_or_else(|| BadTarget::NoPort { url: url() })?;
         let decoded = |text: &str| {
@@ -186,6 +253,7 @@ impl Target {
             url: format!("{scheme}://{rest}"),
             address: Address::Tcp(host),
             framing: Framing::Nats,
+            layers,
             credentials,
         })
     }
@@ -205,12 +273,31 @@ impl fmt::Display for Target {
 }
 
 impl Stream {
-    pub fn set_timeouts(&self, timeout: Option<Duration>) -> io::Result<()> {
+    /// What comes after this is TLS. Blocking.
+    pub(crate) fn start_tls(&mut self, tls: Tls<'_>) -> io::Result<()> {
+        let Self::Tcp(tcp) = self else { return Err(io::ErrorKind::Unsupported.into()) };
+        let layered = Layered::tls(tcp.try_clone()?, tls.host, tls.authorities)?;
+        *self = Self::Layered(Box::new(layered));
+        Ok(())
+    }
+
+    /// Bytes it took are not on the socket yet; `flush` sends them on.
+    #[inline]
+    pub fn has_pending(&self) -> bool {
         match self {
-            Self::Tcp(tcp) => {
-                tcp.set_read_timeout(timeout)?;
-                tcp.set_write_timeout(timeout)
-            }
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Layered(layered) => layered.has_pending(),
+        }
+    }
+
+    pub fn set_timeouts(&self, timeout: Option<Duration>) -> io::Result<()> {
+        let of_tcp = |tcp: &TcpStream| {
+            tcp.set_read_timeout(timeout)?;
+            tcp.set_write_timeout(timeout)
+        };
+        match self {
+            Self::Tcp(tcp) => of_tcp(tcp),
+            Self::Layered(layered) => of_tcp(layered.tcp()),
             Self::Unix(unix) => {
                 unix.set_read_timeout(timeout)?;
                 unix.set_write_timeout(timeout)
@@ -219,10 +306,11 @@ impl Stream {
     }
 
     /// From here on reads and writes return `WouldBlock` where they would wait.
-    pub fn set_nonblocking(&self) -> io::Result<()> {
+    pub fn set_nonblocking(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(tcp) => tcp.set_nonblocking(true),
             Self::Unix(unix) => unix.set_nonblocking(true),
+            Self::Layered(layered) => layered.set_nonblocking(),
         }
     }
 
@@ -243,6 +331,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(tcp) => tcp.read(buffer),
             Self::Unix(unix) => unix.read(buffer),
+            Self::Layered(layered) => layered.read(buffer),
         }
     }
 }
@@ -253,11 +342,15 @@ impl Write for Stream {
         match self {
             Self::Tcp(tcp) => tcp.write(bytes),
             Self::Unix(unix) => unix.write(bytes),
+            Self::Layered(layered) => layered.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+            Self::Layered(layered) => layered.flush(),
+        }
     }
 }
 
@@ -266,6 +359,7 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(tcp) => tcp.as_fd(),
             Self::Unix(unix) => unix.as_fd(),
+            Self::Layered(layered) => layered.as_fd(),
         }
     }
 }
@@ -292,8 +386,13 @@ mod tests {
         assert_eq!(check("nats://[::1]/"), tcp("[::1]:4222"));
         assert_eq!(check("nats://[::1]:5"), tcp("[::1]:5"));
         assert_eq!(check("nats://h:x"), Err(BadTarget::NoPort { url: url("nats://h:x") }));
+        assert_eq!(check("tls://[::1]:5"), tcp("[::1]:5"));
+        assert_eq!(check("tls://h"), tcp("h:4222"));
+        assert_eq!(check("ws://h"), tcp("h:80"));
+        assert_eq!(check("wss://h/"), tcp("h:443"));
         assert_eq!(check("h:1"), Err(BadTarget::NoScheme { url: url("h:1") }));
     }
+
     #[test]
     fn who_one_is_stands_in_the_url_and_is_not_shown() {
         let check = |text: &str, want: Credentials| {

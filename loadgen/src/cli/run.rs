@@ -15,7 +15,7 @@ use crate::target::Target;
 #[derive(Args, Debug)]
 #[command(after_help = WORKLOADS)]
 pub(super) struct Run {
-    /// Where to send: mpreg://HOST:PORT or mpreg+unix:///PATH.
+    /// Where to send: mpreg://HOST:PORT, mpreg+unix:///PATH, or nats, tls, ws or wss://HOST:PORT.
     #[arg(long, value_name = "URL")]
     target: Target,
     #[command(flatten)]

@@ -20,7 +20,7 @@ use crate::target::Target;
 #[derive(Args, Debug)]
 #[command(after_help = WORKLOADS)]
 pub(super) struct Sweep {
-    /// Where to send: mpreg://HOST:PORT or mpreg+unix:///PATH.
+    /// Where to send: mpreg://HOST:PORT, mpreg+unix:///PATH, or nats, tls, ws or wss://HOST:PORT.
     #[arg(long, value_name = "URL")]
     target: Target,
     /// Percent of the knee to run at.

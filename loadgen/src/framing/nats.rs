@@ -38,10 +38,17 @@ pub(super) fn open(
     opening: &Opening<'_>,
     received: &mut Vec<u8>,
 ) -> Result<Granted, OpenError> {
+    let is_layered = matches!(stream, Stream::Layered(_));
     await_said(stream, received, |said| match said {
-        Said::Info { options } => Some(info(options)),
+        Said::Info { options } => Some(info(options, opening.tls.is_some(), is_layered)),
         Said::Message(_) | Said::Ping | Said::Pong | Said::Ok | Said::Error { .. } => None,
     })??;
+    if let Some(tls) = opening.tls {
+        if !received.is_empty() {
+            return Err(OpenError::Foreign { why: "it goes on in clear before TLS" });
+        }
+        stream.start_tls(tls)?;
+    }
     let mut commands = Vec::new();
     put_connect(&mut commands, connect_options(opening).as_bytes());
     commands.extend_from_slice(PING);
@@ -57,10 +64,15 @@ pub(super) fn open(
     Ok(Granted { queue_bytes, subscriptions_max: u64::MAX })
 }
 
-fn info(options: &[u8]) -> Result<(), OpenError> {
+fn info(options: &[u8], is_tls_wanted: bool, is_layered: bool) -> Result<(), OpenError> {
     let options: serde_json::Value = serde_json::from_slice(options)
         .map_err(|_| OpenError::Foreign { why: "INFO without JSON" })?;
-    if options["tls_required"] == true {
+    let is_required = options["tls_required"] == true;
+    if is_tls_wanted && !is_required && options["tls_available"] != true {
+        return Err(OpenError::Foreign { why: "it offers no TLS" });
+    }
+    // TLS around a WebSocket is said to be required, and is there.
+    if is_required && !is_tls_wanted && !is_layered {
         return Err(OpenError::Foreign { why: "it wants TLS" });
     }
     Ok(())

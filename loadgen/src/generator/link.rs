@@ -57,7 +57,7 @@ impl Link {
     /// Registers for arriving bytes, edge-triggered. `carry` is what was read from the stream so far
     /// and not used.
     pub(super) fn new(
-        (stream, carry): (Stream, Vec<u8>),
+        (mut stream, carry): (Stream, Vec<u8>),
         framing: Framing,
         epoll: &OwnedFd,
         data: u64,
@@ -90,7 +90,12 @@ impl Link {
 
     /// Some bytes given to it are not sent yet, or never will be.
     pub(super) fn is_blocked(&self) -> bool {
-        !self.outbox.is_empty() || self.end.is_some()
+        self.wants_room() || self.end.is_some()
+    }
+
+    /// Bytes wait for room, here or in a layer of the stream's.
+    fn wants_room(&self) -> bool {
+        !self.outbox.is_empty() || self.stream.has_pending()
     }
 
     /// Sends what the socket takes; the rest waits. Only for a link that is not blocked.
@@ -107,6 +112,9 @@ impl Link {
 
     /// Sends what waits, as far as the socket takes it.
     pub(super) fn flush(&mut self) {
+        if let Err(error) = self.stream.flush() {
+            self.end = Some(End::Io(error.kind()));
+        }
         let outbox = std::mem::take(&mut self.outbox);
         self.sent += self.write(&outbox[self.sent..]);
         self.outbox = outbox;
@@ -132,7 +140,7 @@ impl Link {
 
     /// Asks for an event when there is room, if and only if something waits for it.
     pub(super) fn settle(&mut self, epoll: &OwnedFd) {
-        let wants_room = !self.outbox.is_empty();
+        let wants_room = self.wants_room();
         if wants_room == self.awaits_room || self.end.is_some() {
             return;
         }
