@@ -169,14 +169,13 @@ impl<W: AsRef<str>> Shape<W> {
     /// The places after one more word, for the best of all words at each place.
     fn after_some_word(&self, places: u64) -> u64 {
         let end = START << self.parts.len();
-        let over = places & !(self.anys | end);
+        let over = places & !end;
         self.with_passed(places & self.anys | over << 1)
     }
 
     /// The places after as many strange words as are hardest to match (see above).
     fn after_hardest_run(&self, places: u64) -> u64 {
-        let many = self.parts.iter().fold(places, |places, _| self.after(places, None));
-        let many = self.after(many, None);
+        let many = (0..=self.parts.len()).fold(places, |places, _| self.after(places, None));
         let last = |places: u64| (places & self.anys).leading_zeros();
         if last(many) == last(places) { many } else { places }
     }
