@@ -131,7 +131,7 @@ fn check(mixed: u64, due_ns: u64) -> u16 {
 fn is_block_intact(block: &[u8], filler: &[u8], seal: [u8; SEAL_BYTES]) -> bool {
     match block.split_last_chunk::<SEAL_BYTES>() {
         Some((body, end)) => *end == seal && bytes::equal(body, &filler[..body.len()]),
-        None => *block == seal[..block.len()],
+        None => bytes::equal(block, &seal[..block.len()]),
     }
 }
 

@@ -228,25 +228,32 @@ pub(super) fn next<'a>(
 /// `MSG <topic> <sid> [reply] <size>` with everything of the expected length.
 #[inline]
 fn likely<'a>(bytes: &'a [u8], likeness: &Likeness) -> Option<Inbound<'a>> {
-    let rest = bytes.strip_prefix(b"MSG ")?;
+    let rest = after(bytes, b"MSG ")?;
     let (topic, rest) = rest.split_at_checked(likeness.topic_bytes)?;
-    let rest = rest.strip_prefix(b" ")?;
+    let rest = after(rest, b" ")?;
     let (sid, rest) = short_number(rest)?;
     let (reply, rest) = match likeness.reply_bytes {
         0 => (&[][..], rest),
         reply_bytes => {
             let (reply, rest) = rest.split_at_checked(reply_bytes)?;
-            (reply, rest.strip_prefix(b" ")?)
+            (reply, after(rest, b" ")?)
         }
     };
     let (size, rest) = rest.split_at_checked(likeness.size_bytes)?;
     let (payload, rest) = rest.split_at_checked(likeness.payload_bytes)?;
-    let rest = rest.strip_prefix(b"\r\n")?;
+    let rest = after(rest, b"\r\n")?;
     if !equal(size, &likeness.size[..likeness.size_bytes]) {
         return None;
     }
     let delivery = Delivery { topic, reply, payload, pattern: Some(sid.checked_sub(1)?) };
     Some(Inbound { bytes: bytes.len() - rest.len(), what: What::Delivery(delivery) })
+}
+
+/// What follows `prefix`, without the call to `memcmp` that `strip_prefix` is.
+#[inline]
+fn after<'a, const N: usize>(bytes: &'a [u8], prefix: &[u8; N]) -> Option<&'a [u8]> {
+    let (front, rest) = bytes.split_first_chunk::<N>()?;
+    (front == prefix).then_some(rest)
 }
 
 /// The number of at most seven digits that `bytes` begin with, and what follows the space after it.
