@@ -5,6 +5,7 @@
 //!   GET /status           the same numbers as JSON, with identity and addresses
 //!   GET /health           200 ready, 503 draining
 //!   PUT /log?filter=...   changes the log filter
+//!   GET /varz /connz ...  the pages of nats-server: `monitor.rs`
 //! ```
 //!
 //! One ordinary thread on the control core's CPU. It reads what the cores publish and asks them
@@ -31,10 +32,13 @@ use core_affinity::CoreId;
 use mpreg_proto::id::NodeId;
 use tokio::sync::oneshot;
 
+use crate::config::Config;
 use crate::log;
+use crate::node;
 use crate::probe::{self, ControlProbe, Kind, Row, ShardProbe};
 
 mod metrics;
+mod monitor;
 mod routes;
 mod serve;
 pub mod status;
@@ -56,6 +60,8 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 pub struct View {
     pub node: NodeId,
     pub urls: status::Urls,
+    pub bound: node::Bound,
+    pub config: Arc<Config>,
     pub shards: Vec<Arc<ShardProbe>>,
     pub control: Arc<ControlProbe>,
     /// Set once the node has been told to stop.
@@ -153,6 +159,11 @@ impl Drop for Admin {
 impl View {
     fn is_draining(&self) -> bool {
         self.is_draining.load(Relaxed)
+    }
+
+    /// Where this surface is.
+    fn admin_address(&self) -> Option<SocketAddr> {
+        self.urls.admin.as_deref()?.strip_prefix("http://")?.parse().ok()
     }
 
     /// Every number there is.

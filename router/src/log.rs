@@ -16,6 +16,8 @@ use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -132,6 +134,13 @@ impl LinesDropped {
     pub fn get(&self) -> u64 {
         self.0.dropped_lines() as u64
     }
+}
+
+/// The time of day in UTC, `2026-01-02T15:04:05.000000Z`: what log lines say.
+pub fn now() -> String {
+    let mut text = String::new();
+    SystemTime.format_time(&mut Writer::new(&mut text)).expect("a string takes what is written");
+    text
 }
 
 /// Whether `directives` is a filter.

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use super::{View, metrics};
+use super::{View, metrics, monitor};
 
 /// Every answer that is not the one asked for.
 #[derive(Debug, Serialize)]
@@ -42,12 +42,35 @@ pub(super) fn router(view: View) -> Router {
         .route("/health", get(health))
         .route("/status", get(status))
         .route("/log", put(change_log))
+        .merge(of_nats_server())
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "no such page"))
         .method_not_allowed_fallback(async || {
             refuse(StatusCode::METHOD_NOT_ALLOWED, "bad_method", "not with this method")
         })
         .layer(middleware::from_fn(only_local_names))
         .with_state(Arc::new(Pages { view, metrics }))
+}
+
+type OfPages = State<Arc<Pages>>;
+type OfPart = Result<Query<monitor::Part>, QueryRejection>;
+
+fn of_nats_server() -> Router<Arc<Pages>> {
+    Router::new()
+        .route("/", get(async || "/varz /connz /subsz /healthz /routez /gatewayz /leafz /jsz\n"))
+        .route("/varz", get(async |State(pages): OfPages| monitor::varz(&pages.view)))
+        .route(
+            "/connz",
+            get(async |State(pages): OfPages, part: OfPart| monitor::connz(&pages.view, part)),
+        )
+        .route(
+            "/subsz",
+            get(async |State(pages): OfPages, part: OfPart| monitor::subsz(&pages.view, part)),
+        )
+        .route("/healthz", get(async |State(pages): OfPages| monitor::healthz(&pages.view)))
+        .route("/routez", get(async |State(pages): OfPages| monitor::routez(&pages.view)))
+        .route("/gatewayz", get(async |State(pages): OfPages| monitor::gatewayz(&pages.view)))
+        .route("/leafz", get(async |State(pages): OfPages| monitor::leafz(&pages.view)))
+        .route("/jsz", get(async |State(pages): OfPages| monitor::jsz(&pages.view)))
 }
 
 async fn metrics_page(State(pages): State<Arc<Pages>>) -> Response {

@@ -27,6 +27,7 @@ pub(crate) fn surface() -> Surface {
         shard.dropped(DropReason::QueueFullOldest, messages * 10);
     }
     shards[1].refused(ErrorCode::Malformed);
+    shards[1].refused(ErrorCode::SlowConsumer);
     let bound = Bound::new(([127, 0, 0, 1], 0).into()).unwrap();
     let view = View {
         node: NodeId(7),
@@ -35,6 +36,8 @@ pub(crate) fn surface() -> Surface {
             admin: Some(bound.url()),
             ..status::Urls::default()
         },
+        bound: node::Bound { nats: Some(([127, 0, 0, 1], 4222).into()), ..node::Bound::default() },
+        config: Arc::new(Config::try_from(crate::config::File::default()).unwrap()),
         shards,
         control: Arc::default(),
         is_draining: Arc::default(),
@@ -58,7 +61,7 @@ impl Surface {
         (code, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
 
-    fn ask(&self, method: &str, path: &str) -> (u16, String) {
+    pub(super) fn ask(&self, method: &str, path: &str) -> (u16, String) {
         let host = self.admin.address();
         self.send(&format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"))
     }
@@ -140,7 +143,7 @@ fn the_log_filter_changes_or_is_refused_by_name() {
 fn what_is_not_there_is_refused_in_json() {
     let surface = surface();
     for (method, path, want_code, error) in [
-        ("GET", "/", 404, "not_found"),
+        ("GET", "/none", 404, "not_found"),
         ("GET", "/log", 405, "bad_method"),
         ("POST", "/status", 405, "bad_method"),
     ] {

@@ -113,7 +113,7 @@ impl Running {
         let ready = Ready { pid: std::process::id(), urls };
         let socket = node.bound().unix.clone().map(Socket);
         let is_draining = Arc::new(AtomicBool::new(false));
-        let view = view(&node, &ready.urls, &is_draining, &logs);
+        let view = view(&config, &node, &ready.urls, &is_draining, &logs);
         let admin = surface.map(|surface| surface.start(view, Some(control_cpu))).transpose()?;
         Ok(Self {
             config,
@@ -188,10 +188,18 @@ fn urls(node: &Node, admin: Option<String>) -> Urls {
     }
 }
 
-fn view(node: &Node, urls: &Urls, is_draining: &Arc<AtomicBool>, logs: &Logs) -> View {
+fn view(
+    config: &Config,
+    node: &Node,
+    urls: &Urls,
+    is_draining: &Arc<AtomicBool>,
+    logs: &Logs,
+) -> View {
     View {
         node: node.id(),
         urls: urls.clone(),
+        bound: node.bound().clone(),
+        config: Arc::new(config.clone()),
         shards: node.probes().to_vec(),
         control: Arc::clone(node.control()),
         is_draining: Arc::clone(is_draining),

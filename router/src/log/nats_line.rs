@@ -6,7 +6,6 @@ use core::fmt;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
@@ -29,9 +28,7 @@ where
     ) -> fmt::Result {
         write!(writer, "[{}] ", self.pid)?;
         if self.has_time {
-            let mut time = String::new();
-            SystemTime.format_time(&mut Writer::new(&mut time))?;
-            write!(writer, "{} ", slashed(&time))?;
+            write!(writer, "{} ", slashed(&super::now()))?;
         }
         write!(writer, "[{}] ", word(*event.metadata().level()))?;
         context.field_format().format_fields(writer.by_ref(), event)?;
