@@ -111,6 +111,15 @@ impl Identities {
     }
 
     fn client(&self, version: &'static SupportedProtocolVersion, proves: bool) -> ClientConnection {
+        let name = ServerName::try_from("localhost").unwrap();
+        ClientConnection::new(self.client_config(version, proves), name).unwrap()
+    }
+
+    fn client_config(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        proves: bool,
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -119,13 +128,11 @@ impl Identities {
             .unwrap()
             .with_root_certificates(roots);
         let key = PrivateKeyDer::try_from(self.client_key.serialize_der()).unwrap();
-        let config = if proves {
+        Arc::new(if proves {
             builder.with_client_auth_cert(vec![self.client.clone()], key).unwrap()
         } else {
             builder.with_no_client_auth()
-        };
-        let name = ServerName::try_from("localhost").unwrap();
-        ClientConnection::new(Arc::new(config), name).unwrap()
+        })
     }
 }
 
@@ -275,26 +282,88 @@ fn nothing_is_sealed_before_the_handshake() {
     }
 }
 
-#[test]
-fn a_handshake_that_does_not_end_is_refused() {
-    let identities = Identities::new();
-    // Records of one handshake message that claims 16 MiB, and of many.
-    let long = [&[1, 0xff, 0xff, 0xff][..], &[0; 1020]].concat();
-    let plain_record = |body: &[u8]| [&[22, 3, 1, 4, 0][..], body].concat();
-    let mut transport = Transport::tls(&identities.settings());
+/// Sends records until one is refused; says with what, and after how many bytes.
+fn refused(mut records: impl Iterator<Item = Vec<u8>>) -> (TransportError, usize) {
+    let mut transport = Transport::tls(&Identities::new().settings());
     let (mut plain, mut wire) = (Vec::new(), Vec::new());
     let mut received = 0;
-    let error = loop {
-        let record = plain_record(&if received == 0 { long.clone() } else { vec![0; 1024] });
+    loop {
+        let record = records.next().unwrap();
         received += record.len();
-        assert!(received < 2 * crate::limits::TLS_HANDSHAKE_BYTES_MAX, "it ends");
         if let Err(error) = transport.receive(&record, &mut plain, &mut wire) {
-            break error;
+            assert!(plain.is_empty() && wire.len() < 100);
+            return (error, received);
         }
+        assert!(received < 2 * crate::limits::TLS_HANDSHAKE_BYTES_MAX, "it ends");
+    }
+}
+
+#[test]
+fn a_handshake_that_does_not_end_is_refused() {
+    let record = |body: &[u8]| [&[22, 3, 1, 0, body.len() as u8][..], body].concat();
+    let claims = |high, low| std::iter::once(record(&[1, 0, high, low]));
+    // A message of 65,535 bytes; then one of 60,000, a byte at a time.
+    let long = std::iter::repeat(record(&[0; 200]));
+    assert!(matches!(
+        refused(claims(0xff, 0xff).chain(long)).0,
+        TransportError::HandshakeTooLong { .. }
+    ));
+    let slow = std::iter::repeat(record(&[0]));
+    let (error, bytes) = refused(claims(0xea, 0x60).chain(slow));
+    assert!(matches!(error, TransportError::HandshakeTooLong { .. }), "{error}");
+    assert!(bytes <= crate::limits::TLS_HANDSHAKE_BYTES_MAX + 6);
+    // One that claims 16 MiB is refused by its claim.
+    let endless = std::iter::once(record(&[1, 0xff, 0xff, 0xff]));
+    assert!(matches!(
+        refused(endless.chain(std::iter::repeat(record(&[0])))).0,
+        TransportError::Tls(_)
+    ));
+}
+
+#[test]
+fn a_handshake_of_many_bytes_is_refused_though_each_message_is_short() {
+    let identities = Identities::new();
+    let handshake = |protocols: usize, certificates: usize| {
+        let mut config = ClientConfig::clone(&identities.client_config(VERSIONS[1], true));
+        config.alpn_protocols = vec![vec![b'a'; 200]; protocols];
+        let key = PrivateKeyDer::try_from(identities.client_key.serialize_der()).unwrap();
+        let key = rustls::crypto::ring::sign::any_supported_type(&key).unwrap();
+        let chain = vec![identities.client.clone(); certificates];
+        let chain = Arc::new(rustls::sign::CertifiedKey::new(chain, key));
+        config.client_auth_cert_resolver = Arc::new(rustls::sign::SingleCertAndKey::from(chain));
+        let name = ServerName::try_from("localhost").unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let router = Router::new(Transport::tls(&identities.mutual()), usize::MAX);
+        let mut client = StreamOwned::new(connection, router);
+        let written = client.write_all(b"x");
+        (written.is_ok().then_some(client.sock.plain), client.sock.outcome)
     };
-    let is_bounded = matches!(error, TransportError::HandshakeTooLong { .. });
-    assert!(is_bounded || matches!(error, TransportError::Tls(_)), "{error}");
-    assert!(plain.is_empty() && wire.len() < 100);
+    let certificates = (40 << 10) / identities.client.len();
+    assert_eq!(handshake(200, 1), (Some(b"x".to_vec()), Ok(())));
+    assert_eq!(handshake(0, certificates), (Some(b"x".to_vec()), Ok(())));
+    let (heard, outcome) = handshake(200, certificates);
+    assert_eq!(heard.unwrap_or_default(), b"");
+    assert!(matches!(outcome, Err(TransportError::HandshakeTooLong { .. })), "{outcome:?}");
+}
+
+#[test]
+fn sessions_are_not_resumed() {
+    let identities = Identities::new();
+    for version in VERSIONS {
+        let settings = identities.settings();
+        let config = identities.client_config(version, false);
+        for _ in 0..2 {
+            let router = Router::new(Transport::tls(&settings), usize::MAX);
+            let name = ServerName::try_from("localhost").unwrap();
+            let connection = ClientConnection::new(config.clone(), name).unwrap();
+            let mut client = StreamOwned::new(connection, router);
+            client.write_all(b"x").unwrap();
+            client.sock.seal(&[b"y"]);
+            hears(&mut client, b"y");
+            assert_eq!(client.conn.handshake_kind(), Some(rustls::HandshakeKind::Full));
+            assert_eq!(client.conn.tls13_tickets_received(), 0);
+        }
+    }
 }
 
 #[test]

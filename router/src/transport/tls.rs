@@ -82,7 +82,6 @@ impl TlsSettings {
         };
         let mut config = builder.with_single_cert(chain, identity).map_err(unfit)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
         let config = Arc::new(config);
         ServerConnection::new(config.clone()).map_err(unfit)?;
         Ok(Self(config))
@@ -152,10 +151,7 @@ impl Tls {
         let mut outcome = Ok(());
         while outcome.is_ok() && !bytes.is_empty() {
             outcome = self.take_some(&mut bytes, |bytes| above(bytes, &mut answer));
-            // After a fatal alert nothing is said.
-            if !matches!(outcome, Err(TransportError::Tls(_))) {
-                self.write(&[&answer], wire)?;
-            }
+            self.write(&[&answer], wire)?;
             answer.clear();
         }
         if outcome.is_err() {

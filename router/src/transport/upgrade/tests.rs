@@ -114,6 +114,8 @@ fn refuses_by_shape() {
     check(text.replace("Host:", "Ho st:").as_bytes(), Refusal::Syntax);
     check(text.replace("Host: server", "Host: \0").as_bytes(), Refusal::Syntax);
     check(text.replace("Host:", " folded\r\nHost:").as_bytes(), Refusal::Syntax);
+    let ended_twice = format!("{}and more\r\n\r\n", text.replace("\r\n", "\n"));
+    check(ended_twice.as_bytes(), Refusal::Syntax);
     check(b"GET / HTTP/1.1\r\n\r\n", Refusal::Host);
     check(b"GET \r\n\r\n", Refusal::Syntax);
 }
