@@ -40,6 +40,7 @@ pub fn tcp(
     congestion: Option<&str>,
     count: usize,
 ) -> Result<(SocketAddr, Vec<OwnedFd>), ListenError> {
+    refuse_taken(address).map_err(|source| ListenError::Tcp { address, source })?;
     let mut bound = address;
     let mut sockets = Vec::with_capacity(count);
     for _ in 0..count {
@@ -57,6 +58,14 @@ pub fn tcp(
         sockets.push(socket.into());
     }
     Ok((bound, sockets))
+}
+
+/// SO_REUSEPORT would let a second router of this user share the port, and each would get some of
+/// the connections. A socket without it is let in only if nobody listens there.
+fn refuse_taken(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())
 }
 
 fn tcp_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -117,6 +126,18 @@ mod tests {
             let local = Socket::from(socket).local_addr().unwrap();
             assert_eq!(local.as_socket(), Some(bound));
         }
+    }
+
+    #[test]
+    fn a_port_that_another_router_serves_is_refused() {
+        let (bound, sockets) = tcp("127.0.0.1:0".parse().unwrap(), None, 2).unwrap();
+        let refusal = tcp(bound, None, 1).unwrap_err();
+        assert!(
+            matches!(&refusal, ListenError::Tcp { source, .. } if source.kind() == io::ErrorKind::AddrInUse),
+            "{refusal}"
+        );
+        drop(sockets);
+        tcp(bound, None, 1).unwrap();
     }
 
     #[test]

@@ -153,11 +153,21 @@ fn start(config: &Config) -> Result<Node, StartError> {
     let deadline = Instant::now() + SOCKET_RELEASE_MAX;
     loop {
         match Node::start(config) {
-            Err(StartError::Listen(ListenError::UnixInUse { .. })) if Instant::now() < deadline => {
+            Err(StartError::Listen(error)) if is_in_use(&error) && Instant::now() < deadline => {
                 std::thread::sleep(SOCKET_RELEASE_POLL);
             }
             started => return started,
         }
+    }
+}
+
+fn is_in_use(error: &ListenError) -> bool {
+    match error {
+        ListenError::UnixInUse { .. } => true,
+        ListenError::Tcp { source, .. } => source.kind() == io::ErrorKind::AddrInUse,
+        ListenError::Unix { .. }
+        | ListenError::NoSocket { .. }
+        | ListenError::Congestion { .. } => false,
     }
 }
 
