@@ -9,6 +9,7 @@ use bytes::Bytes;
 use mpreg_proto::envelope::{Encoding, Priority};
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Data, Publish};
+use mpreg_proto::header::Headers;
 
 use crate::client::Client;
 use crate::error::ReplyError;
@@ -45,6 +46,16 @@ impl Message {
 
     pub fn payload(&self) -> &[u8] {
         self.data().payload()
+    }
+
+    /// The header block, if the message has one.
+    pub fn headers(&self) -> Option<Headers<'_>> {
+        Headers::parse(self.data().headers())
+    }
+
+    /// The first value of a header, its name's case disregarded.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers()?.get(name.as_bytes())
     }
 
     /// The payload without copying it; it keeps the receive chunk alive as the message does.
@@ -86,6 +97,7 @@ impl Message {
         let reply = Publish {
             topic: topic.as_bytes(),
             reply: b"",
+            headers: b"",
             payload,
             priority: self.priority(),
             encoding: self.encoding(),
@@ -137,6 +149,7 @@ mod tests {
         let publish = Publish {
             topic: b"orders.new",
             reply: b"_INBOX.1.2",
+            headers: b"NATS/1.0\r\nTrace: 7\r\n\r\n",
             payload: b"{}",
             priority: Priority::High,
             encoding: Encoding::Json,
@@ -145,6 +158,8 @@ mod tests {
         let message = message(publish, now).unwrap();
         assert_eq!(message.topic(), "orders.new");
         assert_eq!(message.reply_topic(), Some("_INBOX.1.2"));
+        assert_eq!(message.header("trace"), Some(&b"7"[..]));
+        assert_eq!(message.header("other"), None);
         assert_eq!(message.payload(), b"{}");
         assert_eq!(message.priority(), Priority::High);
         assert_eq!(message.encoding(), Encoding::Json);

@@ -1,8 +1,8 @@
 //! The envelope: the sixteen bytes in front of every message, read in place.
 //!
 //! An archived, fixed-size struct of plain integers at the front of the data frame, so checked
-//! access is a length check and every field is at a known offset. Topic, reply topic and payload
-//! follow it. A local hop forwards these bytes as they came; what only other nodes need
+//! access is a length check and every field is at a known offset. Topic, reply topic, header block and
+//! payload follow it. A local hop forwards these bytes as they came; what only other nodes need
 //! (message id, path, hop budget) travels on node links alone and is absent here.
 
 use rkyv::rancor::Failure;
@@ -28,7 +28,7 @@ pub struct Envelope {
     pub topic_bytes: u8,
     /// Bytes of the reply topic, which follows the topic. None if zero.
     pub reply_bytes: u8,
-    /// Kept at zero: the length of a header block, once there is one.
+    /// Bytes of the header block, which follows the reply topic. None if zero.
     pub headers_bytes: u16,
     /// Milliseconds this message is still worth having, from its receipt. Zero: no deadline.
     pub deadline_ms: u32,
@@ -76,6 +76,13 @@ impl Encoding {
 }
 
 impl ArchivedEnvelope {
+    /// Bytes of the frame before its payload.
+    #[inline]
+    pub fn fixed_bytes(&self) -> usize {
+        let names = usize::from(self.topic_bytes) + usize::from(self.reply_bytes);
+        ENVELOPE_BYTES + names + usize::from(self.headers_bytes.to_native())
+    }
+
     /// The envelope at the front of `bytes`, if there are enough of them.
     #[inline]
     pub fn access(bytes: &[u8]) -> Option<&Self> {
@@ -85,11 +92,10 @@ impl ArchivedEnvelope {
     /// Checks everything that does not need the rest of the frame.
     #[inline]
     pub fn check(&self) -> Result<(), ErrorCode> {
-        if self.reserved != 0 || self.headers_bytes.to_native() != 0 {
+        if self.reserved != 0 {
             return Err(ErrorCode::ReservedBits);
         }
-        let names = usize::from(self.topic_bytes) + usize::from(self.reply_bytes);
-        let fixed = ENVELOPE_BYTES + names;
+        let fixed = self.fixed_bytes();
         let frame_bytes = self.frame_bytes.to_native() as usize;
         let in_sets = usize::from(self.priority) < Priority::ALL.len()
             && usize::from(self.encoding) < Encoding::ALL.len();

@@ -328,9 +328,15 @@ impl<'a> Data<'a> {
 
     #[inline]
     pub fn payload(self) -> &'a [u8] {
+        &self.frame[self.envelope().fixed_bytes()..]
+    }
+
+    /// The header block as its publisher wrote it, see [`crate::header`]. Empty: none.
+    #[inline]
+    pub fn headers(self) -> &'a [u8] {
         let envelope = self.envelope();
-        let names = usize::from(envelope.topic_bytes) + usize::from(envelope.reply_bytes);
-        &self.frame[ENVELOPE_BYTES + names..]
+        let to = envelope.fixed_bytes();
+        &self.frame[to - usize::from(envelope.headers_bytes.to_native())..to]
     }
 
     #[inline]
@@ -353,6 +359,8 @@ impl<'a> Data<'a> {
 pub struct Publish<'a> {
     pub topic: &'a [u8],
     pub reply: &'a [u8],
+    /// Empty, or a block as [`crate::header`] describes it.
+    pub headers: &'a [u8],
     pub payload: &'a [u8],
     pub priority: Priority,
     pub encoding: Encoding,
@@ -363,11 +371,11 @@ pub struct Publish<'a> {
 impl Publish<'_> {
     /// Appends the frame, or says which bound it breaks and appends nothing.
     pub fn put(&self, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
+        let Self { topic, reply, headers, payload, .. } = *self;
+        let frame_bytes =
+            ENVELOPE_BYTES + topic.len() + reply.len() + headers.len() + payload.len();
         let envelope = Envelope {
-            frame_bytes: u32::try_from(
-                ENVELOPE_BYTES + self.topic.len() + self.reply.len() + self.payload.len(),
-            )
-            .map_err(|_| ErrorCode::FrameTooLarge)?,
+            frame_bytes: u32::try_from(frame_bytes).map_err(|_| ErrorCode::FrameTooLarge)?,
             kind: Kind::Data as u8,
             priority: self.priority as u8,
             encoding: self.encoding as u8,
@@ -377,16 +385,15 @@ impl Publish<'_> {
                 .filter(|&bytes| bytes != 0)
                 .ok_or(ErrorCode::BadTopic)?,
             reply_bytes: u8::try_from(self.reply.len()).map_err(|_| ErrorCode::BadTopic)?,
-            headers_bytes: 0,
+            headers_bytes: u16::try_from(headers.len()).map_err(|_| ErrorCode::FrameTooLarge)?,
             deadline_ms: self.deadline_ms,
         };
-        if crate::limits::PAYLOAD_BYTES_MAX < self.payload.len() {
+        if crate::limits::PAYLOAD_BYTES_MAX < payload.len() {
             return Err(ErrorCode::FrameTooLarge);
         }
+        out.reserve(frame_bytes);
         out.extend_from_slice(&envelope.to_bytes());
-        out.extend_from_slice(self.topic);
-        out.extend_from_slice(self.reply);
-        out.extend_from_slice(self.payload);
+        [topic, reply, headers, payload].into_iter().for_each(|part| out.extend_from_slice(part));
         Ok(())
     }
 }

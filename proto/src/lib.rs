@@ -19,6 +19,7 @@ extern crate alloc;
 pub mod envelope;
 pub mod error;
 pub mod frame;
+pub mod header;
 pub mod hello;
 pub mod id;
 pub mod limits;

@@ -20,8 +20,12 @@ pub const TOPIC_SEGMENTS_MAX: usize = 32;
 /// Bytes of a payload. Larger objects belong in storage, with their address in the message.
 pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of a message's header block. Two bytes hold its length.
+pub const HEADERS_BYTES_MAX: usize = u16::MAX as usize;
+
 /// Bytes of one frame, everything included.
-pub const FRAME_BYTES_MAX: usize = ENVELOPE_BYTES + 2 * TOPIC_BYTES_MAX + PAYLOAD_BYTES_MAX;
+pub const FRAME_BYTES_MAX: usize =
+    ENVELOPE_BYTES + 2 * TOPIC_BYTES_MAX + HEADERS_BYTES_MAX + PAYLOAD_BYTES_MAX;
 
 /// Bytes of any frame that is not a data frame: the largest is a subscription with its pattern
 /// and group, or an error with its text.

@@ -67,6 +67,7 @@ fn every_frame() -> Vec<(&'static str, Vec<u8>)> {
     let request = Publish {
         topic: b"orders.eu.1",
         reply: b"_INBOX.ab.7",
+        headers: b"",
         payload: &[0xff; 300],
         priority: Priority::Critical,
         encoding: Encoding::Json,

@@ -20,6 +20,7 @@ async fn messages_arrive_in_order_with_their_options() {
     let second = Publish {
         topic: b"b",
         reply: b"c",
+        headers: b"",
         payload: b"2",
         priority: Priority::Bulk,
         encoding: Encoding::Text,

@@ -99,6 +99,7 @@ async fn a_responder_sees_the_deadline_and_replies_within_it() {
     let request = |deadline_ms| Publish {
         topic: b"service",
         reply: b"answers.here",
+        headers: b"",
         payload: b"?",
         priority: Priority::High,
         encoding: Encoding::Text,

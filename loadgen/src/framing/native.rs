@@ -83,6 +83,7 @@ pub(super) fn put_pong(token: u64, out: &mut Vec<u8>) {
 pub(super) fn put_publish(topic: &[u8], reply: &[u8], payload: &[u8], out: &mut Vec<u8>) {
     Publish {
         topic,
+        headers: b"",
         reply,
         payload,
         priority: Priority::Normal,

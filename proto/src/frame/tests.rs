@@ -50,7 +50,7 @@ fn refusals_of_malformed_frames() {
     assert_eq!(data(&|b| b[7] = 1), Err(ErrorCode::ReservedBits));
     assert_eq!(data(&|b| b[8] = 0), Err(ErrorCode::Malformed), "no topic");
     assert_eq!(data(&|b| b[9] = 200), Err(ErrorCode::Malformed), "reply past the end");
-    assert_eq!(data(&|b| b[10] = 1), Err(ErrorCode::ReservedBits), "headers");
+    assert_eq!(data(&|b| b[10] = 4), Err(ErrorCode::Malformed), "more headers than frame");
 
     let control = |frame: Frame<'_>, edit: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = put(frame);
@@ -147,11 +147,12 @@ proptest! {
     fn messages_round_trip(
         topic in proptest::collection::vec(any::<u8>(), 1..256),
         reply in proptest::collection::vec(any::<u8>(), 0..256),
+        headers in proptest::collection::vec(any::<u8>(), 0..300),
         payload in proptest::collection::vec(any::<u8>(), 0..2000),
         priority in 0u8..5, encoding in 0u8..4, deadline_ms: u32,
     ) {
         let message = Publish {
-            topic: &topic, reply: &reply, payload: &payload, deadline_ms,
+            topic: &topic, reply: &reply, headers: &headers, payload: &payload, deadline_ms,
             priority: Priority::from_wire(priority).unwrap(),
             encoding: Encoding::from_wire(encoding).unwrap(),
         };
@@ -162,6 +163,7 @@ proptest! {
         };
         prop_assert_eq!(taken, bytes.len());
         prop_assert_eq!((data.topic(), data.reply(), data.payload()), (&topic[..], &reply[..], &payload[..]));
+        prop_assert_eq!(data.headers(), headers);
         prop_assert_eq!((data.priority() as u8, data.encoding() as u8), (priority, encoding));
         prop_assert_eq!(data.deadline_ms().unwrap_or(0), deadline_ms);
     }

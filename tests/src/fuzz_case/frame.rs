@@ -74,8 +74,8 @@ fn check_whole(frame: Frame<'_>, whole: &[u8]) {
 }
 
 fn check_data(data: Data<'_>, whole: &[u8]) {
-    let Publish { topic, reply, payload, .. } = parts(data);
-    let names = [&whole[..ENVELOPE_BYTES], topic, reply, payload].concat();
+    let Publish { topic, reply, headers, payload, .. } = parts(data);
+    let names = [&whole[..ENVELOPE_BYTES], topic, reply, headers, payload].concat();
     assert_eq!(names, whole, "the parts are the frame");
     let mut written = Vec::new();
     parts(data).put(&mut written).expect("what was accepted is within bounds");
@@ -86,6 +86,7 @@ fn parts(data: Data<'_>) -> Publish<'_> {
     Publish {
         topic: data.topic(),
         reply: data.reply(),
+        headers: data.headers(),
         payload: data.payload(),
         priority: data.priority(),
         encoding: data.encoding(),
