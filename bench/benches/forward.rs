@@ -15,7 +15,9 @@ use mpreg_fabric::shard::{Settings, Shard};
 use mpreg_proto::frame::{Connect, Echo, Frame, Overload, Subscribe};
 use mpreg_proto::hello::Hello;
 use mpreg_proto::id::{NodeId, ShardIx, Sid};
+use mpreg_router::listen::Door;
 use mpreg_router::mesh::{self, Bell};
+use mpreg_router::nats::Server;
 use mpreg_router::probe::ShardProbe;
 use mpreg_router::switch::{Connections, Switch};
 
@@ -82,10 +84,8 @@ impl Node {
             shards_count: 1,
             topic_seed: 1,
             seed: 2,
-            timing: Timing {
-                handshake: Duration::from_secs(5),
-                ping_interval: Duration::from_secs(10),
-            },
+            timing: Timing::new(Duration::from_secs(5), Duration::from_secs(10)),
+            nats_timing: Timing::new(Duration::from_secs(2), Duration::from_secs(120)),
             queue_bytes: QUEUE_BYTES as u32,
             queue_bytes_max: QUEUE_BYTES as u32,
             subscriptions_max: SUBSCRIPTIONS,
@@ -96,8 +96,9 @@ impl Node {
         let connections = Arc::new(Connections::new(usize::MAX / 2));
         let probe = Arc::new(ShardProbe::default());
         let drain = Duration::from_secs(1);
+        let nats = Arc::new(Server::default());
         let switch =
-            Switch::new(machine, mesh, connections, QUEUE_BYTES, MEMORY_BYTES, drain, probe);
+            Switch::new(machine, mesh, connections, QUEUE_BYTES, nats, MEMORY_BYTES, drain, probe);
         let mut node = Self { switch, publisher: SessionIx(0), sessions: 0, peers: Vec::new() };
         node.publisher = node.connect();
         node
@@ -106,7 +107,7 @@ impl Node {
     fn connect(&mut self) -> SessionIx {
         let (ours, peer) = UnixStream::pair().expect("a pair of sockets");
         self.peers.push(peer);
-        self.switch.accept(ours.into());
+        self.switch.accept(ours.into(), Door::Native);
         let session = SessionIx(self.sessions);
         self.sessions += 1;
         let connect = Connect { name: "", echo: Echo::On, queue_bytes: QUEUE_BYTES as u32 };

@@ -17,16 +17,19 @@ pub enum DropReason {
     SessionEnded,
     /// The chosen member of a queue group had left, and no other was known.
     GroupEmptied,
+    /// The subscriber may not receive this topic, though its pattern matches.
+    NotPermitted,
 }
 
 impl DropReason {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::QueueFullOldest,
         Self::QueueFullNewest,
         Self::QueueFullDisconnect,
         Self::MemoryBudget,
         Self::SessionEnded,
         Self::GroupEmptied,
+        Self::NotPermitted,
     ];
 
     pub const fn word(self) -> &'static str {
@@ -37,6 +40,7 @@ impl DropReason {
             Self::MemoryBudget => "memory_budget",
             Self::SessionEnded => "session_ended",
             Self::GroupEmptied => "group_emptied",
+            Self::NotPermitted => "not_permitted",
         }
     }
 }

@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use hashbrown::HashTable;
 use mpreg_proto::frame::Overload;
-use mpreg_proto::id::{SessionId, ShardIx};
+use mpreg_proto::id::{SessionId, ShardIx, Sid};
 use slab::Slab;
 
 use crate::handoff::{GroupWant, Wanted};
@@ -31,6 +31,8 @@ use crate::limits::Bounds;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
     pub session: SessionIx,
+    /// The subscription the copy is for; none if one copy serves all of the session's.
+    pub sid: Option<Sid>,
     /// The strictest of the subscriptions that matched: disconnect before drop-oldest before
     /// drop-newest.
     pub overload: Overload,

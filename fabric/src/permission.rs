@@ -81,6 +81,13 @@ impl Permissions {
         })
     }
 
+    /// Whether there is anything that may not be done.
+    pub fn is_limited(&self) -> bool {
+        [&self.publish, &self.subscribe]
+            .iter()
+            .any(|may| may.allow.is_some() || !may.deny.is_empty())
+    }
+
     /// Whether a message may be published to `topic`.
     pub fn may_publish(&self, topic: Topic<'_>) -> bool {
         let is_allowed = match &self.publish.allow {

@@ -6,13 +6,15 @@
 //!                  +------ late, wrong, silent, closed -----+-----------------+--> ended
 //! ```
 //!
+//! A NATS client says no hello and starts in CONNECTING.
+//!
 //! The session knows its phase, its subscriptions' numbers and when it was last heard. It knows
 //! nothing of bytes, sockets or other sessions.
 //!
 //! Invariants:
 //! - Nothing but a hello is acted on in HELLO, nothing but `connect` in CONNECTING.
 //! - A session that is silent for the announced interval is pinged; after
-//!   `PINGS_UNANSWERED_MAX` pings without a sign of life it ends.
+//!   `pings_unanswered_max` pings without a sign of life it ends.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
@@ -24,6 +26,16 @@ use mpreg_proto::id::{SessionId, Sid};
 use crate::id::SubIx;
 use crate::limits::PINGS_UNANSWERED_MAX;
 use crate::time::Instant;
+
+/// What a client speaks, by the listener it came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// Begins with a hello. One copy of a message serves all ungrouped subscriptions.
+    #[default]
+    Native,
+    /// NATS: begins with `connect`. One copy of a message for each subscription.
+    Nats,
+}
 
 /// How far a session has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +55,14 @@ pub struct Timing {
     pub handshake: Duration,
     /// Silence after which the peer is pinged, and again.
     pub ping_interval: Duration,
+    /// Pings without a sign of life after which the session ends, one interval after the last.
+    pub pings_unanswered_max: u8,
+}
+
+impl Timing {
+    pub const fn new(handshake: Duration, ping_interval: Duration) -> Self {
+        Self { handshake, ping_interval, pings_unanswered_max: PINGS_UNANSWERED_MAX }
+    }
 }
 
 /// What the clock asks of a session.
@@ -56,6 +76,7 @@ pub enum Due {
 #[derive(Debug)]
 pub struct Session {
     pub id: SessionId,
+    pub protocol: Protocol,
     pub phase: Phase,
     pub echo: Echo,
     pub subscriptions: BTreeMap<Sid, SubIx>,
@@ -69,10 +90,15 @@ pub struct Session {
 }
 
 impl Session {
-    pub fn accepted(id: SessionId, now: Instant) -> Self {
+    pub fn accepted(id: SessionId, protocol: Protocol, now: Instant) -> Self {
+        let phase = match protocol {
+            Protocol::Native => Phase::Hello,
+            Protocol::Nats => Phase::Connecting,
+        };
         Self {
             id,
-            phase: Phase::Hello,
+            protocol,
+            phase,
             echo: Echo::On,
             subscriptions: BTreeMap::new(),
             wake_at: now,
@@ -104,7 +130,9 @@ impl Session {
         }
         match self.phase {
             Phase::Hello | Phase::Connecting => Due::End(ErrorCode::HandshakeTimeout),
-            Phase::Open | Phase::Draining if self.pings_unanswered == PINGS_UNANSWERED_MAX => {
+            Phase::Open | Phase::Draining
+                if self.pings_unanswered == timing.pings_unanswered_max =>
+            {
                 Due::End(ErrorCode::IdleTimeout)
             }
             Phase::Open | Phase::Draining => {
@@ -121,8 +149,7 @@ impl Session {
 mod tests {
     use super::*;
 
-    const TIMING: Timing =
-        Timing { handshake: Duration::from_secs(5), ping_interval: Duration::from_secs(10) };
+    const TIMING: Timing = Timing::new(Duration::from_secs(5), Duration::from_secs(10));
 
     fn at(seconds: u64) -> Instant {
         Instant::START + Duration::from_secs(seconds)
@@ -130,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_silent_stranger_is_ended_at_the_handshake_deadline_whatever_it_sends() {
-        let mut session = Session::accepted(SessionId(1), at(0));
+        let mut session = Session::accepted(SessionId(1), Protocol::Native, at(0));
         session.heard(at(4));
         assert_eq!(session.wake(TIMING, at(4)), Due::Nothing);
         assert_eq!(session.wake(TIMING, at(5)), Due::End(ErrorCode::HandshakeTimeout));
@@ -138,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_silent_session_is_pinged_three_times_then_ended() {
-        let mut session = Session::accepted(SessionId(1), at(0));
+        let mut session = Session::accepted(SessionId(1), Protocol::Native, at(0));
         session.phase = Phase::Open;
         for seconds in [10, 20, 30] {
             assert_eq!(session.deadline(TIMING), at(seconds));
@@ -150,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_ping_has_a_whole_interval_to_be_answered_however_late_it_was_sent() {
-        let mut session = Session::accepted(SessionId(1), at(0));
+        let mut session = Session::accepted(SessionId(1), Protocol::Native, at(0));
         session.phase = Phase::Open;
         assert!(matches!(session.wake(TIMING, at(500)), Due::Ping { .. }));
         assert_eq!(session.wake(TIMING, at(509)), Due::Nothing);
@@ -159,7 +186,7 @@ mod tests {
 
     #[test]
     fn any_sign_of_life_starts_over() {
-        let mut session = Session::accepted(SessionId(1), at(0));
+        let mut session = Session::accepted(SessionId(1), Protocol::Native, at(0));
         session.phase = Phase::Open;
         assert!(matches!(session.wake(TIMING, at(10)), Due::Ping { .. }));
         session.heard(at(11));

@@ -39,7 +39,7 @@ use crate::id::{SessionIx, SubIx};
 use crate::interest::{self, Interest};
 use crate::limits::Bounds;
 use crate::rng::Rng;
-use crate::session::{Due, Phase, Session, Timing};
+use crate::session::{Due, Phase, Protocol, Session, Timing};
 use crate::subscription::Index;
 use crate::time::Instant;
 
@@ -58,6 +58,7 @@ pub struct Settings {
     pub topic_seed: u64,
     pub seed: u64,
     pub timing: Timing,
+    pub nats_timing: Timing,
     /// Outbound queue of a client that wishes for none in particular, and the most it gets.
     pub queue_bytes: u32,
     pub queue_bytes_max: u32,
@@ -66,12 +67,22 @@ pub struct Settings {
     pub subscriptions_total_max: u32,
 }
 
+impl Settings {
+    fn timing_of(&self, protocol: Protocol) -> Timing {
+        match protocol {
+            Protocol::Native => self.timing,
+            Protocol::Nats => self.nats_timing,
+        }
+    }
+}
+
 /// What can happen to a shard, messages apart.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// A connection was accepted into this free slot.
     Accepted {
         session: SessionIx,
+        protocol: Protocol,
     },
     /// Its first 64 bytes are there.
     Hello {
@@ -267,7 +278,7 @@ impl Shard {
 
     pub fn handle(&mut self, input: Input<'_>, now: Instant, out: &mut Vec<Effect>) {
         match input {
-            Input::Accepted { session } => self.accept(session, now, out),
+            Input::Accepted { session, protocol } => self.accept(session, protocol, now, out),
             Input::Hello { session, bytes } => self.greet(session, bytes, out),
             Input::Frame { session, frame } => self.obey(session, frame, out),
             Input::Refused { session, code } => self.refuse(session, code, Sid(0), out),
@@ -340,7 +351,13 @@ impl Shard {
         self.index.heap_bytes() + self.interest.heap_bytes()
     }
 
-    fn accept(&mut self, session: SessionIx, now: Instant, out: &mut Vec<Effect>) {
+    fn accept(
+        &mut self,
+        session: SessionIx,
+        protocol: Protocol,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) {
         let slot = session.0 as usize;
         if self.sessions.len() <= slot {
             self.sessions.resize_with(slot + 1, || None);
@@ -348,8 +365,8 @@ impl Shard {
         assert!(self.sessions[slot].is_none(), "the shell reuses only freed slots");
         self.sessions_made += 1;
         let id = SessionId((self.settings.me.index() as u64) << 56 | self.sessions_made);
-        let mut accepted = Session::accepted(id, now);
-        accepted.wake_at = accepted.deadline(self.settings.timing);
+        let mut accepted = Session::accepted(id, protocol, now);
+        accepted.wake_at = accepted.deadline(self.settings.timing_of(protocol));
         self.wakes.insert((accepted.wake_at, session));
         self.sessions[slot] = Some(accepted);
         if self.is_stopping {
@@ -419,7 +436,8 @@ impl Shard {
             0 => settings.queue_bytes,
             wished => wished.min(settings.queue_bytes_max),
         };
-        let ping_interval_ms = settings.timing.ping_interval.as_millis();
+        let timing = settings.timing_of(at.protocol);
+        let ping_interval_ms = timing.ping_interval.as_millis();
         let connected = Connected {
             session: at.id,
             frame_bytes_max: FRAME_BYTES_MAX as u32,
@@ -429,7 +447,7 @@ impl Shard {
         };
         // The first ping may be due before the handshake deadline was.
         let was = (at.wake_at, session);
-        at.wake_at = at.deadline(settings.timing);
+        at.wake_at = at.deadline(timing);
         let is = (at.wake_at, session);
         self.wakes.remove(&was);
         self.wakes.insert(is);
@@ -484,8 +502,9 @@ impl Shard {
                 break;
             }
             self.wakes.pop_first();
-            let timing = self.settings.timing;
+            let settings = self.settings;
             let Some(woken) = self.live(session) else { continue };
+            let timing = settings.timing_of(woken.protocol);
             let due = woken.wake(timing, now);
             woken.wake_at = woken.deadline(timing);
             let again = (woken.wake_at, session);

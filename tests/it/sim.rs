@@ -7,7 +7,7 @@ use std::time::Duration;
 use expect_test::expect;
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::SessionIx;
-use mpreg_fabric::session::Timing;
+use mpreg_fabric::session::{Protocol, Timing};
 use mpreg_fabric::shard::{Effect, Input, Settings, Shard};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::frame::{Connect, Echo, Frame, Overload, Subscribe};
@@ -81,7 +81,7 @@ impl Node {
         let mut node = Self { shards, on_the_way: VecDeque::new(), subscribed: Vec::new() };
         let hello = Hello::client(1).to_bytes();
         let connect = Connect { name: "", echo: Echo::On, queue_bytes: 0 };
-        node.feed(0, Input::Accepted { session: CLIENT });
+        node.feed(0, Input::Accepted { session: CLIENT, protocol: Protocol::Native });
         node.feed(0, Input::Hello { session: CLIENT, bytes: &hello });
         node.feed(0, Input::Frame { session: CLIENT, frame: Frame::Connect(connect) });
         node
@@ -125,7 +125,8 @@ fn settings(index: usize, shards_count: usize) -> Settings {
         shards_count,
         topic_seed: 1,
         seed: index as u64,
-        timing: Timing { handshake, ping_interval },
+        timing: Timing::new(handshake, ping_interval),
+        nats_timing: Timing::new(handshake, ping_interval),
         queue_bytes: 1 << 21,
         queue_bytes_max: 1 << 26,
         subscriptions_max: 1000,

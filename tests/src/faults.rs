@@ -117,10 +117,10 @@ impl Faults {
             ring_capacity: *pick(rng, &[1, 4, 64]),
             wake_late: late,
             close_delay: slow,
-            timing: Timing {
-                handshake: micros(*pick(rng, &[5_000, 30_000])),
-                ping_interval: micros(*pick(rng, &[10_000, 20_000])),
-            },
+            timing: Timing::new(
+                micros(*pick(rng, &[5_000, 30_000])),
+                micros(*pick(rng, &[10_000, 20_000])),
+            ),
             bounds: Bounds {
                 routes_cached_max: *pick(rng, &[1, 2, 4, 16, 1 << 16]),
                 targets_cached_max: *pick(rng, &[1, 8, 64, 1 << 22]),

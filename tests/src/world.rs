@@ -347,6 +347,7 @@ fn settings(root: &Rng, faults: &Faults, index: usize) -> Settings {
         topic_seed: root.stream(3).draw(),
         seed: root.stream(100 + index as u64).draw(),
         timing: faults.timing,
+        nats_timing: faults.timing,
         queue_bytes: 1 << 21,
         queue_bytes_max: 1 << 26,
         subscriptions_max: faults.subscriptions_max,

@@ -253,7 +253,9 @@ proptest! {
 fn targets_of(count: usize) -> Targets {
     let overload = Overload::DropOldest;
     Targets {
-        plain: (0..count as u32).map(|at| Target { session: SessionIx(at), overload }).collect(),
+        plain: (0..count as u32)
+            .map(|at| Target { session: SessionIx(at), sid: None, overload })
+            .collect(),
         ..Targets::default()
     }
 }

@@ -4,14 +4,15 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use mpreg_proto::error::ErrorCode;
-use mpreg_proto::frame::{Frame, Overload};
-use mpreg_proto::id::ShardIx;
+use mpreg_proto::frame::Overload;
+use mpreg_proto::id::{ShardIx, Sid};
 use mpreg_proto::topic::Topic;
 
 use super::{Effect, Shard};
 use crate::forward::{Choice, Group, Held, Member, Publisher, Remote, RouteIx, Target, Targets};
 use crate::handoff::{Handoff, Wanted};
 use crate::id::{SessionIx, SubIx};
+use crate::session::Protocol;
 
 /// Set on index values of grouped subscriptions.
 pub(super) const GROUPED: u32 = 1 << 31;
@@ -144,8 +145,21 @@ impl Shard {
     }
 
     /// The subscription's number, to address a group member.
-    pub fn addressed(&self, member: SubIx) -> Frame<'static> {
-        Frame::For { sid: self.subs[member.0 as usize].sid }
+    pub fn sid(&self, member: SubIx) -> Sid {
+        self.subs[member.0 as usize].sid
+    }
+
+    /// A subscription of this very session that `topic` matches, grouped or not.
+    pub fn own_subscription(&mut self, session: SessionIx, topic: &[u8]) -> Option<Sid> {
+        let topic = Topic::parse(topic).ok()?;
+        let mut found = None;
+        self.index.each_match(topic, &mut |value| {
+            let sub = &self.subs[(value & !GROUPED) as usize];
+            if sub.session == session {
+                found = Some(sub.sid);
+            }
+        });
+        found
     }
 
     fn end_if_enough(&mut self, ix: SubIx, out: &mut Vec<Effect>) {
@@ -229,13 +243,17 @@ impl Shard {
     pub(super) fn match_here(&mut self, topic: Topic<'_>) -> Targets {
         let mut targets = Targets::default();
         let Targets { plain, counted, groups, has_limit, .. } = &mut targets;
+        let sessions = &self.sessions;
         self.index.each_match(topic, &mut |value| {
             let ix = SubIx(value & !GROUPED);
             let sub = &self.subs[ix.0 as usize];
             let (session, overload) = (sub.session, sub.overload);
             *has_limit |= sub.limit != 0;
             if value & GROUPED == 0 {
-                plain.push(Target { session, overload });
+                let at = sessions[session.0 as usize].as_ref();
+                let per_subscription = at.is_some_and(|at| at.protocol == Protocol::Nats);
+                let sid = per_subscription.then_some(sub.sid);
+                plain.push(Target { session, sid, overload });
                 counted.push(ix);
                 return;
             }
@@ -250,8 +268,8 @@ impl Shard {
                 }),
             }
         });
-        plain.sort_unstable_by_key(|target| (target.session, strictness(target.overload)));
-        plain.dedup_by_key(|target| target.session);
+        plain.sort_unstable_by_key(|to| (to.session, to.sid, strictness(to.overload)));
+        plain.dedup_by_key(|to| (to.session, to.sid));
         plain.shrink_to_fit();
         counted.shrink_to_fit();
         targets

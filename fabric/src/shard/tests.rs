@@ -94,6 +94,29 @@ fn a_message_goes_once_to_each_session_that_wants_it() {
 }
 
 #[test]
+fn a_message_goes_to_each_subscription_of_a_nats_session() {
+    check(
+        "1 accept-nats | 1 hello | 2 accept-nats | 2 connect | 2 sub 1 a.b | 2 sub 2 a.* | 2 publish a.b",
+        "
+            1 hello: 1 error unexpected_frame, end 1
+            2 connect: open 2, 2 connected
+            2 sub 1 a.b: 2 subscribed 1
+            2 sub 2 a.*: 2 subscribed 2
+            2 publish a.b: to 2, to 2
+        ",
+    );
+    let mut shard = Played::new();
+    for step in ["1 accept-nats", "1 connect", "1 sub 7 a", "1 sub 9 >", "1 sub 8 *"] {
+        shard.step(step);
+    }
+    let place = shard.machine.route_here(b"a");
+    let sids = shard.machine.targets(place).plain.iter().map(|to| to.sid.unwrap().0);
+    assert_eq!(sids.collect::<Vec<_>>(), [7, 8, 9]);
+    assert_eq!(shard.machine.own_subscription(SessionIx(1), b"b.c"), Some(Sid(9)));
+    assert_eq!(shard.machine.own_subscription(SessionIx(2), b"b.c"), None);
+}
+
+#[test]
 fn the_strictest_of_several_subscriptions_decides_about_overload() {
     let mut shard = Played::new();
     for step in ["1 open", "1 sub 1 a - newest", "1 sub 2 a.# - disconnect", "1 sub 3 # - oldest"] {
@@ -303,10 +326,8 @@ fn settings() -> Settings {
         shards_count: 1,
         topic_seed: 1,
         seed: 2,
-        timing: Timing {
-            handshake: Duration::from_secs(5),
-            ping_interval: Duration::from_secs(10),
-        },
+        timing: Timing::new(Duration::from_secs(5), Duration::from_secs(10)),
+        nats_timing: Timing::new(Duration::from_secs(2), Duration::from_secs(120)),
         queue_bytes: 2 << 20,
         queue_bytes_max: 64 << 20,
         subscriptions_max: 3,
@@ -343,7 +364,14 @@ impl Played {
         let hello = Hello::client(7).to_bytes();
         let connect = Connect { name: "", echo: Echo::On, queue_bytes: 0 };
         let frame = match words[1] {
-            "accept" => return self.feed(Input::Accepted { session }, 0),
+            "accept" => {
+                let protocol = Protocol::Native;
+                return self.feed(Input::Accepted { session, protocol }, 0);
+            }
+            "accept-nats" => {
+                let protocol = Protocol::Nats;
+                return self.feed(Input::Accepted { session, protocol }, 0);
+            }
             "hello" => return self.feed(Input::Hello { session, bytes: &hello }, 0),
             "lost" => {
                 let reason = EndReason::PeerClosed;

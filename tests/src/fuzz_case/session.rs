@@ -11,7 +11,7 @@ use mpreg_fabric::fact::EndReason;
 use mpreg_fabric::forward::{Choice, Target};
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::limits::Bounds;
-use mpreg_fabric::session::Timing;
+use mpreg_fabric::session::{Protocol, Timing};
 use mpreg_fabric::shard::{Effect, Input, Route, Settings, Shard};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::error::ErrorCode;
@@ -27,8 +27,7 @@ use super::topic::matches;
 const SLOTS: usize = 4;
 const SUBSCRIPTIONS_MAX: u32 = 3;
 const QUEUE_BYTES_MAX: u32 = 1 << 19;
-const TIMING: Timing =
-    Timing { handshake: Duration::from_secs(5), ping_interval: Duration::from_secs(10) };
+const TIMING: Timing = Timing::new(Duration::from_secs(5), Duration::from_secs(10));
 
 /// Steps of a kind, a slot and a run of bytes.
 pub fn session(bytes: &[u8]) {
@@ -98,6 +97,7 @@ impl Node {
             topic_seed: 1,
             seed: 2,
             timing: TIMING,
+            nats_timing: TIMING,
             queue_bytes: QUEUE_BYTES_MAX / 2,
             queue_bytes_max: QUEUE_BYTES_MAX,
             subscriptions_max: SUBSCRIPTIONS_MAX,
@@ -125,7 +125,7 @@ impl Node {
     fn accept(&mut self, slot: usize) {
         if matches!(self.clients[slot], Client::Absent) {
             self.clients[slot] = Client::Live(Live::default());
-            self.handle(Input::Accepted { session: ix(slot) });
+            self.handle(Input::Accepted { session: ix(slot), protocol: Protocol::Native });
             assert!(!self.is_stopping || self.live(slot).is_none(), "taken in while stopping");
         }
     }
@@ -212,9 +212,7 @@ impl Node {
             let Some(Choice::Here(member)) = choice else {
                 panic!("a group that matched has members")
             };
-            let Frame::For { sid } = self.shard.addressed(member.subscription) else {
-                panic!("members are addressed by number");
-            };
+            let sid = self.shard.sid(member.subscription);
             let live = self.live(member.session.0 as usize).expect("members are there");
             let subscription = live.subscriptions.get_mut(&sid).expect("members subscribe");
             assert_eq!(subscription.group, *group);

@@ -116,7 +116,7 @@ impl World {
             match draws.find(is_other) {
                 Some(Choice::Here(member)) => {
                     let (session, subscription) = (member.session, member.subscription);
-                    let sid = sid_of(&machine.addressed(subscription));
+                    let sid = machine.sid(subscription);
                     plan.members.push(Addressed { session, subscription, sid, group: name });
                 }
                 Some(Choice::There(shard)) => plan.elsewhere.push((shard, name)),
@@ -228,7 +228,7 @@ impl World {
         match machine.choose_here(place, group) {
             Some(member) => {
                 let (session, subscription) = (member.session, member.subscription);
-                let sid = sid_of(&machine.addressed(subscription));
+                let sid = machine.sid(subscription);
                 let group = group.clone();
                 let member = Addressed { session, subscription, sid, group };
                 if self.copy_to_member(shard, &member, frame) {
@@ -294,11 +294,6 @@ impl World {
         let is_off = session.echo == Echo::Off && session.stage != Stage::Ended;
         from.filter(|_| is_off)
     }
-}
-
-fn sid_of(frame: &Frame<'_>) -> Sid {
-    let Frame::For { sid } = *frame else { panic!("members are addressed by {frame:?}") };
-    sid
 }
 
 fn each(mut frames: &[u8]) -> impl Iterator<Item = Data<'_>> {

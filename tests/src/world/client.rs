@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use mpreg_fabric::fact::EndReason;
 use mpreg_fabric::id::SessionIx;
+use mpreg_fabric::session::Protocol;
 use mpreg_fabric::shard::Input;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Connect, Decoded, Echo, Frame, decode};
@@ -82,7 +83,7 @@ impl World {
         let todo = VecDeque::new();
         let (is_silent, next_sid, requests) = (false, 0, 0);
         self.clients.push(Client { shard, session, todo, is_silent, next_sid, requests });
-        self.feed(shard, Input::Accepted { session });
+        self.feed(shard, Input::Accepted { session, protocol: Protocol::Native });
         client
     }
 
