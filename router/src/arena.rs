@@ -11,6 +11,7 @@ use crate::limits::ARENA_PAGE_BYTES;
 #[derive(Debug, Default)]
 pub struct Arena {
     page: BytesMut,
+    draft: Vec<u8>,
 }
 
 impl Arena {
@@ -24,6 +25,17 @@ impl Arena {
         }
         self.page.extend_from_slice(bytes);
         self.page.split().freeze()
+    }
+
+    /// Lasting bytes that `write` appends.
+    pub fn write(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Bytes {
+        let mut bytes = std::mem::take(&mut self.draft);
+        write(&mut bytes);
+        let shared = self.share(&bytes);
+        bytes.clear();
+        bytes.shrink_to(ARENA_PAGE_BYTES);
+        self.draft = bytes;
+        shared
     }
 }
 

@@ -41,6 +41,13 @@ pub struct User {
     pub replies: Option<Allowance>,
 }
 
+impl User {
+    /// There is something it may not do.
+    pub fn is_limited(&self) -> bool {
+        self.replies.is_some() || self.permissions.is_limited()
+    }
+}
+
 /// What proves a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {

@@ -23,6 +23,8 @@ use crate::probe::{ControlProbe, ShardProbe};
 pub enum Request {
     /// Stop every shard.
     Stop,
+    /// Take nobody in any more, and tell NATS clients to go elsewhere.
+    LameDuck,
     /// All shards have ended: end too.
     End,
 }
@@ -86,8 +88,12 @@ pub async fn run(inbox: Inbox, watch: Watch) -> io::Result<()> {
         for request in inbox.requests.try_iter() {
             match request {
                 Request::Stop => {
-                    let told = bells.iter().filter(|bell| bell.command(Command::Stop)).count();
-                    tracing::info!(shards = told, "stopping");
+                    bells.iter().for_each(|bell| bell.command(Command::Stop));
+                    tracing::info!(shards = bells.len(), "stopping");
+                }
+                Request::LameDuck => {
+                    bells.iter().for_each(|bell| bell.command(Command::LameDuck));
+                    tracing::info!("lame duck: clients are told to go elsewhere");
                 }
                 Request::End => break 'asked,
             }

@@ -18,6 +18,7 @@ pub mod link;
 pub mod listen;
 pub mod log;
 pub mod mesh;
+pub mod nats;
 pub mod nats_conf;
 pub mod node;
 pub mod outbound;

@@ -58,6 +58,19 @@ pub const FLUSH_AFTER_BYTES: usize = 512 << 10;
 /// of the turn; past this many they are not worth waiting.
 pub const SQUEEZES_MAX: usize = 4096;
 
+/// Bytes a client may send while its credentials are being checked: what libraries send without
+/// waiting is a few lines.
+pub const VERIFYING_BYTES_MAX: usize = 2 * RECEIVE_BUFFER_BYTES;
+
+/// Bytes kept of a name of a NATS client's choice, for lists.
+pub const TEXT_BYTES_MAX: usize = 64;
+
+/// Bytes of a NATS subscription's number that is no number. Libraries write numbers.
+pub const SID_BYTES_MAX: usize = 64;
+
+/// Publications of a NATS client that are one run: 5 KiB on the stack.
+pub const PUBLICATIONS_MAX: usize = 64;
+
 /// Control frames a session may have queued beyond its queue: answers to its own commands, which it
 /// does not read. Past it the session ends.
 pub const CONTROL_RESERVE_BYTES: usize = 64 << 10;
@@ -91,9 +104,6 @@ pub const ACCEPT_RETRY_MAX: Duration = Duration::from_secs(1);
 
 /// Descriptors kept back from connections: rings, listeners, logs, the admin page, a spare.
 pub const DESCRIPTORS_RESERVED: usize = 128;
-
-/// Commands from the control core a shard may have waiting.
-pub const COMMANDS_MAX: usize = 16;
 
 /// Bytes of one thing a client shows to prove who it is: hashes and signatures have 120 at most, and
 /// no password anybody types is longer.

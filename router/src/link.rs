@@ -17,8 +17,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::frame::Echo;
 
+use crate::nats::Client;
 use crate::outbound::Outbound;
 use crate::ring::Flight;
+use crate::transport::Transport;
 
 /// How far a link has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,13 @@ pub struct Link {
     pub linger_until: Instant,
     pub partial: Vec<u8>,
     pub outbound: Outbound,
+    /// What a NATS client has agreed on. None: the client is native.
+    pub nats: Option<Box<Client>>,
+    pub transport: Transport,
+    /// What goes out as it is, before anything the transport seals.
+    pub wire: Vec<u8>,
+    /// The transport has said goodbye.
+    pub is_closing: bool,
     /// The send, while it is not with the kernel.
     pub flight: Option<Box<Flight>>,
     pub is_sending: bool,
@@ -72,6 +81,10 @@ impl Link {
             linger_until: Instant::NEVER,
             partial: Vec::new(),
             outbound: Outbound::new(queue_bytes),
+            nats: None,
+            transport: Transport::plain(),
+            wire: Vec::new(),
+            is_closing: false,
             flight: None,
             is_sending: false,
         }

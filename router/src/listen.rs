@@ -16,6 +16,16 @@ const BACKLOG: i32 = 4096;
 /// Sent bytes unacknowledged for this long end a connection: the peer is gone.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 
+/// What is spoken to those who come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Native,
+    Nats,
+    NatsTls,
+    WebSocket,
+    WebSocketTls,
+}
+
 /// Why a listener could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {

@@ -15,22 +15,25 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
 
-use crossbeam::queue::ArrayQueue;
+use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
 use mpreg_fabric::handoff::Handoff;
 use mpreg_proto::id::ShardIx;
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::limits::{
-    COMMANDS_MAX, MESH_BATCH_MAX, MESH_RING_BYTES_MAX, MESH_RING_SLOTS, STAGED_BYTES_MAX,
-};
+use crate::auth::Answer;
+use crate::limits::{MESH_BATCH_MAX, MESH_RING_BYTES_MAX, MESH_RING_SLOTS, STAGED_BYTES_MAX};
 
 /// What the control core tells a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Command {
     /// Say goodbye to every client, send what is queued, end.
     Stop,
+    /// Tell NATS clients that the node is about to go.
+    LameDuck,
+    /// A client was verified, or not.
+    Verified(Answer),
 }
 
 /// How others wake a shard.
@@ -53,7 +56,8 @@ pub struct Bell {
     ring_eventfd: OwnedFd,
     /// Read by the shard's executor while it parks; the ring signals it as well.
     park_eventfd: OwnedFd,
-    commands: ArrayQueue<Command>,
+    /// As many as there are sessions being verified, and a few of the process's life.
+    commands: SegQueue<Command>,
 }
 
 /// Where a shard is to be woken.
@@ -75,7 +79,7 @@ impl Bell {
             rest: CachePadded::new(AtomicU8::new(AWAKE)),
             ring_eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             park_eventfd: eventfd(0, EventfdFlags::CLOEXEC)?,
-            commands: ArrayQueue::new(COMMANDS_MAX),
+            commands: SegQueue::new(),
         })
     }
 
@@ -100,12 +104,10 @@ impl Bell {
         true
     }
 
-    /// Gives the shard a command. False if it has too many waiting.
-    #[must_use]
-    pub fn command(&self, command: Command) -> bool {
-        let taken = self.commands.push(command).is_ok();
+    /// Gives the shard a command.
+    pub fn command(&self, command: Command) {
+        self.commands.push(command);
         self.ring();
-        taken
     }
 
     pub fn next_command(&self) -> Option<Command> {
@@ -215,6 +217,10 @@ pub fn join(bells: &Arc<[Bell]>) -> Vec<Mesh> {
 }
 
 impl Mesh {
+    pub fn me(&self) -> ShardIx {
+        self.me
+    }
+
     pub fn bell(&self) -> &Bell {
         &self.bells[self.me.index()]
     }

@@ -22,18 +22,22 @@ use mpreg_fabric::session::Timing;
 use mpreg_fabric::shard::{Settings, Shard as Machine};
 use mpreg_proto::id::{NodeId, ShardIx};
 use mpreg_proto::limits::SHARDS_MAX;
+use mpreg_proto::nats::Bounds;
 
+use crate::auth::{self, Answer};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{ClientCertificates, Config, Listen};
 use crate::control::{self, Desk, Request, Watch};
 use crate::drive::drive;
 use crate::limits::{EXECUTOR_IO_BYTES, PREEMPT_TIMER};
-use crate::listen::{self, ListenError};
-use crate::mesh::{self, Bell, Mesh};
+use crate::listen::{self, Door, ListenError};
+use crate::mesh::{self, Bell, Command, Mesh};
+use crate::nats;
 use crate::probe::{ControlProbe, ShardProbe};
 use crate::ring::Ring;
 use crate::shard::{Listener, Shard};
 use crate::switch::{Connections, Switch};
+use crate::transport::tls::{LoadTlsError, TlsFiles, TlsSettings};
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,10 @@ pub enum StartError {
     Executor { cpu: usize, reason: String },
     #[error("no descriptor for the control core: {0}")]
     Control(io::Error),
+    #[error(transparent)]
+    Tls(#[from] LoadTlsError),
+    #[error("starting the thread that verifies clients: {0}")]
+    Desk(io::Error),
     #[error("nothing to listen on: set an address of [listen]")]
     NoListener,
 }
@@ -122,6 +130,7 @@ impl Node {
         let control = executor("mpreg-control", cpus.control)
             .spawn(move || control::run(inbox, watch))
             .map_err(|error| executor_error(cpus.control, &error))?;
+        let nats = Arc::new(nats_server(config, id, &mut rng, clock, bells.clone())?);
         let connections = Arc::new(Connections::new(config.limits.connections_max));
         let (started, outcomes) = bounded(count);
         let mut shards = Vec::with_capacity(count);
@@ -133,6 +142,7 @@ impl Node {
                 listeners: std::mem::take(&mut listeners[index]),
                 connections: connections.clone(),
                 queue_bytes: config.limits.queue_bytes,
+                nats: nats.clone(),
                 memory_bytes: config.limits.memory_bytes / count,
                 drain: config.limits.drain,
                 spin: config.node.spin,
@@ -171,6 +181,11 @@ impl Node {
         &self.control_probe
     }
 
+    /// Takes nobody in any more and tells NATS clients to go elsewhere.
+    pub fn lame_duck(&self) {
+        self.desk.ask(Request::LameDuck);
+    }
+
     /// Begins an orderly stop: clients are told, queues are sent, sockets closed.
     pub fn drain(&self) {
         self.desk.ask(Request::Stop);
@@ -201,6 +216,7 @@ struct ShardPlan {
     listeners: Vec<Listener>,
     connections: Arc<Connections>,
     queue_bytes: usize,
+    nats: Arc<nats::Server>,
     memory_bytes: usize,
     drain: Duration,
     spin: Duration,
@@ -238,6 +254,7 @@ impl ShardPlan {
             self.mesh,
             self.connections,
             self.queue_bytes,
+            self.nats,
             self.memory_bytes,
             self.drain,
             self.probe.clone(),
@@ -275,23 +292,86 @@ fn open_listeners(
 ) -> Result<(Bound, Vec<Vec<Listener>>), StartError> {
     let mut bound = Bound::default();
     let mut listeners: Vec<Vec<Listener>> = (0..count).map(|_| Vec::new()).collect();
-    if let Some(address) = config.listen.tcp {
-        let congestion = config.listen.congestion.as_deref();
-        let (native, sockets) = listen::tcp(address, congestion, count)?;
-        bound.native = Some(native);
+    let Listen { tcp, nats, nats_tls, websocket, websocket_tls, .. } = config.listen;
+    let congestion = config.listen.congestion.as_deref();
+    for (address, door, bound) in [
+        (tcp, Door::Native, &mut bound.native),
+        (nats, Door::Nats, &mut bound.nats),
+        (nats_tls, Door::NatsTls, &mut bound.nats_tls),
+        (websocket, Door::WebSocket, &mut bound.websocket),
+        (websocket_tls, Door::WebSocketTls, &mut bound.websocket_tls),
+    ] {
+        let Some(address) = address else { continue };
+        let (local, sockets) = listen::tcp(address, congestion, count)?;
+        *bound = Some(local);
         for (shard, socket) in listeners.iter_mut().zip(sockets) {
-            shard.push(Listener::new(Arc::new(socket), true));
+            shard.push(Listener::new(Arc::new(socket), door, true));
         }
     }
     if let Some(path) = &config.listen.unix {
         let socket = Arc::new(listen::unix(path)?);
         bound.unix = Some(path.clone());
-        listeners.iter_mut().for_each(|shard| shard.push(Listener::new(socket.clone(), false)));
+        listeners
+            .iter_mut()
+            .for_each(|shard| shard.push(Listener::new(socket.clone(), Door::Native, false)));
     }
     if bound == Bound::default() {
         return Err(StartError::NoListener);
     }
     Ok((bound, listeners))
+}
+
+/// Letters and digits of base 32 (RFC 4648), of which the ids of NATS servers are made.
+const BASE_32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+/// What NATS clients are to know of the node.
+fn nats_server(
+    config: &Config,
+    node: NodeId,
+    rng: &mut Rng,
+    clock: Clock,
+    bells: Arc<[Bell]>,
+) -> Result<nats::Server, StartError> {
+    let letter = |_| char::from(BASE_32[rng.below(32) as usize]);
+    let id = std::iter::once('N').chain((0..55).map(letter)).collect();
+    let accounts = &config.auth;
+    let everybody = accounts.everybody().cloned();
+    let answer = move |answer: Answer| {
+        bells[answer.shard.index()].command(Command::Verified(answer));
+    };
+    let desk = match &everybody {
+        Some(_) => None,
+        None => Some(auth::Desk::open(accounts.clone(), clock, answer).map_err(StartError::Desk)?),
+    };
+    let limits = &config.nats;
+    let tls = config.tls.as_ref().map(|tls| {
+        let is_required = tls.client_certificates == ClientCertificates::Required;
+        TlsSettings::load(&TlsFiles {
+            certificate: tls.certificate.clone(),
+            key: tls.key.clone(),
+            client_ca: tls.client_ca.clone().filter(|_| is_required),
+        })
+    });
+    Ok(nats::Server {
+        id,
+        name: limits.server_name.clone().unwrap_or_else(|| node.to_string()),
+        bounds: Bounds {
+            control_line_bytes: limits.control_line_bytes_max,
+            payload_bytes: limits.payload_bytes_max,
+        },
+        speaks_headers: limits.headers,
+        connect_urls: limits.advertise.clone(),
+        queue_bytes: u32::try_from(config.limits.queue_bytes_max).unwrap_or(u32::MAX),
+        subscriptions_max: limits.subscriptions_max,
+        wants_credentials: everybody.is_none(),
+        wants_signatures: accounts.has_keys(),
+        everybody: everybody.filter(|user| user.is_limited()),
+        desk,
+        auth_timeout: limits.auth_timeout,
+        tls: tls.transpose()?,
+        is_handshake_first: config.tls.as_ref().is_some_and(|tls| tls.handshake_first),
+        websocket: Arc::default(),
+    })
 }
 
 fn settings(
@@ -310,7 +390,12 @@ fn settings(
         shards_count,
         topic_seed,
         seed,
-        timing: Timing { handshake: limits.handshake, ping_interval: limits.ping_interval },
+        timing: Timing::new(limits.handshake, limits.ping_interval),
+        nats_timing: Timing {
+            handshake: config.nats.auth_timeout,
+            ping_interval: config.nats.ping_interval,
+            pings_unanswered_max: u8::try_from(config.nats.pings_out_max).unwrap_or(u8::MAX),
+        },
         queue_bytes: cut(limits.queue_bytes),
         queue_bytes_max: cut(limits.queue_bytes_max),
         subscriptions_max: cut(limits.subscriptions_max),

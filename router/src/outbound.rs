@@ -10,7 +10,8 @@
 //! full the subscription's policy decides; the last tenth is for the urgent lane alone.
 //!
 //! Invariants:
-//! - Every piece holds whole frames, and nothing else.
+//! - Every piece holds whole frames, and nothing else, and counts the messages among them. Frames are
+//!   native ones, or commands of NATS in the queue of a NATS client, which is one lane alone.
 //! - `queued_bytes` is the sum of the pieces; with `flight_bytes` it is at most `limit`, or one run,
 //!   control frames apart, which have `CONTROL_RESERVE_BYTES` more.
 //! - Frames of one lane leave in the order they came. A `For` and its data are never parted.
@@ -58,23 +59,48 @@ impl From<Priority> for Lane {
 #[derive(Debug)]
 pub enum Piece {
     /// Copied frames; those before `from` were given up.
-    Own { bytes: Vec<u8>, from: usize },
+    Own { bytes: Vec<u8>, from: usize, messages: u32 },
     /// Frames in a page that other connections reference too.
-    Shared(Bytes),
+    Shared { bytes: Bytes, messages: u32 },
 }
 
 impl Piece {
     pub fn bytes(&self) -> &[u8] {
         match self {
-            Self::Own { bytes, from } => &bytes[*from..],
-            Self::Shared(bytes) => bytes,
+            Self::Own { bytes, from, .. } => &bytes[*from..],
+            Self::Shared { bytes, .. } => bytes,
         }
     }
 
-    fn skip(&mut self, count: usize) {
+    pub fn messages(&self) -> u64 {
         match self {
-            Self::Own { from, .. } => *from += count,
-            Self::Shared(bytes) => bytes.advance(count),
+            Self::Own { messages, .. } | Self::Shared { messages, .. } => u64::from(*messages),
+        }
+    }
+
+    fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared { .. })
+    }
+
+    /// Gives up the message in `count` bytes at `at`.
+    fn give_up(&mut self, at: usize, count: usize) {
+        match self {
+            Self::Own { bytes, from, messages } => {
+                *messages -= 1;
+                if at == 0 {
+                    *from += count;
+                } else {
+                    bytes.drain(*from + at..*from + at + count);
+                }
+            }
+            Self::Shared { bytes, messages } => {
+                *messages -= 1;
+                if at == 0 {
+                    bytes.advance(count);
+                } else {
+                    *bytes = [&bytes[..at], &bytes[at + count..]].concat().into();
+                }
+            }
         }
     }
 }
@@ -200,27 +226,55 @@ impl Outbound {
 
     /// Queues copies of whole frames for which there is room.
     #[inline]
-    pub fn copy(&mut self, frames: &[u8], lane: Lane, budget: &mut Budget, spares: &mut Spares) {
-        self.queued_bytes += frames.len();
-        budget.used += frames.len();
+    pub fn copy(
+        &mut self,
+        frames: &[u8],
+        count: u32,
+        lane: Lane,
+        budget: &mut Budget,
+        spares: &mut Spares,
+    ) {
+        self.buffer(frames.len(), count, lane, budget, spares).extend_from_slice(frames);
+    }
+
+    /// Where to write whole frames of exactly so many bytes, among them `count` messages, for which
+    /// there is room.
+    #[inline]
+    pub fn buffer(
+        &mut self,
+        bytes_count: usize,
+        count: u32,
+        lane: Lane,
+        budget: &mut Budget,
+        spares: &mut Spares,
+    ) -> &mut Vec<u8> {
+        self.queued_bytes += bytes_count;
+        budget.used += bytes_count;
+        let buffer_bytes = self.buffer_bytes;
         let lane = &mut self.lanes[lane as usize];
-        if let Some(Piece::Own { bytes, .. }) = lane.back_mut()
-            && bytes.len() + frames.len() <= self.buffer_bytes
-        {
-            bytes.extend_from_slice(frames);
-            return;
+        let has_room = |piece: &Piece| match piece {
+            Piece::Own { bytes, .. } => bytes.len() + bytes_count <= buffer_bytes,
+            Piece::Shared { .. } => false,
+        };
+        if !lane.back().is_some_and(has_room) {
+            lane.push_back(Piece::Own { bytes: spares.take(), from: 0, messages: 0 });
         }
-        let mut bytes = spares.take();
-        bytes.extend_from_slice(frames);
-        lane.push_back(Piece::Own { bytes, from: 0 });
+        match lane.back_mut() {
+            Some(Piece::Own { bytes, messages, .. }) => {
+                *messages += count;
+                bytes.reserve(bytes_count);
+                bytes
+            }
+            Some(Piece::Shared { .. }) | None => unreachable!("pushed just above"),
+        }
     }
 
     /// Queues a reference to whole frames for which there is room.
-    pub fn reference(&mut self, frames: Bytes, lane: Lane, budget: &mut Budget) {
-        self.queued_bytes += frames.len();
-        budget.used += frames.len();
+    pub fn reference(&mut self, bytes: Bytes, messages: u32, lane: Lane, budget: &mut Budget) {
+        self.queued_bytes += bytes.len();
+        budget.used += bytes.len();
         self.shared_pieces += 1;
-        self.lanes[lane as usize].push_back(Piece::Shared(frames));
+        self.lanes[lane as usize].push_back(Piece::Shared { bytes, messages });
     }
 
     /// Offers one message (its `For`, if any, included) to a queue that has no room as it is.
@@ -248,14 +302,20 @@ impl Outbound {
                 Overload::Disconnect => Offer::Disconnect,
             };
         }
-        self.copy(message, lane, budget, spares);
+        self.copy(message, 1, lane, budget, spares);
         if displaced == 0 { Offer::Queued } else { Offer::Displaced(displaced) }
     }
 
     /// Queues a control frame. False if the peer has let too many pile up, or more than the reserve
     /// while memory is short.
     #[must_use]
-    pub fn say(&mut self, frame: &[u8], budget: &mut Budget, spares: &mut Spares) -> bool {
+    pub fn say(
+        &mut self,
+        frame: &[u8],
+        lane: Lane,
+        budget: &mut Budget,
+        spares: &mut Spares,
+    ) -> bool {
         let is_over_budget = !budget.has_room(frame.len(), self.held_bytes(), Lane::Urgent);
         let held = self.held_bytes() + frame.len();
         if self.limit + CONTROL_RESERVE_BYTES < held
@@ -263,13 +323,13 @@ impl Outbound {
         {
             return false;
         }
-        self.copy(frame, Lane::Urgent, budget, spares);
+        self.copy(frame, 0, lane, budget, spares);
         true
     }
 
     /// Queues a control frame behind everything that is queued.
     pub fn say_last(&mut self, frame: &[u8], budget: &mut Budget, spares: &mut Spares) {
-        self.copy(frame, Lane::Bulk, budget, spares);
+        self.copy(frame, 0, Lane::Bulk, budget, spares);
     }
 
     /// Moves what goes out next into `pieces`, higher lanes first. Says how many bytes.
@@ -293,14 +353,24 @@ impl Outbound {
         taken
     }
 
+    /// What is in flight goes out as `wire`, which carries it.
+    pub fn carried(&mut self, pieces: &mut Vec<Piece>, wire: Vec<u8>, spares: &mut Spares) {
+        let mut messages = 0;
+        for piece in pieces.drain(..) {
+            messages += piece.messages();
+            self.shared_pieces -= usize::from(piece.is_shared());
+            spares.put(piece);
+        }
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        pieces.push(Piece::Own { bytes: wire, from: 0, messages });
+    }
+
     /// The flight is over: all of it is sent, or the connection is lost.
     pub fn landed(&mut self, pieces: &mut Vec<Piece>, budget: &mut Budget, spares: &mut Spares) {
         budget.used -= self.flight_bytes;
         self.flight_bytes = 0;
         for piece in pieces.drain(..) {
-            if matches!(piece, Piece::Shared(_)) {
-                self.shared_pieces -= 1;
-            }
+            self.shared_pieces -= usize::from(piece.is_shared());
             spares.put(piece);
         }
     }
@@ -310,8 +380,8 @@ impl Outbound {
         let mut messages = 0;
         for lane in &mut self.lanes {
             for piece in lane.drain(..) {
-                messages += messages_in(piece.bytes());
-                self.shared_pieces -= usize::from(matches!(piece, Piece::Shared(_)));
+                messages += piece.messages();
+                self.shared_pieces -= usize::from(piece.is_shared());
                 spares.put(piece);
             }
         }
@@ -328,17 +398,13 @@ impl Outbound {
             let found = queue.iter().map(oldest).enumerate().find(|&(_, (_, bytes))| bytes != 0);
             let Some((at, (skipped, dropped))) = found else { continue };
             let piece = &mut queue[at];
-            if at == 0 && skipped == 0 {
-                piece.skip(dropped);
-            } else {
-                cut(piece, skipped, dropped);
-            }
+            piece.give_up(skipped, dropped);
             self.queued_bytes -= dropped;
             budget.used -= dropped;
             if piece.bytes().is_empty()
                 && let Some(piece) = queue.remove(at)
             {
-                self.shared_pieces -= usize::from(matches!(piece, Piece::Shared(_)));
+                self.shared_pieces -= usize::from(piece.is_shared());
                 spares.put(piece);
             }
             return true;
@@ -353,21 +419,6 @@ fn share(limit: usize, lane: Lane) -> usize {
     if lane == Lane::Urgent { limit } else { limit - limit / 10 }
 }
 
-/// Takes `count` bytes at `at` out of a piece.
-fn cut(piece: &mut Piece, at: usize, count: usize) {
-    match piece {
-        Piece::Own { bytes, from } => {
-            bytes.drain(*from + at..*from + at + count);
-        }
-        Piece::Shared(shared) => {
-            let mut bytes = Vec::with_capacity(shared.len() - count);
-            bytes.extend_from_slice(&shared[..at]);
-            bytes.extend_from_slice(&shared[at + count..]);
-            *shared = Bytes::from(bytes);
-        }
-    }
-}
-
 /// The frames of a piece, as lengths and kinds.
 fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (usize, Kind)> {
     core::iter::from_fn(move || {
@@ -375,11 +426,6 @@ fn frames(mut bytes: &[u8]) -> impl Iterator<Item = (usize, Kind)> {
         bytes = bytes.get(length..)?;
         Some((length, kind))
     })
-}
-
-/// Data frames in a piece.
-pub fn messages_in(bytes: &[u8]) -> u64 {
-    frames(bytes).filter(|&(_, kind)| kind == Kind::Data).count() as u64
 }
 
 /// Where the first message of a piece begins, and its bytes with those of its `For`. Control frames

@@ -24,7 +24,7 @@ use crate::limits::{
     ACCEPT_RETRY_MAX, ACCEPT_RETRY_MIN, FLUSH_AFTER_BYTES, RECEIVE_BUFFERS, WAIT_MAX,
 };
 use crate::link::Stage;
-use crate::listen;
+use crate::listen::{self, Door};
 use crate::probe::ShardProbe;
 use crate::ring::{Buffer, Completion, Ring};
 use crate::switch::Switch;
@@ -34,13 +34,14 @@ use crate::switch::Switch;
 pub struct Listener {
     pub socket: Arc<OwnedFd>,
     pub is_tcp: bool,
+    door: Door,
     retry_after: Duration,
     retry_at: Option<Instant>,
 }
 
 impl Listener {
-    pub fn new(socket: Arc<OwnedFd>, is_tcp: bool) -> Self {
-        Self { socket, is_tcp, retry_after: ACCEPT_RETRY_MIN, retry_at: None }
+    pub fn new(socket: Arc<OwnedFd>, door: Door, is_tcp: bool) -> Self {
+        Self { socket, is_tcp, door, retry_after: ACCEPT_RETRY_MIN, retry_at: None }
     }
 }
 
@@ -193,20 +194,17 @@ impl Shard {
     }
 
     fn accepted(&mut self, listener: u8, socket: OwnedFd) {
-        if let Some(listener) = self.listeners.get_mut(usize::from(listener)) {
-            listener.retry_after = ACCEPT_RETRY_MIN;
-            if listener.is_tcp {
-                listen::delay_acknowledgements(&socket);
-            }
+        // A node that stops has no listeners; the peer sees its connection closed.
+        let Some(listener) = self.listeners.get_mut(usize::from(listener)) else { return };
+        listener.retry_after = ACCEPT_RETRY_MIN;
+        if listener.is_tcp {
+            listen::delay_acknowledgements(&socket);
         }
-        // A node that stops takes nobody in; the peer sees its connection closed.
-        if !self.switch.is_stopping() {
-            self.switch.accept(socket);
-        }
+        self.switch.accept(socket, listener.door);
     }
 
     fn retry_listeners(&mut self) -> io::Result<()> {
-        if self.switch.is_stopping() {
+        if self.switch.is_closed() {
             self.listeners.clear();
         }
         let now = self.switch.now;
@@ -257,7 +255,11 @@ impl Shard {
             return Ok(());
         }
         let mut flight = link.flight.take().unwrap_or_default();
-        let bytes = link.outbound.take_flight(&mut flight.pieces);
+        let bytes = match link.transport.is_plain() && link.wire.is_empty() {
+            true => link.outbound.take_flight(&mut flight.pieces),
+            false => self.switch.seal(session, &mut flight.pieces),
+        };
+        let Some(link) = self.switch.link_mut(session) else { return Ok(()) };
         if bytes == 0 {
             link.flight = Some(flight);
             self.switch.advance(session);

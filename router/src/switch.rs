@@ -8,8 +8,8 @@
 //! - Effects of the machine are performed in the order it named them.
 //! - A message is counted once in, and once per receiver out or dropped.
 //!
-//! Parts: `receive.rs` (bytes to frames), `deliver.rs` (runs to queues), `effect.rs` (what the
-//! machine wants).
+//! Parts: `receive.rs` (bytes to frames), `commands.rs` (to commands of NATS), `deliver.rs` (runs to
+//! queues), `text.rs` (those of NATS clients), `effect.rs` (what the machine wants).
 
 use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use mpreg_fabric::fact::{DropReason, EndReason};
 use mpreg_fabric::id::SessionIx;
+use mpreg_fabric::session::Protocol;
 use mpreg_fabric::shard::{Effect, Input, Shard as Machine};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::error::ErrorCode;
@@ -28,13 +29,17 @@ use mpreg_proto::id::{ShardIx, Sid};
 use crate::arena::Arena;
 use crate::limits::LINGER;
 use crate::link::{Link, Stage};
-use crate::mesh::Mesh;
-use crate::outbound::{Budget, Spares};
+use crate::listen::Door;
+use crate::mesh::{Command, Mesh};
+use crate::nats;
+use crate::outbound::{Budget, Piece, Spares};
 use crate::probe::ShardProbe;
 
+mod commands;
 mod deliver;
 mod effect;
 mod receive;
+mod text;
 
 /// Connections of the whole node, counted by all shards.
 #[derive(Debug)]
@@ -68,12 +73,16 @@ pub struct Switch {
     free: Vec<SessionIx>,
     connections: Arc<Connections>,
     queue_bytes: usize,
+    nats: Arc<nats::Server>,
+    nats_clients: u64,
     pub mesh: Mesh,
     arena: Arena,
     budget: Budget,
     spares: Spares,
     effects: Vec<Effect>,
     scratch: Vec<u8>,
+    /// What a transport carried.
+    plain: Vec<u8>,
     plan: Vec<deliver::Step>,
     squeezes: Vec<deliver::Squeeze>,
     /// To be refused once a delivery is done: their end changes the routes it rests on.
@@ -87,6 +96,8 @@ pub struct Switch {
     pub produced_bytes: usize,
     pub now: Instant,
     is_stopping: bool,
+    /// Nobody is taken in any more.
+    is_lame: bool,
     /// How long clients may read what is queued once the node stops.
     drain: Duration,
     probe: Arc<ShardProbe>,
@@ -98,6 +109,7 @@ impl Switch {
         mesh: Mesh,
         connections: Arc<Connections>,
         queue_bytes: usize,
+        nats: Arc<nats::Server>,
         memory_bytes: usize,
         drain: Duration,
         probe: Arc<ShardProbe>,
@@ -108,12 +120,15 @@ impl Switch {
             free: Vec::new(),
             connections,
             queue_bytes,
+            nats,
+            nats_clients: 0,
             mesh,
             arena: Arena::default(),
             budget: Budget { used: 0, limit: memory_bytes },
             spares: Spares::default(),
             effects: Vec::new(),
             scratch: Vec::new(),
+            plain: Vec::new(),
             plan: Vec::new(),
             squeezes: Vec::new(),
             overrun: Vec::new(),
@@ -125,27 +140,37 @@ impl Switch {
             produced_bytes: 0,
             now: Instant::START,
             is_stopping: false,
+            is_lame: false,
             drain,
             probe,
         }
     }
 
     /// A connection was accepted. Over the cap it is told so and closed.
-    pub fn accept(&mut self, socket: OwnedFd) {
+    pub fn accept(&mut self, socket: OwnedFd, door: Door) {
         if !self.connections.take() {
             self.probe.refused(ErrorCode::TooManyConnections);
-            refuse_at_the_door(&socket, ErrorCode::TooManyConnections);
+            refuse_at_the_door(&socket, door, ErrorCode::TooManyConnections);
             return;
         }
         let session = self.free.pop().unwrap_or_else(|| {
             self.links.push(None);
             SessionIx(self.links.len() as u32 - 1)
         });
-        self.links[session.0 as usize] = Some(Link::accepted(socket, self.queue_bytes));
+        let (protocol, link) = match door {
+            Door::Native => (Protocol::Native, Link::accepted(socket, self.queue_bytes)),
+            Door::Nats | Door::NatsTls | Door::WebSocket | Door::WebSocketTls => {
+                (Protocol::Nats, self.nats_link(socket, door))
+            }
+        };
+        self.links[session.0 as usize] = Some(link);
         self.to_arm.push(session);
         self.probe.accepted.add(1);
         self.probe.sessions.add(1);
-        self.tell(Input::Accepted { session });
+        self.tell(Input::Accepted { session, protocol });
+        if protocol == Protocol::Nats {
+            self.introduce(session, door);
+        }
     }
 
     /// The peer closed its side, or the socket failed.
@@ -171,8 +196,7 @@ impl Switch {
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
         link.is_sending = false;
         if is_lost {
-            let messages: u64 =
-                flight.pieces.iter().map(|p| crate::outbound::messages_in(p.bytes())).sum();
+            let messages: u64 = flight.pieces.iter().map(Piece::messages).sum();
             self.probe.dropped(DropReason::SessionEnded, messages);
         } else {
             self.probe.bytes_out.add(flight.bytes() as u64);
@@ -190,10 +214,12 @@ impl Switch {
     pub fn keep_up(&mut self, mail: &mut Vec<(ShardIx, mpreg_fabric::handoff::Handoff)>) {
         while let Some(command) = self.mesh.bell().next_command() {
             match command {
-                crate::mesh::Command::Stop => {
+                Command::Stop => {
                     self.is_stopping = true;
                     self.tell(Input::Stop);
                 }
+                Command::LameDuck => self.lame_duck(),
+                Command::Verified(answer) => self.verified(answer),
             }
         }
         self.mesh.receive(mail);
@@ -230,8 +256,9 @@ impl Switch {
         self.is_stopping && self.links.iter().all(Option::is_none) && !self.mesh.is_waiting()
     }
 
-    pub fn is_stopping(&self) -> bool {
-        self.is_stopping
+    /// Nobody is taken in any more.
+    pub fn is_closed(&self) -> bool {
+        self.is_stopping || self.is_lame
     }
 
     pub fn link_mut(&mut self, session: SessionIx) -> Option<&mut Link> {
@@ -240,6 +267,28 @@ impl Switch {
 
     pub fn socket(&self, slot: u32) -> Option<BorrowedFd<'_>> {
         Some(self.links.get(slot as usize)?.as_ref()?.socket())
+    }
+
+    /// Takes what goes out next on a link that is not plain, carried by its transport. Says how many
+    /// bytes.
+    pub fn seal(&mut self, session: SessionIx, pieces: &mut Vec<Piece>) -> usize {
+        let Self { links, spares, .. } = self;
+        let Some(Some(link)) = links.get_mut(session.0 as usize) else { return 0 };
+        let mut wire = std::mem::take(&mut link.wire);
+        if link.transport.is_established() {
+            link.outbound.take_flight(pieces);
+            let slices: Vec<&[u8]> = pieces.iter().map(Piece::bytes).collect();
+            if !slices.is_empty()
+                && let Err(error) = link.transport.seal(&slices, &mut wire)
+            {
+                tracing::debug!(session = session.0, %error, "sealing");
+            }
+        }
+        let bytes = wire.len();
+        if bytes != 0 {
+            link.outbound.carried(pieces, wire, spares);
+        }
+        bytes
     }
 
     /// Publishes what is not counted as it happens.
@@ -274,13 +323,21 @@ impl Switch {
     pub fn advance(&mut self, session: SessionIx) {
         let until = self.now + LINGER;
         let Some(link) = self.link_mut(session) else { return };
-        let is_sent = link.outbound.is_empty() && !link.is_sending && !link.is_squeezed;
+        let is_sent = link.outbound.is_empty()
+            && link.wire.is_empty()
+            && !link.is_sending
+            && !link.is_squeezed;
         match link.stage {
             Stage::Opened if link.awaits_empty && is_sent => {
                 link.awaits_empty = false;
                 self.tell(Input::Emptied { session });
             }
             Stage::Opened => (),
+            Stage::Flushing if is_sent && !link.is_closing && !link.transport.is_plain() => {
+                link.is_closing = true;
+                link.transport.close(&mut link.wire);
+                self.mark_dirty(session);
+            }
             Stage::Flushing if is_sent => {
                 link.shut_writing();
                 if !link.is_receiving {
@@ -356,9 +413,16 @@ impl Switch {
 
 /// Tells a connection that has no session why it gets none. What does not fit its empty socket
 /// buffer is not worth waiting for.
-fn refuse_at_the_door(socket: &OwnedFd, code: ErrorCode) {
+fn refuse_at_the_door(socket: &OwnedFd, door: Door, code: ErrorCode) {
     let mut bytes = Vec::new();
-    Frame::Error(Refusal { code, sid: Sid(0), text: code.advice() }).put(&mut bytes);
+    match door {
+        Door::Native => {
+            Frame::Error(Refusal { code, sid: Sid(0), text: code.advice() }).put(&mut bytes);
+        }
+        Door::Nats => nats::put_error(nats::error_text(code), &mut bytes),
+        // There are no words before the handshake.
+        Door::NatsTls | Door::WebSocket | Door::WebSocketTls => return,
+    }
     let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
     if let Err(error) = rustix::net::send(socket, &bytes, flags) {
         tracing::debug!(%error, "refusing a connection");

@@ -35,7 +35,7 @@ fn check(overload: Overload, frames: usize, script: &str, want: &str) {
                 left.extend(flight.iter().flat_map(|piece| words(piece.bytes())));
                 queue.landed(&mut flight, &mut budget, &mut spares);
             }
-            "c" if queue.say(&control(number()), &mut budget, &mut spares) => (),
+            "c" if queue.say(&control(number()), Lane::Urgent, &mut budget, &mut spares) => (),
             "c" => left.push(format!("{word}-refused")),
             "e" => queue.say_last(&control(number()), &mut budget, &mut spares),
             kind => {
@@ -202,7 +202,7 @@ fn control_frames_have_room_beyond_the_queue_and_no_more() {
     let mut budget = Budget { used: 0, limit: usize::MAX };
     let mut spares = Spares::default();
     let mut said = 0;
-    while queue.say(&control(said), &mut budget, &mut spares) {
+    while queue.say(&control(said), Lane::Urgent, &mut budget, &mut spares) {
         said += 1;
     }
     assert_eq!(said as usize, (10 * FRAME_BYTES + CONTROL_RESERVE_BYTES) / FRAME_BYTES);
@@ -213,7 +213,7 @@ fn control_frames_have_their_reserve_alone_where_memory_is_short() {
     let mut queue = Outbound::new(1 << 30);
     let mut budget = Budget { used: 0, limit: CONTROL_RESERVE_BYTES };
     let mut spares = Spares::default();
-    while queue.say(&control(0), &mut budget, &mut spares) {}
+    while queue.say(&control(0), Lane::Urgent, &mut budget, &mut spares) {}
     let held = queue.queued_bytes();
     assert!((CONTROL_RESERVE_BYTES - FRAME_BYTES..=CONTROL_RESERVE_BYTES).contains(&held));
 }
@@ -244,7 +244,7 @@ fn a_goodbye_waits_for_more_than_one_send() {
     let (mut spares, mut flight) = (Spares::default(), Vec::new());
     let large = message(1, Priority::Normal, FLIGHT_BYTES_MAX - 1, false);
     for lane in [Lane::Normal, Lane::Normal, Lane::Bulk] {
-        queue.copy(&large, lane, &mut budget, &mut spares);
+        queue.copy(&large, 1, lane, &mut budget, &mut spares);
     }
     queue.say_last(&control(1), &mut budget, &mut spares);
     for want in [&["n1"][..], &["n1"], &["n1"], &["c1"]] {
@@ -453,9 +453,9 @@ impl Bench {
             return run.iter().for_each(|message| self.offer(side, lane, overload, message));
         }
         if is_long && queue.may_share() {
-            queue.reference(arena.share(&frames), lane, budget);
+            queue.reference(arena.share(&frames), run.len() as u32, lane, budget);
         } else {
-            queue.copy(&frames, lane, budget, spares);
+            queue.copy(&frames, run.len() as u32, lane, budget, spares);
         }
         run.iter().for_each(|message| model.push(message, lane, true));
     }
@@ -515,7 +515,7 @@ impl Bench {
                 || self.budget_has_room(side, Lane::Urgent, frame.len()));
         let Self { sides, budget, spares, .. } = self;
         let Side { queue, model, .. } = &mut sides[side];
-        assert_eq!(queue.say(&frame, budget, spares), has_room);
+        assert_eq!(queue.say(&frame, Lane::Urgent, budget, spares), has_room);
         if has_room {
             model.push(&frame, Lane::Urgent, false);
         }
@@ -542,7 +542,7 @@ impl Bench {
         for Side { queue, model, flight } in &self.sides {
             assert_eq!(queue.queued_bytes(), model.queued_bytes());
             assert_eq!(queue.is_empty(), model.held_bytes() == 0);
-            let shared = |piece: &&Piece| matches!(piece, Piece::Shared(_));
+            let shared = |piece: &&Piece| matches!(piece, Piece::Shared { .. });
             let pieces = queue.lanes.iter().flatten().chain(flight);
             assert_eq!(queue.shared_pieces, pieces.filter(shared).count());
         }

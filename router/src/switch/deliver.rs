@@ -3,18 +3,24 @@
 //! A run is copied into each receiver's queue, or copied once and referenced when it is long and has
 //! several receivers. Only where a receiver's queue is full, a queue group chooses, or a subscription
 //! counts, are its messages handled one by one.
+//!
+//! A run has two forms, frames and the texts of NATS, and comes in one of them. The other is made
+//! when the first receiver needs it; what goes to other shards or waits is always frames.
 
 use bytes::Bytes;
 use mpreg_fabric::fact::DropReason;
-use mpreg_fabric::forward::{Choice, Held, Target};
+use mpreg_fabric::forward::{Choice, Held, Member, Target};
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::{SessionIx, SubIx};
 use mpreg_fabric::shard::{Input, Place, Route};
-use mpreg_proto::frame::{Data, Echo, Frame, Overload, peek};
-use mpreg_proto::id::ShardIx;
+use mpreg_proto::frame::{Data, Echo, Frame, Overload, Publish, peek};
+use mpreg_proto::id::{ShardIx, Sid};
 use mpreg_proto::limits::ENVELOPE_BYTES;
+use mpreg_proto::nats::Publication;
 
 use super::Switch;
+use super::text::Texts;
+use crate::arena::Arena;
 use crate::limits::{SHARED_RUN_BYTES_MIN, SQUEEZES_MAX};
 use crate::link::{Link, Stage};
 use crate::outbound::{Lane, Offer};
@@ -29,9 +35,11 @@ pub(super) struct Run<'a> {
     /// Where in the read it begins.
     pub(super) from: usize,
     frames: &'a [u8],
-    topic: &'a [u8],
+    /// The other form, of a run that a NATS client published. Then there are no frames yet.
+    pub(super) publications: &'a [Publication<'a>],
+    pub(super) topic: &'a [u8],
     lane: Lane,
-    messages: u32,
+    pub(super) messages: u32,
     expects_reply: bool,
     /// The first bytes of the last message, and its length.
     head: [u8; HEAD_BYTES],
@@ -48,6 +56,7 @@ const _: () = assert!(HEAD_BYTES == ENVELOPE_BYTES - size_of::<u32>());
 #[derive(Debug)]
 pub(super) struct Squeeze {
     session: SessionIx,
+    sid: Option<Sid>,
     overload: Overload,
     lane: Lane,
     frames: Bytes,
@@ -57,15 +66,25 @@ pub(super) struct Squeeze {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     session: SessionIx,
+    /// The subscription it is for, if the session is to be told.
+    sid: Option<Sid>,
     overload: Overload,
-    /// The group member it is for, and the frame that says so.
-    member: Option<(SubIx, Frame<'static>)>,
+    /// The group member it is for.
+    member: Option<SubIx>,
+}
+
+impl Step {
+    fn plain(target: &Target) -> Self {
+        let Target { session, sid, overload } = *target;
+        Self { session, sid, overload, member: None }
+    }
 }
 
 impl<'a> Run<'a> {
     pub(super) const EMPTY: Self = Self {
         from: 0,
         frames: &[],
+        publications: &[],
         topic: &[],
         lane: Lane::Normal,
         messages: 0,
@@ -78,7 +97,8 @@ impl<'a> Run<'a> {
         let (frames, topic) = (data.frame(), data.topic());
         let expects_reply = !data.reply().is_empty();
         let (head, length) = (head_of(frames), frames.len());
-        Self { from, frames, topic, lane, messages: 1, expects_reply, head, length }
+        let publications = &[];
+        Self { from, frames, publications, topic, lane, messages: 1, expects_reply, head, length }
     }
 
     /// The length of the frame `rest` begins with, if it is whole and just like the last one: same
@@ -112,6 +132,17 @@ impl<'a> Run<'a> {
         fits
     }
 
+    /// Messages of one subject, spelled plainly.
+    pub(super) fn of_publications(publications: &'a [Publication<'a>]) -> Self {
+        Self {
+            publications,
+            topic: publications.first().map_or(&[], |first| first.subject),
+            messages: publications.len() as u32,
+            expects_reply: publications.iter().any(|message| !message.reply.is_empty()),
+            ..Self::EMPTY
+        }
+    }
+
     /// A run of frames that were checked before.
     fn checked(frames: &'a [u8]) -> Option<Self> {
         let mut messages = each(frames);
@@ -125,7 +156,7 @@ impl<'a> Run<'a> {
         Some(run)
     }
 
-    fn each(&self) -> impl Iterator<Item = Data<'a>> {
+    pub(super) fn each(&self) -> impl Iterator<Item = Data<'a>> {
         each(self.frames)
     }
 }
@@ -186,7 +217,7 @@ impl Switch {
         match route {
             Route::Known(place) => self.deliver(from, place, run),
             Route::Asking(ix) => {
-                let frames = self.arena.share(run.frames);
+                let frames = self.framed(run);
                 self.machine.hold(ix, from, frames);
             }
             Route::Refused(code) => {
@@ -203,13 +234,16 @@ impl Switch {
             return self.nobody(from, run);
         }
         if targets.is_per_message() {
-            return run.each().for_each(|data| self.deliver_one(from, run.lane, data));
+            if run.publications.is_empty() {
+                return run.each().for_each(|data| self.deliver_one(from, run.lane, data));
+            }
+            let frames = self.framed(run);
+            return each(&frames).for_each(|data| self.deliver_one(from, run.lane, data));
         }
         let mut shared = self.spread(from, place, run, None);
-        let Self { machine, arena, mesh, .. } = self;
-        for shard in shards_of(machine.targets(place).shards) {
-            let frames = shared.get_or_insert_with(|| arena.share(run.frames)).clone();
-            mesh.stage(shard, Handoff::Run { frames });
+        for shard in shards_of(self.machine.targets(place).shards) {
+            let frames = shared.get_or_insert_with(|| framed(run, &mut self.arena)).clone();
+            self.mesh.stage(shard, Handoff::Run { frames });
         }
         let skipped = self.skipped(from);
         self.machine.delivered(place, run.messages, skipped, &mut self.effects);
@@ -226,36 +260,60 @@ impl Switch {
     ) -> Option<Bytes> {
         let Self { machine, links, arena, budget, spares, probe, dirty, .. } = self;
         let targets = machine.targets(place);
-        let bytes = run.frames.len();
         let has_several = shared.is_some() || 1 < targets.plain.len();
-        let is_worth_sharing = SHARED_RUN_BYTES_MIN <= bytes && has_several;
-        let (mut copied, mut referenced) = (0, 0);
+        let mut texts = None;
+        let (mut copied, mut referenced, mut produced_bytes) = (0, 0, 0);
         for target in &targets.plain {
             let Some(link) = receiver(links, target.session, from) else { continue };
-            if link.is_squeezed || !link.outbound.has_room(bytes, run.lane, budget) {
+            let queued = match (&link.nats, target.sid) {
+                _ if link.is_squeezed => None,
+                // One that may answer what it is asked is handed each message.
+                (Some(client), Some(_)) if client.replies.is_some() => None,
+                (Some(client), Some(sid)) => {
+                    if !client.may_receive(run.topic, None) {
+                        probe.dropped(DropReason::NotPermitted, run.messages.into());
+                        continue;
+                    }
+                    let texts = texts.get_or_insert_with(|| Texts::of(run));
+                    let sid = client.sids.written(sid);
+                    texts.queue(sid.as_bytes(), client, &mut link.outbound, budget, spares)
+                }
+                _ => {
+                    if run.frames.is_empty() {
+                        shared.get_or_insert_with(|| framed(run, arena));
+                    }
+                    let frames = shared.as_ref().map_or(run.frames, |shared| &shared[..]);
+                    let bytes = frames.len();
+                    let is_worth_sharing = SHARED_RUN_BYTES_MIN <= bytes && has_several;
+                    let has_room = link.outbound.has_room(bytes, run.lane, budget);
+                    if has_room && is_worth_sharing && link.outbound.may_share() {
+                        referenced += 1;
+                        let frames = shared.get_or_insert_with(|| arena.share(run.frames));
+                        link.outbound.reference(frames.clone(), run.messages, run.lane, budget);
+                    } else if has_room {
+                        link.outbound.copy(frames, run.messages, run.lane, budget, spares);
+                    }
+                    has_room.then_some(bytes)
+                }
+            };
+            let Some(bytes) = queued else {
                 link.is_squeezed = true;
-                let frames = shared.get_or_insert_with(|| arena.share(run.frames)).clone();
-                let Target { session, overload } = *target;
-                self.squeezes.push(Squeeze { session, overload, lane: run.lane, frames });
+                let frames = shared.get_or_insert_with(|| framed(run, arena)).clone();
+                let Target { session, sid, overload } = *target;
+                self.squeezes.push(Squeeze { session, sid, overload, lane: run.lane, frames });
                 continue;
-            }
-            if is_worth_sharing && link.outbound.may_share() {
-                let frames = shared.get_or_insert_with(|| arena.share(run.frames));
-                link.outbound.reference(frames.clone(), run.lane, budget);
-                referenced += 1;
-            } else {
-                link.outbound.copy(run.frames, run.lane, budget, spares);
-                copied += 1;
-            }
+            };
+            copied += 1;
+            produced_bytes += bytes;
             if !link.is_dirty {
                 link.is_dirty = true;
                 dirty.push(target.session);
             }
         }
-        self.produced_bytes += bytes * (copied + referenced);
-        probe.messages_out.add((copied + referenced) as u64 * u64::from(run.messages));
-        probe.runs_copied.add(copied as u64);
-        probe.runs_shared.add(referenced as u64);
+        self.produced_bytes += produced_bytes;
+        probe.messages_out.add(copied * u64::from(run.messages));
+        probe.runs_copied.add(copied - referenced);
+        probe.runs_shared.add(referenced);
         if SQUEEZES_MAX < self.squeezes.len() {
             self.settle_squeezes();
         }
@@ -279,12 +337,13 @@ impl Switch {
 
     /// The same, within a delivery or an effect: what the machine wants in consequence comes later.
     pub(super) fn settle_squeezes(&mut self) {
-        for Squeeze { session, overload, lane, frames } in std::mem::take(&mut self.squeezes) {
+        for squeeze in std::mem::take(&mut self.squeezes) {
+            let Squeeze { session, sid, overload, lane, frames } = squeeze;
             if let Some(link) = self.link_mut(session) {
                 link.is_squeezed = false;
             }
             for data in each(&frames) {
-                self.offer(session, overload, lane, data.frame());
+                self.offer(session, sid, overload, lane, data);
             }
         }
     }
@@ -294,9 +353,34 @@ impl Switch {
     }
 
     /// Offers one message to one queue; its policy decides if there is no room.
-    fn offer(&mut self, session: SessionIx, overload: Overload, lane: Lane, message: &[u8]) {
-        let Self { links, budget, spares, probe, .. } = self;
+    fn offer(
+        &mut self,
+        session: SessionIx,
+        sid: Option<Sid>,
+        overload: Overload,
+        lane: Lane,
+        data: Data<'_>,
+    ) {
+        let Self { links, budget, spares, probe, scratch, now, .. } = self;
         let Some(link) = receiver(links, session, None) else { return };
+        scratch.clear();
+        let (message, lane) = match (&mut link.nats, sid) {
+            (Some(client), _) if !client.may_receive(data.topic(), None) => {
+                return probe.dropped(DropReason::NotPermitted, 1);
+            }
+            (Some(client), Some(sid)) => {
+                client.asked(data.reply(), *now);
+                client.put_message(sid, data, scratch);
+                (&scratch[..], Lane::Normal)
+            }
+            (None, Some(sid)) => {
+                Frame::For { sid }.put(scratch);
+                scratch.extend_from_slice(data.frame());
+                (&scratch[..], lane)
+            }
+            (_, None) => (data.frame(), lane),
+        };
+        let bytes = message.len();
         match link.outbound.offer(message, lane, overload, budget, spares) {
             Offer::Queued => probe.messages_out.add(1),
             Offer::Displaced(older) => {
@@ -309,7 +393,7 @@ impl Switch {
                 return self.overrun.push(session);
             }
         }
-        self.produced_bytes += message.len();
+        self.produced_bytes += bytes;
         self.mark_dirty(session);
     }
 
@@ -329,11 +413,7 @@ impl Switch {
             return self.nobody(from, &Run::begin(data, lane, 0));
         }
         self.plan.clear();
-        self.plan.extend(targets.plain.iter().map(|target| Step {
-            session: target.session,
-            overload: target.overload,
-            member: None,
-        }));
+        self.plan.extend(targets.plain.iter().map(Step::plain));
         for shard in shards_of(targets.shards) {
             let frames = self.arena.share(data.frame());
             self.mesh.stage(shard, Handoff::Run { frames });
@@ -354,11 +434,7 @@ impl Switch {
         };
         let mut draws = (0..DRAWS_MAX).filter_map(|_| self.machine.choose(place, group));
         match draws.find(is_other) {
-            Some(Choice::Here(member)) => self.plan.push(Step {
-                session: member.session,
-                overload: member.overload,
-                member: Some((member.subscription, self.machine.addressed(member.subscription))),
-            }),
+            Some(Choice::Here(member)) => self.plan.push(self.step_of(member)),
             Some(Choice::There(shard)) => {
                 let group = self.machine.targets(place).groups[group].name.clone();
                 let frame = self.arena.share(data.frame());
@@ -372,22 +448,26 @@ impl Switch {
     fn carry_out(&mut self, from: Option<SessionIx>, lane: Lane, data: Data<'_>) {
         self.settle_squeezes();
         for step in std::mem::take(&mut self.plan) {
-            let Step { session, overload, member } = step;
+            let Step { session, sid, overload, member } = step;
             if receiver(&mut self.links, session, from).is_none() {
                 continue;
             }
-            let Some((subscription, addressed)) = member else {
-                self.offer(session, overload, lane, data.frame());
-                continue;
-            };
-            let mut message = std::mem::take(&mut self.scratch);
-            message.clear();
-            addressed.put(&mut message);
-            message.extend_from_slice(data.frame());
-            self.offer(session, overload, lane, &message);
-            self.scratch = message;
-            self.machine.delivered_to(subscription, &mut self.effects);
+            self.offer(session, sid, overload, lane, data);
+            if let Some(subscription) = member {
+                self.machine.delivered_to(subscription, &mut self.effects);
+            }
         }
+    }
+
+    fn step_of(&self, member: Member) -> Step {
+        let Member { session, subscription, overload } = member;
+        let sid = Some(self.machine.sid(subscription));
+        Step { session, sid, overload, member: Some(subscription) }
+    }
+
+    /// A lasting copy of a run, as frames.
+    fn framed(&mut self, run: &Run<'_>) -> Bytes {
+        framed(run, &mut self.arena)
     }
 
     /// What another shard says: messages are delivered here, the rest is for the machine.
@@ -423,11 +503,7 @@ impl Switch {
                 let place = self.machine.route_here(data.topic());
                 let plain = &self.machine.targets(place).plain;
                 self.plan.clear();
-                self.plan.extend(plain.iter().map(|target| Step {
-                    session: target.session,
-                    overload: target.overload,
-                    member: None,
-                }));
+                self.plan.extend(plain.iter().map(Step::plain));
                 self.machine.delivered(place, 1, None, &mut self.effects);
                 self.carry_out(None, run.lane, data);
             }
@@ -445,13 +521,8 @@ impl Switch {
                 self.probe.dropped(DropReason::GroupEmptied, 1);
                 continue;
             };
-            let addressed = self.machine.addressed(member.subscription);
             self.plan.clear();
-            self.plan.push(Step {
-                session: member.session,
-                overload: member.overload,
-                member: Some((member.subscription, addressed)),
-            });
+            self.plan.push(self.step_of(member));
             self.carry_out(None, run.lane, data);
         }
     }
@@ -460,10 +531,27 @@ impl Switch {
     fn nobody(&mut self, from: Option<SessionIx>, run: &Run<'_>) {
         self.probe.unrouted.add(u64::from(run.messages));
         let (Some(from), true) = (from, run.expects_reply) else { return };
-        for data in run.each().filter(|data| !data.reply().is_empty()) {
-            self.say(from, Frame::NoResponders { reply: data.reply() });
+        let frames = if run.frames.is_empty() { self.framed(run) } else { Bytes::new() };
+        for data in each(if run.frames.is_empty() { &frames } else { run.frames }) {
+            if !data.reply().is_empty() {
+                self.say(from, Frame::NoResponders { reply: data.reply() });
+            }
         }
     }
+}
+
+/// A lasting copy of a run, as frames.
+fn framed(run: &Run<'_>, arena: &mut Arena) -> Bytes {
+    if run.publications.is_empty() {
+        return arena.share(run.frames);
+    }
+    arena.write(|out| {
+        for message in run.publications {
+            let Publication { subject, reply, headers, payload, .. } = *message;
+            let publish = Publish { topic: subject, reply, headers, payload, ..Publish::default() };
+            publish.put(out).expect("checked when it was received");
+        }
+    })
 }
 
 /// The link of a session that takes messages, unless it sent them and wants no echo.

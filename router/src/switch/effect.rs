@@ -8,6 +8,7 @@ use mpreg_proto::frame::Frame;
 
 use super::Switch;
 use crate::link::Stage;
+use crate::outbound::Lane;
 
 impl Switch {
     /// Performs every effect, in order, and those that follow from them.
@@ -65,6 +66,9 @@ impl Switch {
 
     /// Queues a control frame: at once, or behind the messages it speaks of.
     pub(super) fn say(&mut self, session: SessionIx, frame: Frame<'_>) {
+        if self.link_mut(session).is_some_and(|link| link.nats.is_some()) {
+            return self.say_nats(session, frame);
+        }
         let mut bytes = std::mem::take(&mut self.scratch);
         bytes.clear();
         frame.put(&mut bytes);
@@ -81,13 +85,14 @@ impl Switch {
         self.scratch = bytes;
     }
 
-    fn queue_control(&mut self, session: SessionIx, bytes: &[u8]) {
+    pub(super) fn queue_control(&mut self, session: SessionIx, bytes: &[u8]) {
         let Self { links, budget, spares, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
         if link.stage == Stage::Shut {
             return;
         }
-        if link.outbound.say(bytes, budget, spares) {
+        let lane = if link.nats.is_some() { Lane::Normal } else { Lane::Urgent };
+        if link.outbound.say(bytes, lane, budget, spares) {
             self.mark_dirty(session);
         } else if link.stage == Stage::Opened {
             let input = Input::Refused { session, code: ErrorCode::SlowConsumer };

@@ -1,5 +1,6 @@
 //! Bytes to frames, frames to runs.
 
+use mpreg_fabric::fact::EndReason;
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::shard::Input;
 use mpreg_proto::error::ErrorCode;
@@ -9,6 +10,7 @@ use mpreg_proto::limits::HELLO_BYTES;
 
 use super::Switch;
 use super::deliver::Run;
+use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::link::{Link, Stage};
 use crate::outbound::Lane;
 
@@ -20,6 +22,39 @@ impl Switch {
     pub fn take(&mut self, session: SessionIx, bytes: &[u8]) {
         self.probe.bytes_in.add(bytes.len() as u64);
         self.machine.heard(session, self.now);
+        let Some(link) = self.opened(session) else { return };
+        let is_nats = link.nats.is_some();
+        if link.transport.is_plain() {
+            self.take_plain(session, is_nats, bytes);
+        } else {
+            self.take_sealed(session, is_nats, bytes);
+        }
+    }
+
+    fn take_plain(&mut self, session: SessionIx, is_nats: bool, bytes: &[u8]) {
+        if is_nats { self.take_nats(session, bytes) } else { self.take_native(session, bytes) }
+    }
+
+    /// Takes bytes that TLS or WebSocket carry.
+    fn take_sealed(&mut self, session: SessionIx, is_nats: bool, bytes: &[u8]) {
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let Some(link) = self.opened(session) else { return };
+        let was_established = link.transport.is_established();
+        let received = link.transport.receive(bytes, &mut plain, &mut link.wire);
+        if !link.wire.is_empty() || !was_established {
+            self.mark_dirty(session);
+        }
+        self.take_plain(session, is_nats, &plain);
+        plain.shrink_to(2 * RECEIVE_BUFFER_BYTES);
+        self.plain = plain;
+        if let Err(error) = received {
+            tracing::debug!(session = session.0, %error, "transport ended");
+            self.tell(Input::Lost { session, reason: EndReason::PeerClosed });
+        }
+    }
+
+    fn take_native(&mut self, session: SessionIx, bytes: &[u8]) {
         let mut rest = bytes;
         if self.opened(session).is_some_and(|link| !link.is_greeted) {
             rest = self.take_hello(session, rest);
@@ -40,11 +75,11 @@ impl Switch {
     }
 
     /// The link, while its session is not over.
-    fn opened(&mut self, session: SessionIx) -> Option<&mut Link> {
+    pub(super) fn opened(&mut self, session: SessionIx) -> Option<&mut Link> {
         self.link_mut(session).filter(|link| link.stage == Stage::Opened)
     }
 
-    fn refuse(&mut self, session: SessionIx, code: ErrorCode) {
+    pub(super) fn refuse(&mut self, session: SessionIx, code: ErrorCode) {
         self.tell(Input::Refused { session, code });
     }
 
@@ -106,7 +141,7 @@ impl Switch {
 
     /// Keeps the beginning of a frame. It grows as bytes come, whatever length it claims, in memory
     /// of its own: a buffer kept for reuse may be large, and a few bytes could pin it.
-    fn keep_partial(&mut self, session: SessionIx, bytes: &[u8]) {
+    pub(super) fn keep_partial(&mut self, session: SessionIx, bytes: &[u8]) {
         let Self { links, budget, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
         if link.stage != Stage::Opened {

@@ -1,0 +1,279 @@
+//! The NATS client protocol at the edge: what a connection has agreed on, and what it is told.
+//!
+//! ```text
+//!   accepted --INFO--> GREETED --CONNECT--> VERIFYING --let in--> OPEN
+//!                         |                     |                   |
+//!                         +--- late, wrong -----+-- refused --------+--> -ERR, closed
+//! ```
+//!
+//! Bytes to commands is `mpreg_proto::nats`; commands to the shard machine is `switch/nats.rs`; here
+//! is the state between them, which knows nothing of sockets.
+//!
+//! Invariants:
+//! - Nothing but CONNECT is acted on before a connection is let in. Where nobody has to say who they
+//!   are, any first command lets it in.
+//! - PONG is owed until every earlier SUB is settled on all shards, so that a flush means what clients
+//!   take it for.
+//!
+//! Parts: `connect` (what CONNECT says), `info` (INFO), `sid` (subscription numbers).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpreg_fabric::permission::{Replies, Verdict};
+use mpreg_fabric::time::Instant;
+use mpreg_proto::error::ErrorCode;
+use mpreg_proto::frame::Data;
+use mpreg_proto::id::Sid;
+use mpreg_proto::limits::{NATS_CONTROL_LINE_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use mpreg_proto::nats::{self, Bounds};
+use mpreg_proto::topic::{Pattern, Topic};
+
+pub mod connect;
+pub mod info;
+pub mod sid;
+
+use crate::auth::{Desk, Nonce, User};
+use crate::transport::tls::TlsSettings;
+use crate::transport::websocket::WebSocketSettings;
+use connect::Options;
+use sid::Sids;
+
+/// What all NATS connections of a node share.
+#[derive(Debug)]
+pub struct Server {
+    /// 56 characters, in INFO.
+    pub id: String,
+    pub name: String,
+    pub bounds: Bounds,
+    pub speaks_headers: bool,
+    pub connect_urls: Vec<String>,
+    /// Outbound queue of a connection.
+    pub queue_bytes: u32,
+    pub subscriptions_max: usize,
+    /// Who connects has to say who they are.
+    pub wants_credentials: bool,
+    pub wants_signatures: bool,
+    /// What everybody may do who need not say who they are.
+    pub everybody: Option<Arc<User>>,
+    pub desk: Option<Desk>,
+    pub auth_timeout: Duration,
+    pub tls: Option<TlsSettings>,
+    /// TLS begins with the first byte, not after INFO.
+    pub is_handshake_first: bool,
+    pub websocket: Arc<WebSocketSettings>,
+}
+
+/// A server that lets everybody in and has no TLS, for shards on their own.
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            id: String::new(),
+            name: String::new(),
+            bounds: Bounds {
+                control_line_bytes: NATS_CONTROL_LINE_BYTES_MAX,
+                payload_bytes: PAYLOAD_BYTES_MAX,
+            },
+            speaks_headers: true,
+            connect_urls: Vec::new(),
+            queue_bytes: u32::MAX,
+            subscriptions_max: usize::MAX,
+            wants_credentials: false,
+            wants_signatures: false,
+            everybody: None,
+            desk: None,
+            auth_timeout: Duration::MAX,
+            tls: None,
+            is_handshake_first: false,
+            websocket: Arc::default(),
+        }
+    }
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Greeted,
+    /// Its credentials are being checked; nothing it sends is looked at meanwhile.
+    Verifying,
+    Open,
+}
+
+/// One NATS connection.
+#[derive(Debug)]
+pub struct Client {
+    pub id: u64,
+    pub peer: Option<SocketAddr>,
+    /// Where it came in, for INFO.
+    pub local: Option<SocketAddr>,
+    pub stage: Stage,
+    pub options: Options,
+    pub sids: Sids,
+    /// What it is to sign, if it has to.
+    pub nonce: Option<Nonce>,
+    /// Bytes the unfinished command needs in all.
+    pub need: usize,
+    pub is_tls: bool,
+    /// Made and not over, settled or not.
+    pub subscriptions_count: usize,
+    subscriptions_unsettled: u32,
+    pongs_owed: u32,
+    has_ponged: bool,
+    /// INFO after the first PONG was said.
+    is_introduced: bool,
+    /// What it may do. None: everything.
+    pub user: Option<Arc<User>>,
+    /// Where it was asked to answer.
+    pub replies: Option<Replies>,
+}
+
+impl Client {
+    pub fn new(id: u64, peer: Option<SocketAddr>, local: Option<SocketAddr>, is_tls: bool) -> Self {
+        Self {
+            id,
+            peer,
+            local,
+            stage: Stage::Greeted,
+            options: Options::default(),
+            sids: Sids::default(),
+            nonce: None,
+            need: 0,
+            is_tls,
+            subscriptions_count: 0,
+            subscriptions_unsettled: 0,
+            user: None,
+            replies: None,
+            pongs_owed: 0,
+            has_ponged: false,
+            is_introduced: false,
+        }
+    }
+
+    /// Is who was let in, with what that user may do.
+    pub fn is(&mut self, user: &Arc<User>) {
+        self.replies = user.replies.clone().map(Replies::new);
+        self.user = Some(user.clone());
+    }
+
+    pub fn may_publish(&mut self, topic: Topic<'_>, now: Instant) -> bool {
+        let Some(user) = &self.user else { return true };
+        let may_reply = user.permissions.may_reply(topic);
+        user.permissions.may_publish(topic)
+            || may_reply && self.replies.as_mut().is_some_and(|replies| replies.take(topic, now))
+    }
+
+    /// It is sent a request to answer at `reply`.
+    pub fn asked(&mut self, reply: &[u8], now: Instant) {
+        if let Some(replies) = &mut self.replies
+            && let Ok(topic) = Topic::parse(reply)
+        {
+            replies.asked(topic, now);
+        }
+    }
+
+    pub fn may_subscribe(&self, pattern: Pattern<'_>, group: Option<&str>) -> Verdict {
+        let verdict = |user: &Arc<User>| user.permissions.may_subscribe(pattern, group);
+        self.user.as_ref().map_or(Verdict::Allowed, verdict)
+    }
+
+    /// Whether a message that some subscription matches may be received all the same.
+    #[inline]
+    pub fn may_receive(&self, topic: &[u8], group: Option<&str>) -> bool {
+        let Some(user) = &self.user else { return true };
+        Topic::parse(topic).is_ok_and(|topic| user.permissions.may_receive(topic, group))
+    }
+
+    /// Appends a message for one subscription, without its headers if the client takes none.
+    pub fn put_message(&self, sid: Sid, data: Data<'_>, out: &mut Vec<u8>) {
+        let headers = if self.options.headers { data.headers() } else { &[] };
+        let sid = self.sids.written(sid);
+        nats::put_message(out, data.topic(), data.reply(), headers, data.payload(), sid.as_bytes());
+    }
+
+    pub fn subscribing(&mut self) {
+        self.subscriptions_count += 1;
+        self.subscriptions_unsettled += 1;
+    }
+
+    pub fn unsubscribed(&mut self, sid: Sid) {
+        self.subscriptions_count = self.subscriptions_count.saturating_sub(1);
+        self.sids.forget(sid);
+    }
+
+    /// A subscription was refused. Its number, unless another subscription has it.
+    pub fn refused(&mut self, sid: Option<Sid>, out: &mut Vec<u8>) {
+        self.subscriptions_count = self.subscriptions_count.saturating_sub(1);
+        if let Some(sid) = sid {
+            self.sids.forget(sid);
+        }
+        self.settled(out);
+    }
+
+    /// A subscription is settled.
+    pub fn settled(&mut self, out: &mut Vec<u8>) {
+        self.subscriptions_unsettled = self.subscriptions_unsettled.saturating_sub(1);
+        self.pong(out);
+    }
+
+    pub fn pinged(&mut self, out: &mut Vec<u8>) {
+        self.pongs_owed += 1;
+        self.pong(out);
+    }
+
+    fn pong(&mut self, out: &mut Vec<u8>) {
+        if self.subscriptions_unsettled != 0 {
+            return;
+        }
+        for _ in 0..std::mem::take(&mut self.pongs_owed) {
+            out.extend_from_slice(PONG);
+            self.has_ponged = true;
+        }
+    }
+
+    /// True once: it had its first PONG, and is to have its second INFO.
+    pub fn is_to_be_introduced(&mut self) -> bool {
+        let is_due = self.has_ponged && self.options.protocol == 1;
+        is_due && !std::mem::replace(&mut self.is_introduced, true)
+    }
+
+    /// What is owed to one that asks to hear that its commands were taken.
+    pub fn ok(&self) -> &'static [u8] {
+        if self.options.verbose { OK } else { b"" }
+    }
+}
+
+pub const OK: &[u8] = b"+OK\r\n";
+pub const PING: &[u8] = b"PING\r\n";
+pub const PONG: &[u8] = b"PONG\r\n";
+
+/// Appends `-ERR 'text'`.
+pub fn put_error(text: &str, out: &mut Vec<u8>) {
+    [b"-ERR '", text.as_bytes(), b"'\r\n"].into_iter().for_each(|part| out.extend_from_slice(part));
+}
+
+/// What NATS clients look for in place of our word. Empty: nothing is said.
+pub const fn error_text(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::BadTopic => "Invalid Publish Subject",
+        ErrorCode::BadPattern | ErrorCode::BadName => "Invalid Subject",
+        ErrorCode::ReservedTopic => "Permissions Violation for Publish",
+        ErrorCode::HandshakeTimeout => "Authentication Timeout",
+        ErrorCode::TooManyConnections => "Maximum Connections Exceeded",
+        ErrorCode::TooManySubscriptions => "Maximum Subscriptions Exceeded",
+        ErrorCode::IdleTimeout => "Stale Connection",
+        ErrorCode::SlowConsumer => "Slow Consumer",
+        ErrorCode::FrameTooLarge => "Maximum Payload Violation",
+        ErrorCode::OutOfMemory => "Server Out Of Memory",
+        ErrorCode::ShuttingDown => "Server Shutdown",
+        // The first two are how nats-server takes them; the others no NATS client can cause.
+        ErrorCode::SidInUse
+        | ErrorCode::UnknownSid
+        | ErrorCode::BadMagic
+        | ErrorCode::VersionUnsupported
+        | ErrorCode::Malformed
+        | ErrorCode::UnknownKind
+        | ErrorCode::ReservedBits
+        | ErrorCode::UnexpectedFrame => "",
+    }
+}
