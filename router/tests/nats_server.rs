@@ -1,8 +1,20 @@
-//! The binary `nats-server` as scripts meet it before it serves.
+//! The binary `nats-server` as scripts and the launchers of client suites meet it.
+//!
+//! Everything waits for a condition with a deadline; ports are the kernel's choice.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// Far above what anything here takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn nats_server(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nats-server"));
@@ -14,6 +26,18 @@ fn run(arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = nats_server(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+#[track_caller]
+fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -67,4 +91,140 @@ fn a_process_that_is_not_there_is_not_told() {
     assert_eq!(code, 2, "{complaint}");
     assert!(complaint.starts_with(&format!("mpreg: process {} cannot be told", ended.id())));
     assert_eq!(run(&["--signal", "up=1"]).0, 2);
+}
+
+/// A running server, its files in a folder of its own. Killed with the test.
+struct Served {
+    process: Child,
+    folder: TempDir,
+    ports: serde_json::Value,
+}
+
+impl Served {
+    /// What the launcher of nats.js does: a file, and waiting for the ports file.
+    fn start(conf: &str, flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nats.conf");
+        let text = format!(
+            "host: 127.0.0.1\nport: -1\nhttp: 127.0.0.1:-1\nwebsocket {{\n port: -1\n no_tls: true\n}}\n\
+             ports_file_dir: {}\n{conf}",
+            folder.path().display()
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = nats_server(&["-c", file.to_str().unwrap()]);
+        command.current_dir(folder.path()).args(["-P", "pid", "-l", "log"]).args(flags);
+        let process = command.spawn().unwrap();
+        let path = folder.path().join(format!("nats-server_{}.ports", process.id()));
+        let mut served = Self { process, folder, ports: serde_json::Value::Null };
+        served.ports = wait_until("the ports file", || {
+            assert_eq!(served.process.try_wait().unwrap(), None, "{}", served.log());
+            serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()
+        });
+        served
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    fn address(&self, listener: &str) -> String {
+        let url = self.ports[listener][0].as_str().unwrap();
+        url.split_once("://").unwrap().1.to_owned()
+    }
+
+    #[track_caller]
+    fn wait_for_log(&self, part: &str) {
+        wait_until(part, || self.log().contains(part).then_some(()));
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    #[track_caller]
+    fn exit_code(&mut self) -> Option<i32> {
+        wait_until("the process ends", || self.process.try_wait().unwrap()).code()
+    }
+
+    fn page(&self, page: &str) -> String {
+        let mut stream = TcpStream::connect(self.address("monitoring")).unwrap();
+        let head = format!("GET {page} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if let Ok(None) = self.process.try_wait() {
+            self.process.kill().unwrap();
+            self.process.wait().unwrap();
+        }
+    }
+}
+
+#[test]
+fn launchers_find_it_by_its_files_and_its_log() {
+    let mut served = Served::start("", &[]);
+    let pid = served.process.id();
+    assert_eq!(fs::read_to_string(served.path("pid")).unwrap(), pid.to_string());
+    served.wait_for_log("[INF] Server is ready\n");
+    let nats = served.address("nats");
+    let line = format!(" [INF] Listening for client connections on {nats}\n");
+    let log = served.log();
+    assert!(log.contains(&line), "{log}");
+    assert!(log.lines().all(|line| line.starts_with(&format!("[{pid}] 20"))), "{log}");
+    assert!(TcpStream::connect(&nats).is_ok());
+    assert!(TcpStream::connect(served.address("websocket")).is_ok());
+    let varz = served.page("/varz");
+    let (_, varz) = varz.split_once("\r\n\r\n").unwrap();
+    let varz: serde_json::Value = serde_json::from_str(varz).unwrap();
+    assert_eq!(format!("127.0.0.1:{}", varz["port"]), nats);
+    assert!(served.page("/healthz").ends_with("{\"status\":\"ok\"}"));
+    served.signal(Signal::TERM);
+    assert_eq!(served.exit_code(), Some(0));
+    assert!(served.log().ends_with("[INF] Server Exiting..\n"), "{}", served.log());
+    let mut left: Vec<_> = fs::read_dir(served.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["log", "nats.conf"]);
+}
+
+#[test]
+fn signals_are_those_of_nats_server() {
+    let mut served = Served::start("leafnodes {\n listen: 127.0.0.1:-1\n}\n", &["-T=false"]);
+    served.wait_for_log("Server is ready");
+    let note = "nats.conf, line 9: leafnodes has no effect: leaf nodes are not served\n";
+    assert!(served.log().contains(note), "{}", served.log());
+    fs::rename(served.path("log"), served.path("log.1")).unwrap();
+    served.signal(Signal::USR1);
+    served.wait_for_log("[INF] File log re-opened");
+    let pid_file = format!("reload={}", served.path("pid").display());
+    assert_eq!(run(&["--signal", &pid_file]), (0, String::new(), String::new()));
+    served.wait_for_log("[ERR] Failed to reload server configuration");
+    let pid = format!("ldm={}", served.process.id());
+    assert_eq!(run(&["-sl", &pid]).0, 0);
+    assert_eq!(served.exit_code(), Some(0));
+    assert!(served.log().contains("[INF] Entering lame duck mode"), "{}", served.log());
+}
+
+#[test]
+fn a_port_in_use_is_said_and_leaves_no_files() {
+    let first = Served::start("", &[]);
+    let port = first.address("nats").rsplit_once(':').unwrap().1.to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let pid = folder.join("pid");
+    let (code, _, complaint) = run(&["-p", &port, "-P", pid.to_str().unwrap()]);
+    assert_eq!(code, 2, "{complaint}");
+    assert!(complaint.contains(&port), "{complaint}");
+    assert!(!pid.exists());
 }
