@@ -15,7 +15,7 @@
 //! - PONG is owed until every earlier SUB is settled on all shards, so that a flush means what clients
 //!   take it for.
 //!
-//! Parts: `connect` (what CONNECT says), `info` (INFO), `sid` (subscription numbers).
+//! Parts: `connect` (what CONNECT says), `info` (INFO), `sid` (subscription numbers), `trace` (the log).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ use mpreg_proto::topic::{Pattern, Topic};
 pub mod connect;
 pub mod info;
 pub mod sid;
+pub(crate) mod trace;
 
 use crate::auth::{Desk, Nonce, User};
 use crate::transport::tls::TlsSettings;

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -160,6 +160,52 @@ impl Served {
     }
 }
 
+/// A NATS client that says what it is told to.
+struct Client(BufReader<TcpStream>);
+
+impl Client {
+    /// Connected, and past its first PONG. `options` go into CONNECT.
+    fn connect(served: &Served, options: &str) -> Self {
+        let stream = TcpStream::connect(served.address("nats")).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut client = Self(BufReader::new(stream));
+        assert!(client.line().starts_with("INFO {"));
+        client.say(&format!(
+            "CONNECT {{\"verbose\":false,\"pedantic\":false,\"lang\":\"test\",\"version\":\"1\"{options}}}\r\n"
+        ));
+        client.flush();
+        client
+    }
+
+    fn say(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next line, without its end. Empty once the connection is closed.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// The next line that begins so.
+    #[track_caller]
+    fn line_of(&mut self, start: &str) -> String {
+        loop {
+            let line = self.line();
+            if line.starts_with(start) {
+                return line;
+            }
+            assert_ne!(line, "", "closed before {start}");
+        }
+    }
+
+    fn flush(&mut self) {
+        self.say("PING\r\n");
+        self.line_of("PONG");
+    }
+}
+
 impl Drop for Served {
     fn drop(&mut self) {
         if let Ok(None) = self.process.try_wait() {
@@ -227,4 +273,40 @@ fn a_port_in_use_is_said_and_leaves_no_files() {
     assert_eq!(code, 2, "{complaint}");
     assert!(complaint.contains(&port), "{complaint}");
     assert!(!pid.exists());
+}
+
+#[test]
+fn a_lame_duck_sends_its_clients_away_and_ends_when_they_are_gone() {
+    let mut served = Served::start("lame_duck_grace_period: '10m'\n", &[]);
+    let mut client = Client::connect(&served, "");
+    served.signal(Signal::USR2);
+    let info = client.line_of("INFO {");
+    assert!(info.contains("\"ldm\":true"), "{info}");
+    client.flush();
+    let address = served.address("nats");
+    wait_until("nobody is taken in", || {
+        let Ok(mut stream) = TcpStream::connect(&address) else { return Some(()) };
+        stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        matches!(stream.read(&mut [0]), Ok(0) | Err(_)).then_some(())
+    });
+    assert_eq!(served.process.try_wait().unwrap(), None, "it waits for its clients");
+    drop(client);
+    assert_eq!(served.exit_code(), Some(0));
+    assert!(served.log().contains("[INF] Entering lame duck mode"), "{}", served.log());
+}
+
+#[test]
+fn commands_are_traced_when_asked_for() {
+    let served = Served::start("trace: true\n", &[]);
+    let mut client = Client::connect(&served, ",\"name\":\"me\",\"pass\":\"secret\"");
+    client.say("SUB foo 1\r\nSUB bar q 2\r\nUNSUB 1 5\r\n");
+    client.flush();
+    served.wait_for_log("[UNSUB 1 5]");
+    let log = served.log();
+    let line = "[TRC] 127.0.0.1:";
+    assert!(log.contains(line) && log.contains(" - \"v1:test:me\" - <<- [SUB foo 1]\n"), "{log}");
+    assert!(log.contains("<<- [SUB bar q 2]\n") && !log.contains("secret"), "{log}");
+    let quiet = Served::start("", &[]);
+    Client::connect(&quiet, "");
+    assert!(!quiet.log().contains("<<-"), "{}", quiet.log());
 }

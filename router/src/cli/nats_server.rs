@@ -110,7 +110,9 @@ fn serve(options: &Options, config: Config, has_file: bool) -> Result<(), NatsSe
         match router.runtime.block_on(asks.next(&mut router.stop)) {
             Asked::Stop => break tracing::info!("Initiating Shutdown..."),
             Asked::LameDuck => {
-                break tracing::info!("Entering lame duck mode, stop accepting new clients");
+                tracing::info!("Entering lame duck mode, stop accepting new clients");
+                router.be_lame_duck();
+                break tracing::info!("Initiating Shutdown...");
             }
             Asked::ReopenLog if options.log_file.is_some() => {
                 router.logs.reopen.ask();

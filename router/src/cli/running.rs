@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::ready::Ready;
@@ -32,6 +33,9 @@ const SOCKET_RELEASE_MAX: Duration = Duration::from_secs(2);
 
 const SOCKET_RELEASE_POLL: Duration = Duration::from_millis(10);
 
+/// How often a lame duck looks whether its clients have gone.
+const LEAVING_POLL: Duration = Duration::from_millis(20);
+
 /// A router that serves.
 pub(super) struct Running {
     pub(super) config: Config,
@@ -39,6 +43,7 @@ pub(super) struct Running {
     pub(super) logs: Logs,
     pub(super) runtime: Runtime,
     pub(super) stop: Stop,
+    lame_duck: Signal,
     node: Node,
     is_draining: Arc<AtomicBool>,
     _socket: Option<Socket>,
@@ -105,7 +110,7 @@ impl Running {
                 "[auth] has a password in clear: mpreg hash-password makes a hash of it"
             );
         }
-        let (runtime, stop) = keep_signals()?;
+        let (runtime, stop, lame_duck) = keep_signals()?;
         let surface = config.admin.listen.map(admin::Bound::new).transpose()?;
         let node = start(&config)?;
         host::stay_on(control_cpu);
@@ -121,6 +126,7 @@ impl Running {
             logs,
             runtime,
             stop,
+            lame_duck,
             node,
             is_draining,
             _socket: socket,
@@ -132,8 +138,38 @@ impl Running {
         self.node.bound()
     }
 
+    /// Waits for SIGTERM or SIGINT; for SIGUSR2 as well, and then for the end of what it begins.
     pub(super) fn until_asked_to_stop(&mut self) {
-        self.runtime.block_on(self.stop.asked());
+        let Self { runtime, stop, lame_duck, .. } = self;
+        let is_lame_duck = runtime.block_on(async {
+            tokio::select! {
+                () = stop.asked() => false,
+                _ = lame_duck.recv() => true,
+            }
+        });
+        if is_lame_duck {
+            self.be_lame_duck();
+        }
+    }
+
+    /// Takes nobody in any more, tells NATS clients to go elsewhere, and waits until all clients are
+    /// gone, `nats.lame_duck_ms` are over, or somebody asks to stop.
+    pub(super) fn be_lame_duck(&mut self) {
+        self.node.lame_duck();
+        let Self { runtime, stop, node, config, .. } = self;
+        let is_left = || node.probes().iter().all(|probe| probe.sessions.get() == 0);
+        let until_left = async {
+            while !is_left() {
+                tokio::time::sleep(LEAVING_POLL).await;
+            }
+        };
+        runtime.block_on(async {
+            tokio::select! {
+                () = until_left => (),
+                () = tokio::time::sleep(config.nats.lame_duck) => (),
+                () = stop.asked() => (),
+            }
+        });
     }
 
     /// Drains, and ends. Logs are given back for the last words.
@@ -172,12 +208,14 @@ fn is_in_use(error: &ListenError) -> bool {
 }
 
 /// From here on a signal to stop is kept until it is asked for.
-fn keep_signals() -> Result<(Runtime, Stop), ServeError> {
+fn keep_signals() -> Result<(Runtime, Stop, Signal), ServeError> {
     let prepare = || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let stop = runtime.block_on(async { Stop::new() })?;
-        Ok((runtime, stop))
+        let (stop, lame_duck) = runtime.block_on(async {
+            io::Result::Ok((Stop::new()?, signal(SignalKind::user_defined2())?))
+        })?;
+        Ok((runtime, stop, lame_duck))
     };
     prepare().map_err(|source| ServeError::Signals { source })
 }

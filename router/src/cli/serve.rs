@@ -4,6 +4,7 @@
 //!   configuration -> machine -> cores -> admin surface -> ready: stdout line, ready file
 //!                                                           |
 //!                           SIGTERM, SIGINT ----------------+
+//!                           SIGUSR2 -- nats.lame_duck_ms ---+
 //!                                  |
 //!                                  v
 //!                               draining ---- flushed ------------------> exit 0

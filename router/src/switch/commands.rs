@@ -28,7 +28,7 @@ use crate::link::Link;
 use crate::listen::Door;
 use crate::nats::connect::Options;
 use crate::nats::info::{self, Occasion};
-use crate::nats::{Client, PING, Server, Stage, error_text, put_error};
+use crate::nats::{Client, PING, Server, Stage, error_text, put_error, trace};
 use crate::transport::Transport;
 
 /// Publications of one subject, on their way to be one run.
@@ -225,6 +225,9 @@ impl Switch {
     }
 
     fn obey_nats(&mut self, session: SessionIx, command: Command<'_>) {
+        if let Some(client) = self.client_mut(session) {
+            trace::heard(client, &command);
+        }
         match command {
             Command::Connect { options } => return self.connect_nats(session, options),
             // Being heard is all these are for.
