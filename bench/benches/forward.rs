@@ -19,7 +19,7 @@ use mpreg_router::listen::Door;
 use mpreg_router::mesh::{self, Bell};
 use mpreg_router::nats::Server;
 use mpreg_router::probe::ShardProbe;
-use mpreg_router::switch::{Connections, Switch};
+use mpreg_router::switch::{Connections, Means, Switch};
 
 const QUEUE_BYTES: usize = 64 << 20;
 const MEMORY_BYTES: usize = 1 << 30;
@@ -96,9 +96,9 @@ impl Node {
         let connections = Arc::new(Connections::new(usize::MAX / 2));
         let probe = Arc::new(ShardProbe::default());
         let drain = Duration::from_secs(1);
+        let means = Means { queue_bytes: QUEUE_BYTES, memory_bytes: MEMORY_BYTES, drain };
         let nats = Arc::new(Server::default());
-        let switch =
-            Switch::new(machine, mesh, connections, QUEUE_BYTES, nats, MEMORY_BYTES, drain, probe);
+        let switch = Switch::new(machine, mesh, connections, nats, means, probe);
         let mut node = Self { switch, publisher: SessionIx(0), sessions: 0, peers: Vec::new() };
         node.publisher = node.connect();
         node

@@ -33,8 +33,7 @@ pub enum Segment<'a> {
 
 impl<'a> Topic<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ErrorCode> {
-        let text = parse_dotted(bytes).ok_or(ErrorCode::BadTopic)?;
-        let is_literal = text.split('.').all(|part| !matches!(part, "*" | "#" | ">"));
+        let (text, is_literal) = parse_dotted(bytes).ok_or(ErrorCode::BadTopic)?;
         if is_literal { Ok(Self(text)) } else { Err(ErrorCode::BadTopic) }
     }
 
@@ -58,7 +57,7 @@ impl<'a> Topic<'a> {
 
 impl<'a> Pattern<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ErrorCode> {
-        let text = parse_dotted(bytes).ok_or(ErrorCode::BadPattern)?;
+        let (text, _) = parse_dotted(bytes).ok_or(ErrorCode::BadPattern)?;
         let pattern = Self(text);
         let mut parts = pattern.segments();
         let rest_ends_it = match parts.by_ref().find(|part| *part == Segment::Rest) {
@@ -136,23 +135,36 @@ impl core::fmt::Display for Pattern<'_> {
     }
 }
 
-/// The rules topics and patterns share.
-fn parse_dotted(bytes: &[u8]) -> Option<&str> {
+/// The rules topics and patterns share; and whether no segment is a wildcard.
+///
+/// One pass over the bytes: reply topics are used once each, so this is on the way of every request.
+fn parse_dotted(bytes: &[u8]) -> Option<(&str, bool)> {
     if bytes.is_empty() || TOPIC_BYTES_MAX < bytes.len() {
         return None;
     }
-    let text = core::str::from_utf8(bytes).ok()?;
-    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return None;
-    }
-    let mut segments = 0;
-    for part in text.split('.') {
-        segments += 1;
-        if part.is_empty() || TOPIC_SEGMENTS_MAX < segments {
-            return None;
+    let (mut segments, mut from) = (1, 0);
+    let (mut is_literal, mut is_ascii) = (true, true);
+    for (at, &byte) in bytes.iter().enumerate() {
+        match byte {
+            b'.' if at == from => return None,
+            b'.' => {
+                segments += 1;
+                from = at + 1;
+            }
+            b'*' | b'#' | b'>' => {
+                is_literal &= at != from || bytes.get(at + 1).is_some_and(|&next| next != b'.');
+            }
+            0..=b' ' | 0x7f => return None,
+            0x80.. => is_ascii = false,
+            _ => (),
         }
     }
-    Some(text)
+    if from == bytes.len() || TOPIC_SEGMENTS_MAX < segments {
+        return None;
+    }
+    let text = core::str::from_utf8(bytes).ok()?;
+    let is_clean = is_ascii || !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    is_clean.then_some((text, is_literal))
 }
 
 #[cfg(test)]

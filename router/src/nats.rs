@@ -153,7 +153,7 @@ impl Client {
 
     /// Is who was let in, with what that user may do.
     pub fn is(&mut self, user: &Arc<User>) {
-        self.replies = user.replies.clone().map(Replies::new);
+        self.replies = user.replies.map(Replies::new);
         self.user = Some(user.clone());
     }
 

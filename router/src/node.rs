@@ -36,7 +36,7 @@ use crate::nats;
 use crate::probe::{ControlProbe, ShardProbe};
 use crate::ring::Ring;
 use crate::shard::{Listener, Shard};
-use crate::switch::{Connections, Switch};
+use crate::switch::{Connections, Means, Switch};
 use crate::transport::tls::{LoadTlsError, TlsFiles, TlsSettings};
 
 /// Why a node did not start.
@@ -141,10 +141,12 @@ impl Node {
                 mesh,
                 listeners: std::mem::take(&mut listeners[index]),
                 connections: connections.clone(),
-                queue_bytes: config.limits.queue_bytes,
                 nats: nats.clone(),
-                memory_bytes: config.limits.memory_bytes / count,
-                drain: config.limits.drain,
+                means: Means {
+                    queue_bytes: config.limits.queue_bytes,
+                    memory_bytes: config.limits.memory_bytes / count,
+                    drain: config.limits.drain,
+                },
                 spin: config.node.spin,
                 clock,
                 probe: probes[index].clone(),
@@ -215,10 +217,8 @@ struct ShardPlan {
     mesh: Mesh,
     listeners: Vec<Listener>,
     connections: Arc<Connections>,
-    queue_bytes: usize,
     nats: Arc<nats::Server>,
-    memory_bytes: usize,
-    drain: Duration,
+    means: Means,
     spin: Duration,
     clock: Clock,
     probe: Arc<ShardProbe>,
@@ -253,10 +253,8 @@ impl ShardPlan {
             machine,
             self.mesh,
             self.connections,
-            self.queue_bytes,
             self.nats,
-            self.memory_bytes,
-            self.drain,
+            self.means,
             self.probe.clone(),
         );
         Shard::new(ring, switch, self.listeners, self.clock, self.probe)

@@ -66,6 +66,17 @@ impl Connections {
     }
 }
 
+/// What a shard may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Means {
+    /// Outbound queue of a client until it has wished for one.
+    pub queue_bytes: usize,
+    /// All queues and unfinished frames.
+    pub memory_bytes: usize,
+    /// How long clients may read what is queued once the node stops.
+    pub drain: Duration,
+}
+
 /// See the file's header.
 pub struct Switch {
     machine: Machine,
@@ -108,12 +119,11 @@ impl Switch {
         machine: Machine,
         mesh: Mesh,
         connections: Arc<Connections>,
-        queue_bytes: usize,
         nats: Arc<nats::Server>,
-        memory_bytes: usize,
-        drain: Duration,
+        means: Means,
         probe: Arc<ShardProbe>,
     ) -> Self {
+        let Means { queue_bytes, memory_bytes, drain } = means;
         Self {
             machine,
             links: Vec::new(),

@@ -92,7 +92,27 @@ fn oracle(pattern: &[&str], words: &[&str]) -> bool {
     }
 }
 
+/// What a dotted name is, said segment by segment; and whether it is literal.
+fn definition(bytes: &[u8]) -> Option<bool> {
+    let text = str::from_utf8(bytes).ok().filter(|text| text.len() <= TOPIC_BYTES_MAX)?;
+    let parts: Vec<&str> = text.split('.').collect();
+    let is_clean = !text.chars().any(|c| c.is_whitespace() || c.is_control());
+    let is_name = is_clean && parts.len() <= TOPIC_SEGMENTS_MAX && !parts.contains(&"");
+    is_name.then(|| !parts.iter().any(|part| matches!(*part, "*" | "#" | ">")))
+}
+
 proptest! {
+    #[test]
+    fn names_are_what_the_definition_says(
+        bytes in prop_oneof![
+            proptest::collection::vec(prop_oneof![Just(b'.'), Just(b'a'), Just(b'*'), Just(b'>')], 0..80),
+            "[a.*#>\u{a0}\u{85}\u{e9} \t\u{7f}]{0,12}".prop_map(String::into_bytes),
+            proptest::collection::vec(any::<u8>(), 0..300),
+        ],
+    ) {
+        prop_assert_eq!(parse_dotted(&bytes).map(|(_, is_literal)| is_literal), definition(&bytes));
+    }
+
     #[test]
     fn matches_like_its_definition(
         pattern in proptest::collection::vec(prop_oneof!["[ab]", Just("*".into()), Just("#".into())], 1..7),

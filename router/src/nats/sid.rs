@@ -76,12 +76,18 @@ impl Sids {
 
     #[inline]
     pub fn written(&self, sid: Sid) -> Written<'_> {
-        if sid.0 < WORDS_FROM {
+        if is_number(sid) {
             return decimal(sid.0);
         }
         let at = (sid.0 - WORDS_FROM) as usize;
         Written::Word(self.0.as_ref().and_then(|words| words.by_number.get(at)).map_or(b"", |w| w))
     }
+}
+
+/// Whether every client means the same word by it.
+#[inline]
+pub fn is_number(sid: Sid) -> bool {
+    sid.0 < WORDS_FROM
 }
 
 /// The number a word spells, if it is spelled as [`decimal`] would.

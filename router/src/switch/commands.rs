@@ -169,11 +169,9 @@ impl Switch {
         let now = self.now;
         let Some(client) = self.client_mut(session) else { return };
         let ok = client.ok();
-        let may_publish = match Topic::parse(first.subject) {
-            Ok(topic) => client.may_publish(topic, now),
-            // The machine says what is wrong with it.
-            Err(_) => true,
-        };
+        // Whether it is a topic at all is for the machine to say.
+        let may_publish = client.user.is_none()
+            || Topic::parse(first.subject).map_or(true, |topic| client.may_publish(topic, now));
         let speaks_headers = client.options.headers;
         if !may_publish {
             for _ in publications {
@@ -509,11 +507,11 @@ impl Switch {
                 Frame::Ping { .. } => text.extend_from_slice(PING),
                 Frame::GoingAway => info::put(nats, client, "", Occasion::LameDuck, &mut text),
                 Frame::Error(Refusal { code, sid, .. }) => {
-                    match code {
-                        // The one that has the number stays, as with nats-server.
-                        ErrorCode::SidInUse => client.refused(None, &mut text),
-                        ErrorCode::TooManySubscriptions => client.refused(Some(sid), &mut text),
-                        _ => (),
+                    // The one that has the number stays, as with nats-server.
+                    if code == ErrorCode::SidInUse {
+                        client.refused(None, &mut text);
+                    } else if code == ErrorCode::TooManySubscriptions {
+                        client.refused(Some(sid), &mut text);
                     }
                     if !error_text(code).is_empty() {
                         put_error(error_text(code), &mut text);

@@ -19,7 +19,7 @@ use mpreg_proto::limits::ENVELOPE_BYTES;
 use mpreg_proto::nats::Publication;
 
 use super::Switch;
-use super::text::Texts;
+use super::text::{Queued, Texts};
 use crate::arena::Arena;
 use crate::limits::{SHARED_RUN_BYTES_MIN, SQUEEZES_MAX};
 use crate::link::{Link, Stage};
@@ -275,8 +275,9 @@ impl Switch {
                         continue;
                     }
                     let texts = texts.get_or_insert_with(|| Texts::of(run));
-                    let sid = client.sids.written(sid);
-                    texts.queue(sid.as_bytes(), client, &mut link.outbound, budget, spares)
+                    let queued = texts.queue(sid, has_several, link, budget, spares, arena);
+                    referenced += u64::from(matches!(queued, Some(Queued::Referenced(_))));
+                    queued.map(Queued::bytes)
                 }
                 _ => {
                     if run.frames.is_empty() {

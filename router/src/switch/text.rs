@@ -3,11 +3,19 @@
 //!
 //! What a NATS client published has its tails at hand, in the bytes it was received in; those of frames
 //! are rendered once, when the first NATS subscriber needs them.
+//!
+//! Clients number their subscriptions from 1, so subscribers of one topic often have the same number,
+//! and with it the same text. A long run is written once for each number and referenced.
 
+use bytes::Bytes;
+use mpreg_proto::id::Sid;
 use mpreg_proto::nats::{Publication, put_message, put_tail, put_with_tail};
 
 use super::deliver::Run;
-use crate::nats::Client;
+use crate::arena::Arena;
+use crate::limits::SHARED_RUN_BYTES_MIN;
+use crate::link::Link;
+use crate::nats::sid::is_number;
 use crate::outbound::{Budget, Lane, Outbound, Spares};
 
 /// A run, ready to be written for any sid.
@@ -19,6 +27,15 @@ pub(super) struct Texts<'a> {
     /// Of all messages, but for their sids.
     bytes: usize,
     has_headers: bool,
+    /// What was written last to be referenced, and for which number.
+    shared: Option<(Sid, Bytes)>,
+}
+
+/// How a run was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queued {
+    Copied(usize),
+    Referenced(usize),
 }
 
 #[derive(Clone, Copy)]
@@ -30,11 +47,19 @@ struct End {
 /// `MSG `, and the spaces around the sid; `HMSG` is a byte longer.
 const HEAD_BYTES: usize = 6;
 
+impl Queued {
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Self::Copied(bytes) | Self::Referenced(bytes) => bytes,
+        }
+    }
+}
+
 impl<'a> Texts<'a> {
     pub(super) fn of(run: &'a Run<'a>) -> Self {
         let heads = run.messages as usize * (HEAD_BYTES + run.topic.len());
         let (tails, ends) = (Vec::new(), Vec::new());
-        let mut texts = Self { run, tails, ends, bytes: heads, has_headers: false };
+        let mut texts = Self { run, tails, ends, bytes: heads, has_headers: false, shared: None };
         for Publication { headers, tail, .. } in run.publications {
             texts.bytes += tail.len() + usize::from(!headers.is_empty());
             texts.has_headers |= !headers.is_empty();
@@ -50,27 +75,48 @@ impl<'a> Texts<'a> {
         texts
     }
 
-    /// Queues the run for one subscription. How many bytes those were; `None` if there is no room.
+    /// Queues the run for one subscription; `None` if there is no room.
     #[inline]
     pub(super) fn queue(
-        &self,
-        sid: &[u8],
-        client: &Client,
-        outbound: &mut Outbound,
+        &mut self,
+        sid: Sid,
+        has_several: bool,
+        link: &mut Link,
         budget: &mut Budget,
         spares: &mut Spares,
-    ) -> Option<usize> {
+        arena: &mut Arena,
+    ) -> Option<Queued> {
+        let Link { nats: Some(client), outbound, .. } = link else { return None };
+        let written = client.sids.written(sid);
         if self.has_headers && !client.options.headers {
-            return self.queue_without_headers(sid, outbound, budget, spares);
+            return self.queue_without_headers(written.as_bytes(), outbound, budget, spares);
         }
-        let Run { messages, topic, .. } = *self.run;
-        let bytes = self.bytes + messages as usize * sid.len();
+        let messages = self.run.messages;
+        let bytes = self.bytes + messages as usize * written.as_bytes().len();
         if !outbound.has_room(bytes, Lane::Normal, budget) {
             return None;
         }
+        let is_worth_sharing = has_several && SHARED_RUN_BYTES_MIN <= bytes && is_number(sid);
+        if is_worth_sharing && outbound.may_share() {
+            let text = match self.shared.take_if(|(known, _)| *known == sid) {
+                Some((_, text)) => text,
+                None => arena.write(|out| self.put(written.as_bytes(), out)),
+            };
+            outbound.reference(text.clone(), messages, Lane::Normal, budget);
+            self.shared = Some((sid, text));
+            return Some(Queued::Referenced(bytes));
+        }
         let out = outbound.buffer(bytes, messages, Lane::Normal, budget, spares);
         let was = out.len();
-        for Publication { headers, tail, .. } in self.run.publications {
+        self.put(written.as_bytes(), out);
+        debug_assert_eq!(out.len() - was, bytes, "as many as were accounted for");
+        Some(Queued::Copied(bytes))
+    }
+
+    #[inline]
+    fn put(&self, sid: &[u8], out: &mut Vec<u8>) {
+        let Run { publications, topic, .. } = *self.run;
+        for Publication { headers, tail, .. } in publications {
             put_with_tail(out, !headers.is_empty(), topic, sid, tail);
         }
         let mut from = 0;
@@ -78,8 +124,6 @@ impl<'a> Texts<'a> {
             put_with_tail(out, is_headed, topic, sid, &self.tails[from..at]);
             from = at;
         }
-        debug_assert_eq!(out.len() - was, bytes, "as many as were accounted for");
-        Some(bytes)
     }
 
     /// The same for one that did not say that it takes headers.
@@ -89,7 +133,7 @@ impl<'a> Texts<'a> {
         outbound: &mut Outbound,
         budget: &mut Budget,
         spares: &mut Spares,
-    ) -> Option<usize> {
+    ) -> Option<Queued> {
         let Run { messages, topic, .. } = *self.run;
         let mut text = Vec::new();
         for Publication { reply, payload, .. } in self.run.publications {
@@ -102,6 +146,6 @@ impl<'a> Texts<'a> {
             return None;
         }
         outbound.copy(&text, messages, Lane::Normal, budget, spares);
-        Some(text.len())
+        Some(Queued::Copied(text.len()))
     }
 }
