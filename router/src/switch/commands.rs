@@ -34,6 +34,9 @@ use crate::transport::Transport;
 /// Publications of one subject, on their way to be one run.
 type Publications<'a> = ArrayVec<Publication<'a>, PUBLICATIONS_MAX>;
 
+/// What reserved topics begin with.
+const RESERVED: &[u8] = b"mpreg";
+
 /// What nobody who asks gets an answer to is told.
 const NO_RESPONDERS: &[u8] = b"NATS/1.0 503\r\n\r\n";
 
@@ -173,7 +176,9 @@ impl Switch {
         let may_publish = client.user.is_none()
             || Topic::parse(first.subject).map_or(true, |topic| client.may_publish(topic, now));
         let speaks_headers = client.options.headers;
-        if !may_publish {
+        let is_reserved = first.subject.starts_with(RESERVED)
+            && Topic::parse(first.subject).is_ok_and(Topic::is_reserved);
+        if !may_publish || is_reserved {
             for _ in publications {
                 self.not_permitted(session, "Publish", first.subject, &[]);
             }
