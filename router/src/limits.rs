@@ -68,6 +68,9 @@ pub const TEXT_BYTES_MAX: usize = 64;
 /// Bytes of a NATS subscription's number that is no number. Libraries write numbers.
 pub const SID_BYTES_MAX: usize = 64;
 
+/// Bytes queued for a NATS client past which it is not read from. A send's worth twice over.
+pub const OWN_QUEUE_BYTES_MAX: usize = 2 * FLIGHT_BYTES_MAX;
+
 /// Publications of a NATS client that are one run: 5 KiB on the stack.
 pub const PUBLICATIONS_MAX: usize = 64;
 

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::frame::Echo;
 
+use crate::limits::OWN_QUEUE_BYTES_MAX;
 use crate::nats::Client;
 use crate::outbound::Outbound;
 use crate::ring::Flight;
@@ -92,6 +93,12 @@ impl Link {
 
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// A NATS client that is sent more than it reads is not read from, so that one that hears itself
+    /// waits for itself: nothing else would slow it before it is cut off.
+    pub fn is_behind_itself(&self) -> bool {
+        self.nats.is_some() && OWN_QUEUE_BYTES_MAX < self.outbound.queued_bytes()
     }
 
     /// Nothing of it is with the kernel any more.

@@ -395,10 +395,11 @@ impl Switch {
     /// Stops reading from a publisher until there is room for what it sends.
     fn pause_if_congested(&mut self, session: SessionIx) {
         let held = mpreg_fabric::limits::HELD_BYTES_MAX < self.machine.held_bytes();
-        if !held && !self.mesh.is_congested() {
+        let is_congested = held || self.mesh.is_congested();
+        let Some(link) = self.link_mut(session) else { return };
+        if !is_congested && !link.is_behind_itself() {
             return;
         }
-        let Some(link) = self.link_mut(session) else { return };
         if !link.is_paused && link.stage == Stage::Opened {
             link.is_paused = true;
             self.paused.push(session);
@@ -413,7 +414,10 @@ impl Switch {
             return;
         }
         for session in std::mem::take(&mut self.paused) {
-            if let Some(link) = self.link_mut(session) {
+            let Some(link) = self.link_mut(session) else { continue };
+            if link.is_behind_itself() && link.stage == Stage::Opened {
+                self.paused.push(session);
+            } else {
                 link.is_paused = false;
                 self.to_arm.push(session);
             }

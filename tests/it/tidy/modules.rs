@@ -47,7 +47,7 @@ const ROUTER_PARTS: Edges = &[
     ("auth", &["clock", "limits"]),
     ("clock", &[]),
     ("limits", &[]),
-    ("link", &["nats", "outbound", "ring", "transport"]),
+    ("link", &["limits", "nats", "outbound", "ring", "transport"]),
     ("listen", &[]),
     ("mesh", &["auth", "limits"]),
     ("nats", &["auth", "limits", "transport"]),
