@@ -4,6 +4,7 @@
 //! skipped, as clients send more every year.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::limits::TEXT_BYTES_MAX;
 
@@ -51,9 +52,10 @@ impl Default for Options {
 impl Options {
     /// `None`: not JSON, or a known option of a wrong type.
     pub fn parse(json: &[u8]) -> Option<Self> {
-        // Only an object: serde would take a list of values for one as well.
-        let is_object = json.trim_ascii_start().first() == Some(&b'{');
-        let mut options: Self = serde_json::from_slice(json).ok().filter(|_| is_object)?;
+        let mut said: Map<String, Value> = serde_json::from_slice(json).ok()?;
+        // Some libraries write null where others leave an option out.
+        said.retain(|_, value| !value.is_null());
+        let mut options: Self = serde_json::from_value(Value::Object(said)).ok()?;
         for text in [&mut options.name, &mut options.lang, &mut options.version] {
             let mut end = text.len().min(TEXT_BYTES_MAX);
             while !text.is_char_boundary(end) {
@@ -81,9 +83,9 @@ mod tests {
         let options = Options::parse(b"{}").unwrap();
         assert!(options.verbose && options.pedantic && options.echo);
         assert!(!options.headers && !options.no_responders);
-        let said = br#"{"verbose":false,"echo":false,"headers":true,"new":{"a":[1]},"name":"n"}"#;
+        let said = br#"{"verbose":false,"echo":false,"headers":true,"user":null,"pedantic":null,"new":{"a":[1]},"name":"n"}"#;
         let options = Options::parse(said).unwrap();
-        assert!(!options.verbose && !options.echo && options.headers);
+        assert!(!options.verbose && !options.echo && options.headers && options.pedantic);
         assert_eq!(options.name, "n");
     }
 
