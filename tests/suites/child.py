@@ -25,8 +25,11 @@ class Ended:
         return "\n".join(self.lines)
 
 
-def run(argv, cwd, env, silence_s, total_s):
-    """Runs `argv` until it ends, is silent for `silence_s`, or has taken `total_s` in all."""
+def run(argv, cwd, env, silence_s, total_s, noise=None):
+    """Runs `argv` until it ends, is silent for `silence_s`, or has taken `total_s` in all.
+
+    Output with `noise` in it counts as silence.
+    """
     started = time.monotonic()
     child = subprocess.Popen(
         argv,
@@ -41,9 +44,9 @@ def run(argv, cwd, env, silence_s, total_s):
     threading.Thread(target=_pump, args=(child.stdout.fileno(), chunks), daemon=True).start()
     output = bytearray()
     silent = False
-    deadline = started + total_s
+    heard = started
     while True:
-        patience = min(silence_s, deadline - time.monotonic())
+        patience = min(heard + silence_s, started + total_s) - time.monotonic()
         try:
             chunk = chunks.get(timeout=max(patience, 0))
         except queue.Empty:
@@ -53,6 +56,8 @@ def run(argv, cwd, env, silence_s, total_s):
         if not chunk:
             break
         output += chunk
+        if noise is None or noise not in chunk:
+            heard = time.monotonic()
     if silent:
         _end_group(child.pid)
     try:

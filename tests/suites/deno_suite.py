@@ -12,9 +12,12 @@ import re
 import child
 import outcome
 
-SILENCE_S = 150
+SILENCE_S = 90
 FILE_S = 600
 RESTARTS_MAX = 20
+
+# What Deno says of a test that takes long, every minute or so.
+SLOW = b"has been running for over"
 
 PRELOAD = pathlib.Path(__file__).with_name("deno_done.js").resolve()
 
@@ -33,7 +36,7 @@ NPM_VERSIONS = {
 
 ENDED = re.compile(r"^(\S.*?) \.\.\. (ok|FAILED|ignored)(?: \((.*)\))?$")
 CANCELLED = re.compile(r"^\S.*? \.\.\. cancelled(?: \(.*\))?$")
-BEGUN = re.compile(r"^(\S.*?) \.\.\.(?: .*)?$")
+BEGUN = re.compile(r"^(\S.*?) \.\.\.")
 ANNOUNCED = re.compile(r"^running (\d+) tests? from ")
 WORDS = {"ok": outcome.PASSED, "FAILED": outcome.FAILED, "ignored": outcome.SKIPPED}
 
@@ -88,7 +91,8 @@ class DenoSuites:
         for _ in range(RESTARTS_MAX):
             env = self.env | {"SUITES_DONE": json.dumps(list(tests))}
             argv = self._argv(file, bool(tests))
-            if take(child.run(argv, self.checkout, env, SILENCE_S, FILE_S), tests):
+            ended = child.run(argv, self.checkout, env, SILENCE_S, FILE_S, noise=SLOW)
+            if take(ended, tests):
                 break
         return tests
 
