@@ -63,6 +63,7 @@ CASES = [
     ("connect with an empty object", PLAIN, [("a", b"CONNECT {}\r\nPING\r\n")]),
     ("connect with wrong types", PLAIN, [("a", b'CONNECT {"verbose":"yes"}\r\nPING\r\n')]),
     ("connect with unknown fields", PLAIN, [("a", b'CONNECT {"who":["x"]}\r\nPING\r\n')]),
+    ("connect with nulls", PLAIN, [("a", b'CONNECT {"verbose":null,"name":null,"user":null,"protocol":null}\r\nPING\r\n')]),
     ("connect of a future protocol", PLAIN, [("a", b'CONNECT {"protocol":9}\r\nPING\r\n')]),
     ("no responders without headers", PLAIN,
         [("a", b'CONNECT {"no_responders":true,"headers":false}\r\nPING\r\n')]),
