@@ -47,6 +47,7 @@ mod route;
 mod subscribe;
 
 pub use route::{Place, Route};
+pub use subscribe::Subscribed;
 
 /// What a shard is told at start. The seeds come from the node's one seed; all shards of a node
 /// share `topic_seed`, so they agree on who owns a topic.

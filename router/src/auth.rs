@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mpreg_fabric::permission::{Allowance, Permissions};
+use mpreg_fabric::permission::{Allowance, Permissions, Written};
 use sha2::{Digest as _, Sha256};
 
 pub mod credentials;
@@ -79,6 +79,15 @@ pub struct Accounts {
     decoy_key: [u8; 32],
 }
 
+/// Everybody may do everything.
+impl Default for Accounts {
+    fn default() -> Self {
+        let permissions = Permissions::new(Written::default(), Written::default())
+            .expect("where nothing is written nothing is wrong");
+        Self::open(User { name: String::new(), permissions, replies: None })
+    }
+}
+
 impl Accounts {
     /// Nobody has to prove anything.
     pub fn open(everybody: User) -> Self {
@@ -138,6 +147,39 @@ impl Accounts {
         let passwords = self.by_name.values().map(|(_, password)| password);
         let token = self.token.iter().map(|(_, token)| token);
         passwords.chain(token).any(Password::is_clear)
+    }
+
+    /// Who a user of these accounts is in `later` ones, if what proved it would prove somebody there.
+    pub fn successor(&self, user: &Arc<User>, later: &Self) -> Option<Arc<User>> {
+        let is = |known: &Arc<User>| Arc::ptr_eq(known, user);
+        if let Some(everybody) = later.everybody() {
+            return Some(everybody.clone());
+        }
+        if let Some((known, password)) = self.by_name.get(&user.name)
+            && is(known)
+        {
+            let (heir, wanted) = later.by_name.get(&user.name)?;
+            return (wanted == password).then(|| heir.clone());
+        }
+        if let Some(key) = PublicKey::parse(&user.name)
+            && self.by_key.get(&key).is_some_and(is)
+        {
+            return later.by_key.get(&key).cloned();
+        }
+        if let Some((known, token)) = &self.token
+            && is(known)
+        {
+            let (heir, wanted) = later.token.as_ref()?;
+            return (wanted == token).then(|| heir.clone());
+        }
+        // Whoever showed nothing.
+        let was_asked_nothing = self.fallback.as_ref().is_some_and(is) || is(&self.everybody);
+        later.fallback.clone().filter(|_| was_asked_nothing)
+    }
+
+    /// Whether these accounts have let `user` in.
+    pub fn knows(&self, user: &Arc<User>) -> bool {
+        self.successor(user, self).is_some()
     }
 
     /// Who shows `credentials`, after `nonce` was sent to whoever shows them. May take as long as the

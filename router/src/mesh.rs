@@ -22,7 +22,7 @@ use mpreg_proto::id::ShardIx;
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::auth::Answer;
+use crate::auth::{Accounts, Answer, Desk};
 use crate::limits::{MESH_BATCH_MAX, MESH_RING_BYTES_MAX, MESH_RING_SLOTS, STAGED_BYTES_MAX};
 
 /// What the control core tells a shard.
@@ -34,6 +34,8 @@ pub enum Command {
     LameDuck,
     /// A client was verified, or not.
     Verified(Answer),
+    /// These hold from here on. `desk` verifies by them, if anybody has to be verified.
+    Reload { accounts: Arc<Accounts>, desk: Option<Arc<Desk>> },
 }
 
 /// How others wake a shard.

@@ -17,6 +17,8 @@
 //!
 //! Parts: `connect` (what CONNECT says), `info` (INFO), `sid` (subscription numbers), `trace` (the log).
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,14 +37,14 @@ pub mod info;
 pub mod sid;
 pub(crate) mod trace;
 
-use crate::auth::{Desk, Nonce, User};
+use crate::auth::{Accounts, Desk, Nonce, User};
 use crate::transport::tls::TlsSettings;
 use crate::transport::websocket::WebSocketSettings;
 use connect::Options;
 use sid::Sids;
 
 /// What all NATS connections of a node share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Server {
     /// 56 characters, in INFO.
     pub id: String,
@@ -58,7 +60,9 @@ pub struct Server {
     pub wants_signatures: bool,
     /// What everybody may do who need not say who they are.
     pub everybody: Option<Arc<User>>,
-    pub desk: Option<Desk>,
+    /// Whom clients are let in by.
+    pub accounts: Arc<Accounts>,
+    pub desk: Option<Arc<Desk>>,
     pub auth_timeout: Duration,
     pub tls: Option<TlsSettings>,
     /// TLS begins with the first byte, not after INFO.
@@ -83,12 +87,26 @@ impl Default for Server {
             wants_credentials: false,
             wants_signatures: false,
             everybody: None,
+            accounts: Arc::default(),
             desk: None,
             auth_timeout: Duration::MAX,
             tls: None,
             is_handshake_first: false,
             websocket: Arc::default(),
         }
+    }
+}
+
+impl Server {
+    /// The same, that lets in by `accounts`. `desk` verifies by them, unless everybody is let in.
+    pub fn with_accounts(mut self, accounts: Arc<Accounts>, desk: Option<Arc<Desk>>) -> Self {
+        let everybody = accounts.everybody();
+        self.wants_credentials = everybody.is_none();
+        self.wants_signatures = accounts.has_keys();
+        self.desk = desk.filter(|_| everybody.is_none());
+        self.everybody = everybody.filter(|user| user.is_limited()).cloned();
+        self.accounts = accounts;
+        self
     }
 }
 
@@ -118,7 +136,8 @@ pub struct Client {
     pub is_tls: bool,
     /// Made and not over, settled or not.
     pub subscriptions_count: usize,
-    subscriptions_unsettled: u32,
+    /// How often each was asked for: a number that is taken is asked for in vain.
+    subscriptions_unsettled: BTreeMap<Sid, u32>,
     pongs_owed: u32,
     has_ponged: bool,
     /// INFO after the first PONG was said.
@@ -142,7 +161,7 @@ impl Client {
             need: 0,
             is_tls,
             subscriptions_count: 0,
-            subscriptions_unsettled: 0,
+            subscriptions_unsettled: BTreeMap::new(),
             user: None,
             replies: None,
             pongs_owed: 0,
@@ -192,28 +211,36 @@ impl Client {
         nats::put_message(out, data.topic(), data.reply(), headers, data.payload(), sid.as_bytes());
     }
 
-    pub fn subscribing(&mut self) {
+    pub fn subscribing(&mut self, sid: Sid) {
         self.subscriptions_count += 1;
-        self.subscriptions_unsettled += 1;
+        *self.subscriptions_unsettled.entry(sid).or_default() += 1;
     }
 
-    pub fn unsubscribed(&mut self, sid: Sid) {
+    /// A subscription is over, whether it was settled or not.
+    pub fn unsubscribed(&mut self, sid: Sid, out: &mut Vec<u8>) {
         self.subscriptions_count = self.subscriptions_count.saturating_sub(1);
         self.sids.forget(sid);
+        self.subscriptions_unsettled.remove(&sid);
+        self.pong(out);
     }
 
-    /// A subscription was refused. Its number, unless another subscription has it.
-    pub fn refused(&mut self, sid: Option<Sid>, out: &mut Vec<u8>) {
+    /// A subscription was refused. Its number stays known if another subscription has it.
+    pub fn refused(&mut self, sid: Sid, is_taken: bool, out: &mut Vec<u8>) {
         self.subscriptions_count = self.subscriptions_count.saturating_sub(1);
-        if let Some(sid) = sid {
+        if !is_taken {
             self.sids.forget(sid);
         }
-        self.settled(out);
+        self.settled(sid, out);
     }
 
-    /// A subscription is settled.
-    pub fn settled(&mut self, out: &mut Vec<u8>) {
-        self.subscriptions_unsettled = self.subscriptions_unsettled.saturating_sub(1);
+    /// A subscription is settled, or will not be.
+    pub fn settled(&mut self, sid: Sid, out: &mut Vec<u8>) {
+        if let Entry::Occupied(mut times) = self.subscriptions_unsettled.entry(sid) {
+            *times.get_mut() -= 1;
+            if *times.get() == 0 {
+                times.remove();
+            }
+        }
         self.pong(out);
     }
 
@@ -223,7 +250,7 @@ impl Client {
     }
 
     fn pong(&mut self, out: &mut Vec<u8>) {
-        if self.subscriptions_unsettled != 0 {
+        if !self.subscriptions_unsettled.is_empty() {
             return;
         }
         for _ in 0..std::mem::take(&mut self.pongs_owed) {
@@ -253,6 +280,16 @@ pub fn put_error(text: &str, out: &mut Vec<u8>) {
     [b"-ERR '", text.as_bytes(), b"'\r\n"].into_iter().for_each(|part| out.extend_from_slice(part));
 }
 
+/// What a client is told about a subject it may not use so.
+pub fn permissions_violation(what: &str, subject: &[u8], group: &[u8]) -> String {
+    let subject = String::from_utf8_lossy(subject);
+    let mut text = format!("Permissions Violation for {what} to \"{subject}\"");
+    if !group.is_empty() {
+        text += &format!(" using queue \"{}\"", String::from_utf8_lossy(group));
+    }
+    text
+}
+
 /// What NATS clients look for in place of our word. Empty: nothing is said.
 pub const fn error_text(code: ErrorCode) -> &'static str {
     match code {
@@ -276,5 +313,36 @@ pub const fn error_text(code: ErrorCode) -> &'static str {
         | ErrorCode::UnknownKind
         | ErrorCode::ReservedBits
         | ErrorCode::UnexpectedFrame => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pong_waits_for_subscriptions_that_will_be_settled_and_no_other() {
+        let mut client = Client::new(1, None, None, false);
+        let mut out = Vec::new();
+        client.subscribing(Sid(1));
+        client.pinged(&mut out);
+        client.subscribing(Sid(2));
+        client.settled(Sid(1), &mut out);
+        assert_eq!(out, b"");
+        client.unsubscribed(Sid(2), &mut out);
+        assert_eq!(out, PONG, "2 ended before it was settled");
+        out.clear();
+        client.subscribing(Sid(3));
+        client.subscribing(Sid(3));
+        client.pinged(&mut out);
+        client.refused(Sid(3), true, &mut out);
+        assert_eq!(out, b"", "3 was there before and is not settled");
+        client.settled(Sid(3), &mut out);
+        assert_eq!(out, PONG);
+        out.clear();
+        client.subscribing(Sid(3));
+        client.refused(Sid(3), true, &mut out);
+        client.pinged(&mut out);
+        assert_eq!(out, PONG);
     }
 }

@@ -24,7 +24,7 @@ use mpreg_proto::id::{NodeId, ShardIx};
 use mpreg_proto::limits::SHARDS_MAX;
 use mpreg_proto::nats::Bounds;
 
-use crate::auth::{self, Answer};
+use crate::auth::{self, Accounts, Answer};
 use crate::clock::Clock;
 use crate::config::{ClientCertificates, Config, Listen};
 use crate::control::{self, Desk, Request, Watch};
@@ -76,10 +76,19 @@ pub struct Node {
     bound: Bound,
     cpus: Cpus,
     desk: Desk,
+    nats: Nats,
     shards: Vec<ExecutorJoinHandle<io::Result<()>>>,
     control: ExecutorJoinHandle<io::Result<()>>,
     probes: Vec<Arc<ShardProbe>>,
     control_probe: Arc<ControlProbe>,
+}
+
+/// What verifies NATS clients, kept for other accounts.
+struct Nats {
+    bells: Arc<[Bell]>,
+    clock: Clock,
+    /// `None` until the first accounts in which somebody has to be verified.
+    desk: Option<Arc<auth::Desk>>,
 }
 
 /// Which core does what.
@@ -130,7 +139,9 @@ impl Node {
         let control = executor("mpreg-control", cpus.control)
             .spawn(move || control::run(inbox, watch))
             .map_err(|error| executor_error(cpus.control, &error))?;
-        let nats = Arc::new(nats_server(config, id, &mut rng, clock, bells.clone())?);
+        let mut verifier = Nats { bells: bells.clone(), clock, desk: None };
+        let desk_of_clients = verifier.desk_for(&config.auth).map_err(StartError::Desk)?;
+        let nats = Arc::new(nats_server(config, id, &mut rng, desk_of_clients)?);
         let connections = Arc::new(Connections::new(config.limits.connections_max));
         let (started, outcomes) = bounded(count);
         let mut shards = Vec::with_capacity(count);
@@ -160,7 +171,8 @@ impl Node {
         }
         drop(started);
         await_shards(&outcomes, count)?;
-        Ok(Self { id, bound, cpus, desk, shards, control, probes, control_probe })
+        let nats = verifier;
+        Ok(Self { id, bound, cpus, desk, nats, shards, control, probes, control_probe })
     }
 
     pub fn id(&self) -> NodeId {
@@ -188,6 +200,21 @@ impl Node {
         self.desk.ask(Request::LameDuck);
     }
 
+    /// Lets clients in by `accounts` from here on. NATS clients whom they would not let in are told
+    /// so and closed, and subscriptions that they do not allow end.
+    pub fn reload(&mut self, accounts: &Arc<Accounts>) -> io::Result<()> {
+        let desk = self.nats.desk_for(accounts)?;
+        // First, so that no shard hears of a user whom it does not know.
+        for bell in self.nats.bells.iter() {
+            let (accounts, desk) = (accounts.clone(), desk.clone());
+            bell.command(Command::Reload { accounts, desk });
+        }
+        if let Some(desk) = &self.nats.desk {
+            desk.replace(accounts.clone());
+        }
+        Ok(())
+    }
+
     /// Begins an orderly stop: clients are told, queues are sent, sockets closed.
     pub fn drain(&self) {
         self.desk.ask(Request::Stop);
@@ -207,6 +234,24 @@ impl Node {
             Err(io::Error::other(format!("control core ended abnormally: {error}")))
         });
         result.and(control)
+    }
+}
+
+impl Nats {
+    /// The desk, if `accounts` need one. It is opened with the first that do, and stays.
+    fn desk_for(&mut self, accounts: &Arc<Accounts>) -> io::Result<Option<Arc<auth::Desk>>> {
+        if accounts.everybody().is_some() {
+            return Ok(None);
+        }
+        if self.desk.is_none() {
+            let bells = self.bells.clone();
+            let answer = move |answer: Answer| {
+                bells[answer.shard.index()].command(Command::Verified(answer));
+            };
+            let desk = auth::Desk::open(accounts.clone(), self.clock, answer)?;
+            self.desk = Some(Arc::new(desk));
+        }
+        Ok(self.desk.clone())
     }
 }
 
@@ -327,20 +372,10 @@ fn nats_server(
     config: &Config,
     node: NodeId,
     rng: &mut Rng,
-    clock: Clock,
-    bells: Arc<[Bell]>,
+    desk: Option<Arc<auth::Desk>>,
 ) -> Result<nats::Server, StartError> {
     let letter = |_| char::from(BASE_32[rng.below(32) as usize]);
     let id = std::iter::once('N').chain((0..55).map(letter)).collect();
-    let accounts = &config.auth;
-    let everybody = accounts.everybody().cloned();
-    let answer = move |answer: Answer| {
-        bells[answer.shard.index()].command(Command::Verified(answer));
-    };
-    let desk = match &everybody {
-        Some(_) => None,
-        None => Some(auth::Desk::open(accounts.clone(), clock, answer).map_err(StartError::Desk)?),
-    };
     let limits = &config.nats;
     let tls = config.tls.as_ref().map(|tls| {
         let is_required = tls.client_certificates == ClientCertificates::Required;
@@ -361,15 +396,12 @@ fn nats_server(
         connect_urls: limits.advertise.clone(),
         queue_bytes: u32::try_from(config.limits.queue_bytes_max).unwrap_or(u32::MAX),
         subscriptions_max: limits.subscriptions_max,
-        wants_credentials: everybody.is_none(),
-        wants_signatures: accounts.has_keys(),
-        everybody: everybody.filter(|user| user.is_limited()),
-        desk,
         auth_timeout: limits.auth_timeout,
         tls: tls.transpose()?,
         is_handshake_first: config.tls.as_ref().is_some_and(|tls| tls.handshake_first),
-        websocket: Arc::default(),
-    })
+        ..nats::Server::default()
+    }
+    .with_accounts(config.auth.clone(), desk))
 }
 
 fn settings(

@@ -8,7 +8,7 @@
 //! - Effects of the machine are performed in the order it named them.
 //! - A message is counted once in, and once per receiver out or dropped.
 //!
-//! Parts: `receive.rs` (bytes to frames), `commands.rs` (to commands of NATS), `deliver.rs` (runs to
+//! Parts: `receive.rs` (bytes to frames), `commands.rs` (to commands of NATS), `admission.rs` (other accounts), `deliver.rs` (runs to
 //! queues), `text.rs` (those of NATS clients), `effect.rs` (what the machine wants).
 
 use std::collections::BTreeSet;
@@ -35,6 +35,7 @@ use crate::nats;
 use crate::outbound::{Budget, Piece, Spares};
 use crate::probe::ShardProbe;
 
+mod admission;
 mod commands;
 mod deliver;
 mod effect;
@@ -230,6 +231,7 @@ impl Switch {
                 }
                 Command::LameDuck => self.lame_duck(),
                 Command::Verified(answer) => self.verified(answer),
+                Command::Reload { accounts, desk } => self.reload(accounts, desk),
             }
         }
         self.mesh.receive(mail);

@@ -255,7 +255,7 @@ fn signals_are_those_of_nats_server() {
     served.wait_for_log("[INF] File log re-opened");
     let pid_file = format!("reload={}", served.path("pid").display());
     assert_eq!(run(&["--signal", &pid_file]), (0, String::new(), String::new()));
-    served.wait_for_log("[ERR] Failed to reload server configuration");
+    served.wait_for_log("[INF] Reloaded server configuration");
     let pid = format!("ldm={}", served.process.id());
     assert_eq!(run(&["-sl", &pid]).0, 0);
     assert_eq!(served.exit_code(), Some(0));
@@ -309,4 +309,35 @@ fn commands_are_traced_when_asked_for() {
     let quiet = Served::start("", &[]);
     Client::connect(&quiet, "");
     assert!(!quiet.log().contains("<<-"), "{}", quiet.log());
+}
+
+#[test]
+fn a_reload_holds_for_those_who_are_connected() {
+    let users = |of_a: &str, rest: &str| {
+        format!("authorization {{\n users: [{{user: a, password: a{of_a}}}{rest}]\n}}\n")
+    };
+    let others = ", {user: b, password: b}, {user: c, password: c}";
+    let served = Served::start(&users("", others), &[]);
+    let conf = served.path("nats.conf");
+    let before = fs::read_to_string(&conf).unwrap();
+    let login = |user: &str| format!(",\"user\":\"{user}\",\"pass\":\"{user}\"");
+    let [mut a, mut b, mut c] = ["a", "b", "c"].map(|user| Client::connect(&served, &login(user)));
+    a.say("SUB foo.bar 1\r\nSUB foo.bar q 2\r\nSUB free 3\r\n");
+    a.flush();
+    let denied = users(", permissions: {subscribe: {deny: 'foo.>'}}", ", {user: b, password: x}");
+    fs::write(&conf, before.replace(&users("", others), &denied)).unwrap();
+    served.signal(Signal::HUP);
+    served.wait_for_log("[INF] Reloaded server configuration");
+    assert_eq!(b.line_of("-ERR"), "-ERR 'Authorization Violation'");
+    assert_eq!(c.line_of("-ERR"), "-ERR 'Authorization Violation'");
+    assert_eq!((b.line(), c.line()), (String::new(), String::new()), "both are closed");
+    let lost = "-ERR 'Permissions Violation for Subscription to \"foo.bar\"";
+    assert_eq!(a.line_of("-ERR"), format!("{lost} (sid \"1\")'"));
+    assert_eq!(a.line_of("-ERR"), format!("{lost} using queue \"q\" (sid \"2\")'"));
+    a.say("PUB foo.bar 0\r\n\r\nPUB free 2\r\nhi\r\n");
+    assert_eq!(a.line_of("MSG"), "MSG free 3 2");
+    fs::write(&conf, "no: such\n").unwrap();
+    served.signal(Signal::HUP);
+    served.wait_for_log("[ERR] Failed to reload server configuration: ");
+    a.flush();
 }

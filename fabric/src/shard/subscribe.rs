@@ -16,7 +16,28 @@ use crate::id::{SessionIx, SubIx};
 use crate::interest::{self, Asker};
 use crate::session::{Phase, Session};
 
+/// A subscription, for whoever lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subscribed<'a> {
+    pub sid: Sid,
+    pub pattern: &'a [u8],
+    /// Empty: none.
+    pub group: &'a [u8],
+    /// Messages; stays at the most it can be.
+    pub delivered: u32,
+}
+
 impl Shard {
+    /// What a session subscribes to, in the order of the numbers.
+    pub fn subscriptions_of(&self, session: SessionIx) -> impl Iterator<Item = Subscribed<'_>> {
+        let at = self.sessions.get(session.0 as usize).and_then(Option::as_ref);
+        at.into_iter().flat_map(|at| &at.subscriptions).map(|(&sid, ix)| {
+            let Subscription { pattern, delivered, .. } = &self.subs[ix.0 as usize];
+            let group = self.groups.get(ix).map_or(&[][..], |group| group);
+            Subscribed { sid, pattern, group, delivered: *delivered }
+        })
+    }
+
     pub(super) fn subscribe(
         &mut self,
         session: SessionIx,

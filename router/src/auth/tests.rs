@@ -245,3 +245,35 @@ fn a_full_desk_refuses_at_once() {
     assert!([QUESTIONS_MAX, QUESTIONS_MAX + 1].contains(&asked), "{asked}");
     drop(hold);
 }
+
+#[test]
+fn who_was_let_in_stays_with_the_same_proof_and_not_without() {
+    let earlier = accounts().with_fallback(user("clear"));
+    let (key, pair) = pair(1);
+    let nonce = Nonce::draw().unwrap();
+    let sig = signed(&pair, &nonce);
+    let token = credentials(Fields { auth_token: "t0ken", ..Fields::default() });
+    let signed = credentials(Fields { nkey: &key, sig: &sig, ..Fields::default() });
+    let nothing = credentials(Fields::default());
+    let kinds = [named("clear", "s3cret"), token, signed, nothing].map(|shown| {
+        let user = earlier.verify(&shown, &nonce).unwrap();
+        assert!(earlier.knows(&user) && !accounts().knows(&user));
+        user
+    });
+    let stay = |later: &Accounts| {
+        let stays = |user| earlier.successor(user, later).is_some_and(|heir| later.knows(&heir));
+        kinds.each_ref().map(stays)
+    };
+    assert_eq!(stay(&accounts().with_fallback(user("other"))), [true, true, true, true]);
+    assert_eq!(stay(&accounts()), [true, true, true, false]);
+    assert_eq!(stay(&Accounts::default()), [true; 4], "everybody is let in");
+    let other = |name: &str| {
+        let proof = Proof::Password(password("0ther"));
+        Accounts::open(user("")).with_token(password("0ther")).with(user(name), proof).unwrap()
+    };
+    assert_eq!(stay(&other("clear")), [false; 4], "each has another proof");
+    assert_eq!(stay(&other("token")), [false; 4]);
+    let open = Accounts::default();
+    let anybody = open.everybody().unwrap();
+    assert_eq!(open.successor(anybody, &accounts()), None);
+}

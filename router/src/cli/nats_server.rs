@@ -27,7 +27,7 @@ mod settle;
 
 use asked::{Asked, Asks};
 use files::Word;
-use flags::{FlagError, Flags, Tell};
+use flags::{FlagError, Flags, Run, Tell};
 use settle::SettleError;
 
 /// Run a router in place of nats-server: its flags, its configuration files, its files and signals.
@@ -58,6 +58,17 @@ pub enum NatsServerError {
     Tell { process: String, source: std::io::Error },
 }
 
+/// Why a configuration was not reloaded. What holds, holds on.
+#[derive(Debug, thiserror::Error)]
+enum ReloadError {
+    #[error("can only reload config when a file is provided using -c or --config")]
+    NoFile,
+    #[error(transparent)]
+    Options(#[from] NatsServerError),
+    #[error("starting the thread that verifies clients: {0}")]
+    Desk(#[from] std::io::Error),
+}
+
 impl NatsServerError {
     pub(super) fn exit(&self) -> Exit {
         match self {
@@ -82,7 +93,7 @@ impl NatsServer {
                 if asked.is_test {
                     writeln!(out, "configuration is valid")?;
                 } else {
-                    serve(&options, config, asked.file.is_some())?;
+                    serve(&options, config, &asked)?;
                 }
             }
         }
@@ -94,7 +105,7 @@ fn config(options: &Options) -> Result<Config, NatsServerError> {
     Ok(Config::try_from(settle::file(options)?)?)
 }
 
-fn serve(options: &Options, config: Config, has_file: bool) -> Result<(), NatsServerError> {
+fn serve(options: &Options, config: Config, said: &Run) -> Result<(), NatsServerError> {
     let log = NatsLog { has_time: !options.no_logtime, file: options.log_file.clone() };
     let mut router = Running::start(config, |config| Logs::start_as_nats(config, &log))?;
     let mut asks = Asks::keep(&router.runtime)
@@ -119,17 +130,29 @@ fn serve(options: &Options, config: Config, has_file: bool) -> Result<(), NatsSe
                 tracing::info!("File log re-opened");
             }
             Asked::ReopenLog => tracing::info!("File log re-open ignored, not a file logger"),
-            Asked::Reload if has_file => {
-                tracing::error!("Failed to reload server configuration: it is read at start only");
-            }
-            Asked::Reload => tracing::error!(
-                "Failed to reload server configuration: can only reload config when a file is \
-                 provided using -c or --config"
-            ),
+            Asked::Reload => match reload(said, &mut router) {
+                Ok(()) => tracing::info!("Reloaded server configuration"),
+                Err(error) => tracing::error!("Failed to reload server configuration: {error}"),
+            },
         }
     }
     let _logs = router.stop()?;
     tracing::info!("Server Exiting..");
+    Ok(())
+}
+
+/// Takes over the users of the configuration file; the rest of it holds from the next start.
+fn reload(said: &Run, router: &mut Running) -> Result<(), ReloadError> {
+    if said.file.is_none() {
+        return Err(ReloadError::NoFile);
+    }
+    let Config { auth, listen, tls, nats, .. } = config(&said.options()?)?;
+    let running = &router.config;
+    if (&listen, &tls, &nats) != (&running.listen, &running.tls, &running.nats) {
+        tracing::warn!("only users are reloaded; what else has changed holds from the next start");
+    }
+    router.reload(&auth)?;
+    tracing::info!("Reloaded: authorization users");
     Ok(())
 }
 

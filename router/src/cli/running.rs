@@ -20,6 +20,7 @@ use super::stop::Stop;
 use super::{Exit, host};
 use crate::admin::status::Urls;
 use crate::admin::{self, Admin, StartAdminError, View};
+use crate::auth::Accounts;
 use crate::config::{self, Config, LoadConfigError};
 use crate::listen::ListenError;
 use crate::log::{Logs, StartLogsError};
@@ -136,6 +137,12 @@ impl Running {
 
     pub(super) fn bound(&self) -> &crate::node::Bound {
         self.node.bound()
+    }
+
+    /// Lets clients in by `accounts` from here on.
+    pub(super) fn reload(&mut self, accounts: &Arc<Accounts>) -> io::Result<()> {
+        self.config.auth = Arc::clone(accounts);
+        self.node.reload(accounts)
     }
 
     /// Waits for SIGTERM or SIGINT; for SIGUSR2 as well, and then for the end of what it begins.

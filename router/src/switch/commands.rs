@@ -28,7 +28,9 @@ use crate::link::Link;
 use crate::listen::Door;
 use crate::nats::connect::Options;
 use crate::nats::info::{self, Occasion};
-use crate::nats::{Client, PING, Server, Stage, error_text, put_error, trace};
+use crate::nats::{
+    Client, PING, Server, Stage, error_text, permissions_violation, put_error, trace,
+};
 use crate::transport::Transport;
 
 /// Publications of one subject, on their way to be one run.
@@ -154,7 +156,7 @@ impl Switch {
         bounds
     }
 
-    fn client_mut(&mut self, session: SessionIx) -> Option<&mut Client> {
+    pub(super) fn client_mut(&mut self, session: SessionIx) -> Option<&mut Client> {
         self.opened(session)?.nats.as_deref_mut()
     }
 
@@ -308,18 +310,20 @@ impl Switch {
     /// The desk has decided about a client, which may be gone by now.
     pub(super) fn verified(&mut self, answer: Answer) {
         let Answer { session, session_id, outcome, .. } = answer;
+        let nats = self.nats.clone();
         let Some(client) = self.client_mut(session) else { return };
         if client.id != session_id.0 || client.stage != Stage::Verifying {
             return;
         }
         match outcome {
-            Ok(user) => {
+            // One of earlier accounts proved nothing to these.
+            Ok(user) if nats.accounts.knows(&user) => {
                 client.is(&user);
                 self.let_in(session);
                 self.tell_ok(session);
                 self.take_waiting(session);
             }
-            Err(_) => self.refuse_with(session, "Authorization Violation"),
+            Ok(_) | Err(_) => self.refuse_with(session, "Authorization Violation"),
         }
     }
 
@@ -426,7 +430,7 @@ impl Switch {
         let Some(sid) = client.sids.number(word) else {
             return self.tell_error(session, error_text(ErrorCode::BadName));
         };
-        client.subscribing();
+        client.subscribing(sid);
         let subscribe = Subscribe { sid, overload: Overload::Disconnect, pattern: subject, group };
         self.tell(Input::Frame { session, frame: Frame::Subscribe(subscribe) });
         self.tell_nats(session, ok);
@@ -470,17 +474,13 @@ impl Switch {
         }
     }
 
-    fn refuse_with(&mut self, session: SessionIx, text: &str) {
+    pub(super) fn refuse_with(&mut self, session: SessionIx, text: &str) {
         self.tell_error(session, text);
         self.refuse(session, ErrorCode::Malformed);
     }
 
     fn not_permitted(&mut self, session: SessionIx, what: &str, subject: &[u8], group: &[u8]) {
-        let subject = String::from_utf8_lossy(subject);
-        let mut text = format!("Permissions Violation for {what} to \"{subject}\"");
-        if !group.is_empty() {
-            text += &format!(" using queue \"{}\"", String::from_utf8_lossy(group));
-        }
+        let text = permissions_violation(what, subject, group);
         self.probe.refused(ErrorCode::ReservedTopic);
         self.tell_error(session, &text);
     }
@@ -507,16 +507,16 @@ impl Switch {
         let link = links.get_mut(session.0 as usize).and_then(Option::as_mut);
         if let Some(client) = link.and_then(|link| link.nats.as_deref_mut()) {
             match frame {
-                Frame::Subscribed { .. } => client.settled(&mut text),
-                Frame::Unsubscribed { sid } => client.unsubscribed(sid),
+                Frame::Subscribed { sid } => client.settled(sid, &mut text),
+                Frame::Unsubscribed { sid } => client.unsubscribed(sid, &mut text),
                 Frame::Ping { .. } => text.extend_from_slice(PING),
                 Frame::GoingAway => info::put(nats, client, "", Occasion::LameDuck, &mut text),
                 Frame::Error(Refusal { code, sid, .. }) => {
                     // The one that has the number stays, as with nats-server.
                     if code == ErrorCode::SidInUse {
-                        client.refused(None, &mut text);
+                        client.refused(sid, true, &mut text);
                     } else if code == ErrorCode::TooManySubscriptions {
-                        client.refused(Some(sid), &mut text);
+                        client.refused(sid, false, &mut text);
                     }
                     if !error_text(code).is_empty() {
                         put_error(error_text(code), &mut text);
