@@ -422,7 +422,10 @@ fn settings(
         seed,
         timing: Timing::new(limits.handshake, limits.ping_interval),
         nats_timing: Timing {
-            handshake: config.nats.auth_timeout,
+            handshake: match config.auth.everybody() {
+                Some(_) => limits.handshake,
+                None => config.nats.auth_timeout,
+            },
             ping_interval: config.nats.ping_interval,
             pings_unanswered_max: u8::try_from(config.nats.pings_out_max).unwrap_or(u8::MAX),
         },

@@ -276,11 +276,14 @@ impl Switch {
         if was == Stage::Greeted {
             return self.verify(session);
         }
+        // Once more, from one that is in: it stays who it is.
         if let Some(link) = self.opened(session)
-            && let Some(client) = &link.nats
+            && let Some(client) = &mut link.nats
         {
+            client.options.drop_secrets();
             link.echo = echo(client);
         }
+        self.tell_ok(session);
     }
 
     /// Has the client's credentials checked, if it needs any.
