@@ -2,7 +2,7 @@
 //!
 //! `program` finds the binary, [`Launch`] starts it on ports of the kernel's choice with files in a
 //! folder of its own, [`Router`] is one that serves. `peer` speaks the wire over a plain socket,
-//! `pair` is two well-behaved clients, `page` reads the metrics.
+//! `nats` the protocol of NATS, `pair` is two well-behaved clients, `page` reads the metrics.
 //!
 //! Everything waits for a condition, with [`PATIENCE`] as its end; nothing sleeps and hopes.
 //!
@@ -18,11 +18,13 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+pub mod nats;
 pub mod page;
 pub mod pair;
 pub mod peer;
 pub mod program;
 
+use nats::NatsPeer;
 use page::Page;
 use peer::{Address, Peer, Wish};
 
@@ -108,6 +110,22 @@ impl Launch {
     pub fn with_socket(self) -> Self {
         let socket = self.folder.path().join("socket");
         self.at(&socket)
+    }
+
+    /// Also listens for NATS clients.
+    pub fn with_nats(self) -> Self {
+        self.argument("--nats").argument("127.0.0.1:0")
+    }
+
+    /// A file in its own folder, for the configuration to name.
+    pub fn holding(self, name: &str, text: &str) -> Self {
+        fs::write(self.folder.path().join(name), text).expect("the folder is ours");
+        self
+    }
+
+    /// Where files are that it holds.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Runs `bash -c 'words && exec mpreg …'`.
@@ -236,6 +254,32 @@ impl Router {
         for _ in 0..1000 {
             let peer = Peer::connect(address, wish);
             if peer.shard() == shard {
+                return peer;
+            }
+        }
+        panic!("no connection came to shard {shard}");
+    }
+
+    /// Where it listens for NATS clients, in what the ready file calls `key`.
+    #[track_caller]
+    pub fn bound(&self, key: &str) -> SocketAddr {
+        let url = self.ready[key].as_str().and_then(|url| url.split_once("://"));
+        url.and_then(|(_, address)| address.parse().ok()).expect("the ready file has the URL")
+    }
+
+    /// A NATS client that has been let in.
+    #[track_caller]
+    pub fn nats(&self) -> NatsPeer {
+        NatsPeer::connect(self.bound("nats"), nats::USUAL)
+    }
+
+    /// A NATS client served by this shard: the kernel spreads connections, so it may take some.
+    #[track_caller]
+    pub fn nats_on(&self, shard: usize, options: &str) -> NatsPeer {
+        for _ in 0..1000 {
+            let mut peer = NatsPeer::dial(self.bound("nats"));
+            if peer.shard() == shard {
+                peer.enter(options);
                 return peer;
             }
         }

@@ -417,12 +417,9 @@ impl Switch {
         let Ok(pattern) = Pattern::parse(subject) else {
             return self.tell_error(session, error_text(ErrorCode::BadPattern));
         };
-        let Ok(group_name) = str::from_utf8(group) else {
+        let Some(group_name) = str::from_utf8(group).ok().filter(|name| is_group(name)) else {
             return self.tell_error(session, error_text(ErrorCode::BadName));
         };
-        if GROUP_BYTES_MAX < group.len() {
-            return self.tell_error(session, error_text(ErrorCode::BadName));
-        }
         let verdict = client.may_subscribe(pattern, Some(group_name).filter(|g| !g.is_empty()));
         if verdict == Verdict::Refused {
             return self.not_permitted(session, "Subscription", subject, group);
@@ -549,6 +546,12 @@ impl Switch {
         self.tell_nats(session, &text);
         self.scratch = text;
     }
+}
+
+/// The empty one stands for none.
+fn is_group(name: &str) -> bool {
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control();
+    name.len() <= GROUP_BYTES_MAX && name.chars().all(is_plain)
 }
 
 fn echo(client: &Client) -> Echo {
