@@ -8,8 +8,8 @@
 //!   GET /varz /connz ...  the pages of nats-server: `monitor.rs`
 //! ```
 //!
-//! One ordinary thread on the control core's CPU. It reads what the cores publish and asks them
-//! nothing, so a scrape costs the data plane no more than the cache lines it reads.
+//! One ordinary thread on the control core's CPU. It reads what the cores publish, so a scrape costs
+//! the data plane no more than the cache lines it reads. Only lists of connections are asked for.
 //!
 //! Invariants:
 //! - Bound to a loopback address, and answers only requests that name such an address or
@@ -34,9 +34,11 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::log;
+use crate::mesh::Bell;
 use crate::node;
 use crate::probe::{self, ControlProbe, Kind, Row, ShardProbe};
 
+mod connections;
 mod metrics;
 mod monitor;
 mod routes;
@@ -55,13 +57,15 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may stay, used or not.
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
-/// What the surface shows. Nothing in it reaches into a core.
+/// What the surface shows. Nothing in it reaches into a core but `bells`.
 #[derive(Clone, Debug)]
 pub struct View {
     pub node: NodeId,
     pub urls: status::Urls,
     pub bound: node::Bound,
     pub config: Arc<Config>,
+    /// Where shards are asked who is connected.
+    pub bells: Arc<[Bell]>,
     pub shards: Vec<Arc<ShardProbe>>,
     pub control: Arc<ControlProbe>,
     /// Set once the node has been told to stop.

@@ -24,6 +24,7 @@ pub mod node;
 pub mod outbound;
 pub mod probe;
 pub mod ring;
+pub mod roster;
 pub mod shard;
 pub mod switch;
 pub mod transport;

@@ -153,6 +153,11 @@ pub const WEBSOCKET_FRAME_BYTES_MAX: u64 = 64 << 20;
 /// hold a frame until it is whole, and some refuse long ones.
 pub const WEBSOCKET_SENT_FRAME_BYTES_MAX: usize = u16::MAX as usize;
 
+/// Connections and subscriptions in one answer of a shard to an operator, who waits for well under a
+/// millisecond of its time.
+pub const CONNECTIONS_LISTED_MAX: usize = 1024;
+pub const SUBSCRIPTIONS_LISTED_MAX: usize = 4096;
+
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize / 2);
 const _: () = assert!(SHARED_RUN_BYTES_MIN < RECEIVE_BUFFER_BYTES);

@@ -24,6 +24,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::auth::{Accounts, Answer, Desk};
 use crate::limits::{MESH_BATCH_MAX, MESH_RING_BYTES_MAX, MESH_RING_SLOTS, STAGED_BYTES_MAX};
+use crate::roster::Question;
 
 /// What the control core tells a shard.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub enum Command {
     LameDuck,
     /// A client was verified, or not.
     Verified(Answer),
+    /// Somebody asks who is connected.
+    List(Question),
     /// These hold from here on. `desk` verifies by them, if anybody has to be verified.
     Reload { accounts: Arc<Accounts>, desk: Option<Arc<Desk>> },
 }

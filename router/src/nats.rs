@@ -38,6 +38,7 @@ pub mod sid;
 pub(crate) mod trace;
 
 use crate::auth::{Accounts, Desk, Nonce, User};
+use crate::roster::Traffic;
 use crate::transport::tls::TlsSettings;
 use crate::transport::websocket::WebSocketSettings;
 use connect::Options;
@@ -142,6 +143,8 @@ pub struct Client {
     has_ponged: bool,
     /// INFO after the first PONG was said.
     is_introduced: bool,
+    pub since: Instant,
+    pub traffic: Traffic,
     /// What it may do. None: everything.
     pub user: Option<Arc<User>>,
     /// Where it was asked to answer.
@@ -162,6 +165,8 @@ impl Client {
             is_tls,
             subscriptions_count: 0,
             subscriptions_unsettled: BTreeMap::new(),
+            since: Instant::START,
+            traffic: Traffic::default(),
             user: None,
             replies: None,
             pongs_owed: 0,

@@ -187,6 +187,11 @@ impl Node {
         &self.cpus
     }
 
+    /// Where shards are asked who is connected.
+    pub fn bells(&self) -> &Arc<[Bell]> {
+        &self.nats.bells
+    }
+
     pub fn probes(&self) -> &[Arc<ShardProbe>] {
         &self.probes
     }

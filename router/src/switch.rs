@@ -40,6 +40,7 @@ mod commands;
 mod deliver;
 mod effect;
 mod receive;
+mod roster;
 mod text;
 
 /// Connections of the whole node, counted by all shards.
@@ -231,6 +232,7 @@ impl Switch {
                 }
                 Command::LameDuck => self.lame_duck(),
                 Command::Verified(answer) => self.verified(answer),
+                Command::List(question) => self.list(&question),
                 Command::Reload { accounts, desk } => self.reload(accounts, desk),
             }
         }

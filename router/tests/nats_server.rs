@@ -169,7 +169,7 @@ impl Client {
         let stream = TcpStream::connect(served.address("nats")).unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         let mut client = Self(BufReader::new(stream));
-        assert!(client.line().starts_with("INFO {"));
+        client.line_of("INFO {");
         client.say(&format!(
             "CONNECT {{\"verbose\":false,\"pedantic\":false,\"lang\":\"test\",\"version\":\"1\"{options}}}\r\n"
         ));
@@ -181,23 +181,18 @@ impl Client {
         self.0.get_mut().write_all(text.as_bytes()).unwrap();
     }
 
-    /// The next line, without its end. Empty once the connection is closed.
-    fn line(&mut self) -> String {
+    /// The next line, without its end. `None` once the connection is closed.
+    fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        self.0.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        let bytes = self.0.read_line(&mut line).unwrap();
+        (bytes != 0).then(|| line.trim_end().to_owned())
     }
 
     /// The next line that begins so.
     #[track_caller]
     fn line_of(&mut self, start: &str) -> String {
-        loop {
-            let line = self.line();
-            if line.starts_with(start) {
-                return line;
-            }
-            assert_ne!(line, "", "closed before {start}");
-        }
+        let mut lines = std::iter::from_fn(|| self.line());
+        lines.find(|line| line.starts_with(start)).expect(start)
     }
 
     fn flush(&mut self) {
@@ -330,7 +325,7 @@ fn a_reload_holds_for_those_who_are_connected() {
     served.wait_for_log("[INF] Reloaded server configuration");
     assert_eq!(b.line_of("-ERR"), "-ERR 'Authorization Violation'");
     assert_eq!(c.line_of("-ERR"), "-ERR 'Authorization Violation'");
-    assert_eq!((b.line(), c.line()), (String::new(), String::new()), "both are closed");
+    assert_eq!((b.line(), c.line()), (None, None), "both are closed");
     let lost = "-ERR 'Permissions Violation for Subscription to \"foo.bar\"";
     assert_eq!(a.line_of("-ERR"), format!("{lost} (sid \"1\")'"));
     assert_eq!(a.line_of("-ERR"), format!("{lost} using queue \"q\" (sid \"2\")'"));
@@ -340,4 +335,49 @@ fn a_reload_holds_for_those_who_are_connected() {
     served.signal(Signal::HUP);
     served.wait_for_log("[ERR] Failed to reload server configuration: ");
     a.flush();
+}
+
+#[test]
+fn connections_are_listed_with_what_they_sent_and_got() {
+    let served = Served::start("", &[]);
+    let json = |page: &str| -> serde_json::Value {
+        serde_json::from_str(served.page(page).split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let mut first = Client::connect(&served, ",\"name\":\"first\",\"headers\":true");
+    let _second = Client::connect(&served, "");
+    first.say("SUB hello 1\r\nSUB other q 2\r\nSUB hello 7\r\nPUB hello 2\r\nhi\r\n");
+    first.say("HPUB hello 22 27\r\nNATS/1.0\r\nhello: a\r\n\r\nhello\r\nPUB other 3\r\nabc\r\n");
+    first.flush();
+    let all = json("/connz?subs=detail");
+    assert_eq!((&all["total"], &all["num_connections"]), (&2.into(), &2.into()), "{all:#}");
+    let row = &all["connections"][0];
+    let counts = ["in_msgs", "in_bytes", "out_msgs", "out_bytes", "subscriptions"];
+    // Two copies of the first two, one of the third.
+    assert_eq!(counts.map(|name| row[name].as_u64().unwrap()), [3, 32, 5, 61, 3], "{row:#}");
+    let texts = ["name", "lang", "version", "ip", "kind"];
+    assert_eq!(texts.map(|name| &row[name]), ["first", "test", "1", "127.0.0.1", "Client"]);
+    let subscription = &row["subscriptions_list_detail"][1];
+    let fields = ["subject", "qgroup", "sid"].map(|name| &subscription[name]);
+    assert_eq!(fields, ["other", "q", "2"], "{row:#}");
+    let numbers = [0, 1].map(|at| all["connections"][at]["cid"].as_u64().unwrap());
+    assert!(numbers[0] < numbers[1]);
+    for (query, want) in [
+        (format!("cid={}", numbers[1]), &numbers[1..]),
+        ("cid=1".to_owned(), &[]),
+        ("limit=1".to_owned(), &numbers[..1]),
+        ("limit=1&offset=1".to_owned(), &numbers[1..]),
+        ("offset=9223372036854775807&limit=9223372036854775807".to_owned(), &[]),
+        ("state=closed".to_owned(), &[]),
+    ] {
+        let page = json(&format!("/connz?{query}"));
+        let listed = page["connections"].as_array().unwrap().iter();
+        let listed: Vec<u64> = listed.map(|row| row["cid"].as_u64().unwrap()).collect();
+        assert_eq!(listed, want, "{query}");
+    }
+    let subjects = &json("/connz?subs=1")["connections"][0]["subscriptions_list"];
+    assert_eq!(subjects, &serde_json::json!(["hello", "other", "hello"]));
+    let listed = &json("/subsz?subs=1&offset=1&limit=1")["subscriptions_list"];
+    assert_eq!(listed[0]["subject"], "other");
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    assert!(served.page("/connz?state=up").starts_with("HTTP/1.1 400"));
 }

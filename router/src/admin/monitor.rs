@@ -5,38 +5,28 @@
 //! ```
 //!
 //! Fields have the names that nats-server gives them and hold what is counted here; what is not
-//! known here is not there. Connections and subscriptions are counted and not listed.
+//! known here is not there. Lists of connections and subscriptions: `connections.rs`.
 
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use axum::Json;
-use axum::extract::Query;
-use axum::extract::rejection::QueryRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::View;
+use super::connections::{self, Part};
 use super::status::{Figures, Status};
 use crate::log;
-
-/// Rows of a page, as nats-server has it.
-const LIMIT_DEFAULT: i64 = 1024;
-
-/// Which rows of a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct Part {
-    offset: Option<i64>,
-    limit: Option<i64>,
-}
+use crate::nats::info::VERSION;
 
 #[derive(Debug, Serialize)]
 struct Varz {
     server_id: String,
     server_name: String,
-    version: String,
+    version: &'static str,
     proto: u8,
     host: String,
     port: u16,
@@ -91,7 +81,7 @@ struct Websocket {
 }
 
 pub(super) fn varz(view: &View) -> Response {
-    let Status { totals, uptime_s, version, node, .. } = Status::of(view);
+    let Status { totals, uptime_s, node, .. } = Status::of(view);
     let config = &view.config;
     let nats = &config.nats;
     let (host, port) = address(view.bound.nats.or(view.bound.nats_tls));
@@ -100,7 +90,7 @@ pub(super) fn varz(view: &View) -> Response {
     pretty(&Varz {
         server_name: server_name(view),
         server_id: node,
-        version,
+        version: VERSION,
         proto: 1,
         host,
         port,
@@ -140,31 +130,8 @@ pub(super) fn varz(view: &View) -> Response {
     })
 }
 
-pub(super) fn connz(view: &View, part: Result<Query<Part>, QueryRejection>) -> Response {
-    list(part, |offset, limit| {
-        json!({
-            "server_id": view.node.to_string(),
-            "now": log::now(),
-            "num_connections": 0,
-            "total": count(&Status::of(view).totals, "sessions"),
-            "offset": offset,
-            "limit": limit,
-            "connections": [],
-        })
-    })
-}
-
-pub(super) fn subsz(view: &View, part: Result<Query<Part>, QueryRejection>) -> Response {
-    list(part, |offset, limit| {
-        json!({
-            "server_id": view.node.to_string(),
-            "now": log::now(),
-            "num_subscriptions": count(&Status::of(view).totals, "subscriptions"),
-            "total": 0,
-            "offset": offset,
-            "limit": limit,
-        })
-    })
+pub(super) fn subsz(view: &View, part: &Part) -> Response {
+    connections::subsz(view, part, count(&Status::of(view).totals, "subscriptions"))
 }
 
 pub(super) fn healthz(view: &View) -> Response {
@@ -214,22 +181,7 @@ pub(super) fn jsz(view: &View) -> Response {
     }))
 }
 
-/// Negative numbers are the defaults, as nats-server takes them.
-fn list(
-    part: Result<Query<Part>, QueryRejection>,
-    page: impl FnOnce(i64, i64) -> serde_json::Value,
-) -> Response {
-    match part {
-        Ok(Query(Part { offset, limit })) => {
-            let offset = offset.unwrap_or(0).max(0);
-            let limit = limit.filter(|limit| 0 < *limit).unwrap_or(LIMIT_DEFAULT);
-            pretty(&page(offset, limit))
-        }
-        Err(rejection) => (StatusCode::BAD_REQUEST, rejection.body_text()).into_response(),
-    }
-}
-
-fn pretty(page: &impl Serialize) -> Response {
+pub(super) fn pretty(page: &impl Serialize) -> Response {
     let text = serde_json::to_string_pretty(page).expect("texts, numbers and lists of them");
     ([(axum::http::header::CONTENT_TYPE, "application/json")], text).into_response()
 }
@@ -263,7 +215,7 @@ fn labelled(totals: &Figures, name: &str, label: &str) -> u64 {
 }
 
 /// `1d2h3m4s`, without units that are zero in front.
-fn span(uptime: Duration) -> String {
+pub(super) fn span(uptime: Duration) -> String {
     let s = uptime.as_secs();
     let units = [(s / 86_400, 'd'), (s / 3600 % 24, 'h'), (s / 60 % 60, 'm'), (s % 60, 's')];
     let shown = units.iter().skip_while(|(number, unit)| *number == 0 && *unit != 's');
@@ -313,9 +265,9 @@ mod tests {
             (connz["offset"].as_i64().unwrap(), connz["limit"].as_i64().unwrap())
         };
         assert_eq!(part(""), (0, 1024));
-        assert_eq!(part("subs=detail&cid=3&offset=-5&limit=-1"), (0, 1024));
+        assert_eq!(part("subs=detail&offset=-5&limit=-1"), (0, 1024));
         let most = i64::MAX;
-        assert_eq!(part(&format!("offset={most}&limit={most}")), (most, most));
+        assert_eq!(part(&format!("offset={most}&limit={most}")), (most, 1024));
         for query in ["limit=abc", "offset=9223372036854775808"] {
             assert_eq!(surface.ask("GET", &format!("/connz?{query}")).0, 400, "{query}");
             assert_eq!(surface.ask("GET", &format!("/subsz?{query}")).0, 400, "{query}");

@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use super::{View, metrics, monitor};
+use super::{View, connections, metrics, monitor};
 
 /// Every answer that is not the one asked for.
 #[derive(Debug, Serialize)]
@@ -52,7 +52,7 @@ pub(super) fn router(view: View) -> Router {
 }
 
 type OfPages = State<Arc<Pages>>;
-type OfPart = Result<Query<monitor::Part>, QueryRejection>;
+type OfPart = Result<Query<connections::Part>, QueryRejection>;
 
 fn of_nats_server() -> Router<Arc<Pages>> {
     Router::new()
@@ -60,17 +60,31 @@ fn of_nats_server() -> Router<Arc<Pages>> {
         .route("/varz", get(async |State(pages): OfPages| monitor::varz(&pages.view)))
         .route(
             "/connz",
-            get(async |State(pages): OfPages, part: OfPart| monitor::connz(&pages.view, part)),
+            get(async |pages: OfPages, part: OfPart| list(pages, part, connections::connz).await),
         )
         .route(
             "/subsz",
-            get(async |State(pages): OfPages, part: OfPart| monitor::subsz(&pages.view, part)),
+            get(async |pages: OfPages, part: OfPart| list(pages, part, monitor::subsz).await),
         )
         .route("/healthz", get(async |State(pages): OfPages| monitor::healthz(&pages.view)))
         .route("/routez", get(async |State(pages): OfPages| monitor::routez(&pages.view)))
         .route("/gatewayz", get(async |State(pages): OfPages| monitor::gatewayz(&pages.view)))
         .route("/leafz", get(async |State(pages): OfPages| monitor::leafz(&pages.view)))
         .route("/jsz", get(async |State(pages): OfPages| monitor::jsz(&pages.view)))
+}
+
+/// A page that the shards are asked for, by a thread that may wait for them.
+async fn list(
+    State(pages): OfPages,
+    part: OfPart,
+    page: fn(&View, &connections::Part) -> Response,
+) -> Response {
+    let part = match part {
+        Ok(Query(part)) => part,
+        Err(rejection) => return connections::refused(rejection.body_text()),
+    };
+    let listed = tokio::task::spawn_blocking(move || page(&pages.view, &part)).await;
+    listed.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
 }
 
 async fn metrics_page(State(pages): State<Arc<Pages>>) -> Response {

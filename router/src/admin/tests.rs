@@ -38,6 +38,7 @@ pub(crate) fn surface() -> Surface {
         },
         bound: node::Bound { nats: Some(([127, 0, 0, 1], 4222).into()), ..node::Bound::default() },
         config: Arc::new(Config::try_from(crate::config::File::default()).unwrap()),
+        bells: Arc::default(),
         shards,
         control: Arc::default(),
         is_draining: Arc::default(),

@@ -255,6 +255,7 @@ fn view(
         urls: urls.clone(),
         bound: node.bound().clone(),
         config: Arc::new(config.clone()),
+        bells: node.bells().clone(),
         shards: node.probes().to_vec(),
         control: Arc::clone(node.control()),
         is_draining: Arc::clone(is_draining),

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{Client, Server};
 
 /// The protocol level clients compare with. That of the NATS server whose behaviour this one has.
-const VERSION: &str = "2.15.1";
+pub const VERSION: &str = "2.15.1";
 
 /// Fields in the order nats-server writes them.
 #[derive(Debug, Serialize)]

@@ -173,6 +173,9 @@ impl Switch {
         };
         let now = self.now;
         let Some(client) = self.client_mut(session) else { return };
+        let bytes =
+            publications.iter().map(|message| message.headers.len() + message.payload.len()).sum();
+        client.traffic.received(publications.len() as u64, bytes);
         let ok = client.ok();
         // Whether it is a topic at all is for the machine to say.
         let may_publish = client.user.is_none()
@@ -355,6 +358,7 @@ impl Switch {
         // Small numbers, for they are numbers of JSON, which are exact up to 2^53.
         let id = self.nats_clients * SHARDS_MAX as u64 + self.mesh.me().index() as u64;
         let mut client = Client::new(id, peer, local, is_tls);
+        client.since = self.now;
         client.nonce = self.nats.wants_signatures.then(Nonce::draw).and_then(Result::ok);
         let mut link = Link::accepted(socket, self.nats.queue_bytes as usize);
         link.transport = match (door, &self.nats.tls) {

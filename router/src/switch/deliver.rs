@@ -394,6 +394,10 @@ impl Switch {
                 return self.overrun.push(session);
             }
         }
+        if let Some(client) = &mut link.nats {
+            let headers = if client.options.headers { data.headers().len() } else { 0 };
+            client.traffic.sent(1, headers + data.payload().len());
+        }
         self.produced_bytes += bytes;
         self.mark_dirty(session);
     }

@@ -27,6 +27,9 @@ pub(super) struct Texts<'a> {
     /// Of all messages, but for their sids.
     bytes: usize,
     has_headers: bool,
+    /// Of headers and of payload, for the counts of connections.
+    headers_bytes: usize,
+    payload_bytes: usize,
     /// What was written last to be referenced, and for which number.
     shared: Option<(Sid, Bytes)>,
 }
@@ -59,13 +62,26 @@ impl<'a> Texts<'a> {
     pub(super) fn of(run: &'a Run<'a>) -> Self {
         let heads = run.messages as usize * (HEAD_BYTES + run.topic.len());
         let (tails, ends) = (Vec::new(), Vec::new());
-        let mut texts = Self { run, tails, ends, bytes: heads, has_headers: false, shared: None };
-        for Publication { headers, tail, .. } in run.publications {
+        let mut texts = Self {
+            run,
+            tails,
+            ends,
+            bytes: heads,
+            has_headers: false,
+            headers_bytes: 0,
+            payload_bytes: 0,
+            shared: None,
+        };
+        for Publication { headers, payload, tail, .. } in run.publications {
+            texts.headers_bytes += headers.len();
+            texts.payload_bytes += payload.len();
             texts.bytes += tail.len() + usize::from(!headers.is_empty());
             texts.has_headers |= !headers.is_empty();
         }
         for data in run.each() {
             let is_headed = !data.headers().is_empty();
+            texts.headers_bytes += data.headers().len();
+            texts.payload_bytes += data.payload().len();
             put_tail(&mut texts.tails, data.reply(), data.headers(), data.payload());
             texts.ends.push(End { at: texts.tails.len(), is_headed });
             texts.bytes += usize::from(is_headed);
@@ -87,15 +103,19 @@ impl<'a> Texts<'a> {
         arena: &mut Arena,
     ) -> Option<Queued> {
         let Link { nats: Some(client), outbound, .. } = link else { return None };
+        let messages = self.run.messages;
         let written = client.sids.written(sid);
         if self.has_headers && !client.options.headers {
-            return self.queue_without_headers(written.as_bytes(), outbound, budget, spares);
+            let queued =
+                self.queue_without_headers(written.as_bytes(), outbound, budget, spares)?;
+            client.traffic.sent(messages.into(), self.payload_bytes);
+            return Some(queued);
         }
-        let messages = self.run.messages;
         let bytes = self.bytes + messages as usize * written.as_bytes().len();
         if !outbound.has_room(bytes, Lane::Normal, budget) {
             return None;
         }
+        client.traffic.sent(messages.into(), self.headers_bytes + self.payload_bytes);
         let is_worth_sharing = has_several && SHARED_RUN_BYTES_MIN <= bytes && is_number(sid);
         if is_worth_sharing && outbound.may_share() {
             let text = match self.shared.take_if(|(known, _)| *known == sid) {

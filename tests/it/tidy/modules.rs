@@ -49,12 +49,13 @@ const ROUTER_PARTS: Edges = &[
     ("limits", &[]),
     ("link", &["limits", "nats", "outbound", "ring", "transport"]),
     ("listen", &[]),
-    ("mesh", &["auth", "limits"]),
-    ("nats", &["auth", "limits", "transport"]),
+    ("mesh", &["auth", "limits", "roster"]),
+    ("nats", &["auth", "limits", "roster", "transport"]),
     ("nats_conf", &["auth", "config"]),
     ("outbound", &["limits"]),
     ("probe", &[]),
     ("ring", &["limits", "outbound"]),
+    ("roster", &[]),
     ("transport", &["limits"]),
 ];
 

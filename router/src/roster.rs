@@ -1,0 +1,81 @@
+//! Who is connected: what an operator asks a shard, and what the shard answers.
+//!
+//! There are two questions, so that a page of a long list costs a shard no more than that page: which
+//! connections there are, and what is known of some. NATS clients are listed and native ones are not.
+//!
+//! Invariant: an answer holds at most [`CONNECTIONS_LISTED_MAX`] connections and
+//! [`SUBSCRIPTIONS_LISTED_MAX`] subscriptions, numbers of connections apart.
+//!
+//! [`CONNECTIONS_LISTED_MAX`]: crate::limits::CONNECTIONS_LISTED_MAX
+//! [`SUBSCRIPTIONS_LISTED_MAX`]: crate::limits::SUBSCRIPTIONS_LISTED_MAX
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crossbeam::channel::Sender;
+
+/// Where the answer goes has room for one of every shard; nobody may be there any more.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// The numbers of all connections, in no order.
+    Numbers { answers: Sender<Vec<u64>> },
+    /// What is known of these, which are sorted, in their order.
+    Details { of: Arc<[u64]>, subscriptions: Subscriptions, answers: Sender<Vec<Connection>> },
+}
+
+/// Whether a connection's subscriptions are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subscriptions {
+    Counted,
+    Listed,
+}
+
+#[derive(Clone, Debug)]
+pub struct Connection {
+    pub id: u64,
+    pub peer: Option<SocketAddr>,
+    /// How long it has been there.
+    pub age: Duration,
+    pub queued_bytes: usize,
+    pub traffic: Traffic,
+    pub subscriptions_count: usize,
+    pub subscriptions: Vec<Subscription>,
+    pub user: String,
+    pub name: String,
+    pub lang: String,
+    pub version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub subject: String,
+    /// Empty: none.
+    pub group: String,
+    pub sid: String,
+    pub delivered: u32,
+}
+
+/// Messages and their bytes of headers and payload, as seen from here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    pub messages_in: u64,
+    pub bytes_in: u64,
+    pub messages_out: u64,
+    pub bytes_out: u64,
+}
+
+impl Traffic {
+    #[inline]
+    pub fn received(&mut self, messages: u64, bytes: usize) {
+        self.messages_in += messages;
+        self.bytes_in += bytes as u64;
+    }
+
+    /// Queued; whether it arrives is not known.
+    #[inline]
+    pub fn sent(&mut self, messages: u64, bytes: usize) {
+        self.messages_out += messages;
+        self.bytes_out += bytes as u64;
+    }
+}
