@@ -15,7 +15,7 @@
 //! - PONG is owed until every earlier SUB is settled on all shards, so that a flush means what clients
 //!   take it for.
 //!
-//! Parts: `connect` (what CONNECT says), `info` (INFO), `sid` (subscription numbers), `trace` (the log).
+//! Parts: `answer` (what the node answers itself), `connect` (what CONNECT says), `info` (INFO), `sid` (subscription numbers), `trace` (the log).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -32,6 +32,7 @@ use mpreg_proto::limits::{NATS_CONTROL_LINE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use mpreg_proto::nats::{self, Bounds};
 use mpreg_proto::topic::{Pattern, Topic};
 
+pub mod answer;
 pub mod connect;
 pub mod info;
 pub mod sid;

@@ -15,7 +15,7 @@ use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Connect, Echo, Frame, Overload, Refusal, Subscribe};
 use mpreg_proto::id::SessionId;
 use mpreg_proto::limits::{GROUP_BYTES_MAX, HEADERS_BYTES_MAX, SHARDS_MAX, TOPIC_BYTES_MAX};
-use mpreg_proto::nats::{Bounds, Command, Parsed, Publication, Violation, parse, put_message};
+use mpreg_proto::nats::{Bounds, Command, Parsed, Publication, Violation, parse};
 use mpreg_proto::topic::{Pattern, Topic};
 use rustix::net::{SocketAddrAny, getpeername, getsockname};
 
@@ -26,6 +26,7 @@ use crate::auth::{Answer, Credentials, Nonce, Question};
 use crate::limits::{PUBLICATIONS_MAX, VERIFYING_BYTES_MAX};
 use crate::link::Link;
 use crate::listen::Door;
+use crate::nats::answer;
 use crate::nats::connect::Options;
 use crate::nats::info::{self, Occasion};
 use crate::nats::{
@@ -38,9 +39,6 @@ type Publications<'a> = ArrayVec<Publication<'a>, PUBLICATIONS_MAX>;
 
 /// What reserved topics begin with.
 const RESERVED: &[u8] = b"mpreg";
-
-/// What nobody who asks gets an answer to is told.
-const NO_RESPONDERS: &[u8] = b"NATS/1.0 503\r\n\r\n";
 
 impl Switch {
     /// Takes what a NATS link received.
@@ -503,6 +501,19 @@ impl Switch {
         }
     }
 
+    /// Answers a request that nobody took, if the client would receive the answer.
+    pub(super) fn answer_nats(&mut self, session: SessionIx, subject: &[u8], reply: &[u8]) {
+        let Some(sid) = self.machine.own_subscription(session, reply) else { return };
+        let mut text = Vec::new();
+        let Self { links, nats, .. } = self;
+        let link = links.get_mut(session.0 as usize).and_then(Option::as_mut);
+        if let Some(client) = link.and_then(|link| link.nats.as_deref()) {
+            let sid = client.sids.written(sid);
+            answer::put(nats, client, subject, reply, sid.as_bytes(), &mut text);
+        }
+        self.tell_nats(session, &text);
+    }
+
     /// What a frame of the machine is in NATS.
     pub(super) fn say_nats(&mut self, session: SessionIx, frame: Frame<'_>) {
         let mut text = std::mem::take(&mut self.scratch);
@@ -524,12 +535,6 @@ impl Switch {
                     }
                     if !error_text(code).is_empty() {
                         put_error(error_text(code), &mut text);
-                    }
-                }
-                Frame::NoResponders { reply } if client.options.no_responders => {
-                    if let Some(sid) = self.machine.own_subscription(session, reply) {
-                        let sid = client.sids.written(sid);
-                        put_message(&mut text, reply, &[], NO_RESPONDERS, &[], sid.as_bytes());
                     }
                 }
                 Frame::NoResponders { .. }

@@ -538,7 +538,12 @@ impl Switch {
         let (Some(from), true) = (from, run.expects_reply) else { return };
         let frames = if run.frames.is_empty() { self.framed(run) } else { Bytes::new() };
         for data in each(if run.frames.is_empty() { &frames } else { run.frames }) {
-            if !data.reply().is_empty() {
+            if data.reply().is_empty() {
+                continue;
+            }
+            if self.link_mut(from).is_some_and(|link| link.nats.is_some()) {
+                self.answer_nats(from, data.topic(), data.reply());
+            } else {
                 self.say(from, Frame::NoResponders { reply: data.reply() });
             }
         }

@@ -130,7 +130,10 @@ fn who_wants_to_know_hears_that_nobody_is_there() {
     on_all_shards(|requester, responder| {
         requester.subscribe(1, "_INBOX.r.*");
         requester.send(&publication("q", "_INBOX.r.1", b"?"));
-        assert_eq!(requester.hear(), "HMSG _INBOX.r.1 1 16 16|NATS/1.0 503\r\n\r\n");
+        assert_eq!(
+            requester.hear(),
+            "HMSG _INBOX.r.1 1 33 33|NATS/1.0 503\r\nNats-Subject: q\r\n\r\n"
+        );
         responder.subscribe(1, "q");
         requester.send(&publication("q", "_INBOX.r.2", b"?"));
         assert_eq!(responder.hear(), "MSG q 1 _INBOX.r.2 1|?");
