@@ -240,6 +240,29 @@ fn launchers_find_it_by_its_files_and_its_log() {
 }
 
 #[test]
+fn what_was_shown_on_the_command_line_is_on_no_page() {
+    let secrets = ["u5er-w0rd", "pa55-w0rd"];
+    let served = Served::start("", &["--user", secrets[0], "--pass", secrets[1]]);
+    let connect = format!(",\"user\":\"{}\",\"pass\":\"{}\"", secrets[0], secrets[1]);
+    let _client = Client::connect(&served, &connect);
+    for page in [
+        "/",
+        "/varz",
+        "/connz?subs=detail",
+        "/connz?auth=true",
+        "/subsz",
+        "/routez",
+        "/status",
+        "/metrics",
+    ] {
+        let answer = served.page(page);
+        assert!(answer.starts_with("HTTP/1.1 "), "{page}: {answer}");
+        assert!(!answer.contains(secrets[1]), "{page}: {answer}");
+    }
+    assert!(!served.log().contains(secrets[1]), "{}", served.log());
+}
+
+#[test]
 fn signals_are_those_of_nats_server() {
     let mut served = Served::start("leafnodes {\n listen: 127.0.0.1:-1\n}\n", &["-T=false"]);
     served.wait_for_log("Server is ready");

@@ -1,7 +1,10 @@
 //! The NATS edge of real routers: what its clients are told, and what they share with native ones.
 
+mod auth;
 mod both;
 mod command;
+mod flow;
+mod permission;
 
 use mpreg_tests::live::Launch;
 use mpreg_tests::live::nats::{NatsPeer, USUAL};

@@ -149,6 +149,11 @@ impl Shard {
         self.subs[member.0 as usize].sid
     }
 
+    /// The group that a member is in.
+    pub fn group(&self, member: SubIx) -> Option<&[u8]> {
+        self.groups.get(&member).map(|name| &name[..])
+    }
+
     /// A subscription of this very session that `topic` matches, grouped or not.
     pub fn own_subscription(&mut self, session: SessionIx, topic: &[u8]) -> Option<Sid> {
         let topic = Topic::parse(topic).ok()?;

@@ -454,7 +454,13 @@ impl Switch {
         self.settle_squeezes();
         for step in std::mem::take(&mut self.plan) {
             let Step { session, sid, overload, member } = step;
-            if receiver(&mut self.links, session, from).is_none() {
+            let Some(link) = receiver(&mut self.links, session, from) else { continue };
+            if let (Some(client), Some(subscription)) = (&link.nats, member)
+                && client.user.is_some()
+                && let Some(group) = self.machine.group(subscription)
+                && !client.may_receive(data.topic(), str::from_utf8(group).ok())
+            {
+                self.probe.dropped(DropReason::NotPermitted, 1);
                 continue;
             }
             self.offer(session, sid, overload, lane, data);
