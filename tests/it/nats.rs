@@ -2,6 +2,8 @@
 
 mod auth;
 mod both;
+mod carried;
+mod carrier;
 mod command;
 mod flow;
 mod permission;
