@@ -68,6 +68,15 @@ pub const TEXT_BYTES_MAX: usize = 64;
 /// Bytes of a NATS subscription's number that is no number. Libraries write numbers.
 pub const SID_BYTES_MAX: usize = 64;
 
+/// Bytes queued for a NATS subscriber that reads past which its publishers wait: NATS publishers never
+/// do by themselves. Those of two sends and of all receive buffers.
+pub const STALL_BYTES: usize = 4 << 20;
+
+/// Longest such wait, after which one more read is taken; and the time since its last send completed
+/// after which a subscriber no longer reads, so that nobody waits for it.
+pub const STALL_MAX: Duration = Duration::from_millis(5);
+pub const READING_WITHIN: Duration = Duration::from_millis(100);
+
 /// Bytes queued for a NATS client past which it is not read from. A send's worth twice over.
 pub const OWN_QUEUE_BYTES_MAX: usize = 2 * FLIGHT_BYTES_MAX;
 

@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::frame::Echo;
 
-use crate::limits::OWN_QUEUE_BYTES_MAX;
+use crate::limits::{OWN_QUEUE_BYTES_MAX, READING_WITHIN, STALL_BYTES};
 use crate::nats::Client;
 use crate::outbound::Outbound;
 use crate::ring::Flight;
@@ -46,6 +46,10 @@ pub struct Link {
     pub is_receiving: bool,
     /// Not read from, until the shard has room again.
     pub is_paused: bool,
+    /// Until when, if that is because a subscriber is behind.
+    pub paused_until: Instant,
+    /// When a send last completed.
+    pub sent_at: Instant,
     pub is_dirty: bool,
     /// Runs wait for it until the others have theirs; what comes after them waits too.
     pub is_squeezed: bool,
@@ -76,6 +80,8 @@ impl Link {
             echo: Echo::On,
             is_receiving: false,
             is_paused: false,
+            paused_until: Instant::START,
+            sent_at: Instant::START,
             is_dirty: false,
             is_squeezed: false,
             awaits_empty: false,
@@ -93,6 +99,11 @@ impl Link {
 
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// A NATS subscriber that reads, but slower than it is published to.
+    pub fn is_behind(&self, now: Instant) -> bool {
+        STALL_BYTES < self.outbound.queued_bytes() && now < self.sent_at + READING_WITHIN
     }
 
     /// A NATS client that is sent more than it reads is not read from, so that one that hears itself

@@ -27,7 +27,7 @@ use mpreg_proto::frame::{Frame, Refusal};
 use mpreg_proto::id::{ShardIx, Sid};
 
 use crate::arena::Arena;
-use crate::limits::LINGER;
+use crate::limits::{LINGER, STALL_MAX};
 use crate::link::{Link, Stage};
 use crate::listen::Door;
 use crate::mesh::{Command, Mesh};
@@ -101,6 +101,8 @@ pub struct Switch {
     /// To be refused once a delivery is done: their end changes the routes it rests on.
     overrun: Vec<SessionIx>,
     paused: Vec<SessionIx>,
+    /// The last run went to a subscriber that reads, but is behind.
+    has_stalled: bool,
     going: BTreeSet<(Instant, SessionIx)>,
     pub dirty: Vec<SessionIx>,
     pub to_arm: Vec<SessionIx>,
@@ -145,6 +147,7 @@ impl Switch {
             squeezes: Vec::new(),
             overrun: Vec::new(),
             paused: Vec::new(),
+            has_stalled: false,
             going: BTreeSet::new(),
             dirty: Vec::new(),
             to_arm: Vec::new(),
@@ -204,9 +207,10 @@ impl Switch {
         mut flight: Box<crate::ring::Flight>,
         is_lost: bool,
     ) {
-        let Self { links, budget, spares, .. } = self;
+        let Self { links, budget, spares, now, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
         link.is_sending = false;
+        link.sent_at = *now;
         if is_lost {
             let messages: u64 = flight.pieces.iter().map(Piece::messages).sum();
             self.probe.dropped(DropReason::SessionEnded, messages);
@@ -262,7 +266,10 @@ impl Switch {
     pub fn deadline(&self) -> Option<Instant> {
         let machine = self.machine.deadline().map(|(at, _why)| at);
         let going = self.going.first().map(|&(at, _)| at);
-        machine.into_iter().chain(going).min()
+        let of_link =
+            |session: &SessionIx| Some(self.links.get(session.0 as usize)?.as_ref()?.paused_until);
+        let paused = self.paused.iter().filter_map(of_link).filter(|&until| self.now < until).min();
+        machine.into_iter().chain(going).chain(paused).min()
     }
 
     /// Stopped, and every client is gone.
@@ -400,9 +407,14 @@ impl Switch {
     fn pause_if_congested(&mut self, session: SessionIx) {
         let held = mpreg_fabric::limits::HELD_BYTES_MAX < self.machine.held_bytes();
         let is_congested = held || self.mesh.is_congested();
+        let (has_stalled, now) = (self.has_stalled, self.now);
         let Some(link) = self.link_mut(session) else { return };
-        if !is_congested && !link.is_behind_itself() {
+        let has_stalled = has_stalled && link.nats.is_some();
+        if !is_congested && !link.is_behind_itself() && !has_stalled {
             return;
+        }
+        if has_stalled {
+            link.paused_until = now + STALL_MAX;
         }
         if !link.is_paused && link.stage == Stage::Opened {
             link.is_paused = true;
@@ -417,9 +429,11 @@ impl Switch {
         if self.paused.is_empty() || held || self.mesh.is_congested() {
             return;
         }
+        let now = self.now;
         for session in std::mem::take(&mut self.paused) {
             let Some(link) = self.link_mut(session) else { continue };
-            if link.is_behind_itself() && link.stage == Stage::Opened {
+            let waits = link.is_behind_itself() || now < link.paused_until;
+            if waits && link.stage == Stage::Opened {
                 self.paused.push(session);
             } else {
                 link.is_paused = false;

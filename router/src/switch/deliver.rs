@@ -192,6 +192,7 @@ impl Switch {
             return;
         }
         self.probe.messages_in.add(u64::from(run.messages));
+        self.has_stalled = false;
         self.forward(Some(from), run);
         self.perform();
         self.pause_if_congested(from);
@@ -277,6 +278,7 @@ impl Switch {
                     let texts = texts.get_or_insert_with(|| Texts::of(run));
                     let queued = texts.queue(sid, has_several, link, budget, spares, arena);
                     referenced += u64::from(matches!(queued, Some(Queued::Referenced(_))));
+                    self.has_stalled |= link.is_behind(self.now);
                     queued.map(Queued::bytes)
                 }
                 _ => {
