@@ -3,7 +3,7 @@
 use std::fmt;
 
 use mpreg_fabric::fact::EndReason;
-use mpreg_fabric::session::Timing;
+use mpreg_fabric::session::{Protocol, Timing};
 use mpreg_fabric::shard::{Route, Shard};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::error::ErrorCode;
@@ -41,9 +41,21 @@ fn hold(holds: bool, rule: &'static str, text: impl FnOnce() -> String) -> Verdi
 }
 
 /// A session gets a message once, however many of its subscriptions match.
-pub fn is_first_copy(number: u64, message: &Message, client: ClientNo) -> Verdict {
-    hold(!message.copies.contains(&client), "one copy", || {
-        format!("message {number} came twice to {client:?}")
+pub fn is_first_copy(
+    number: u64,
+    message: &Message,
+    client: ClientNo,
+    sid: Option<Sid>,
+) -> Verdict {
+    hold(!message.copies.contains(&(client, sid)), "one copy", || {
+        format!("message {number} came twice to {client:?} for {sid:?}")
+    })
+}
+
+/// Each subscription of a NATS client has its own copy, those of others share one.
+pub fn is_for_the_right(client: ClientNo, protocol: Protocol, sid: Option<Sid>) -> Verdict {
+    hold(sid.is_some() == (protocol == Protocol::Nats), "copies", || {
+        format!("{client:?} speaks {protocol:?} and got a copy for {sid:?}")
     })
 }
 
@@ -56,11 +68,12 @@ pub fn is_wanted(number: u64, topic: &str, client: ClientNo, wanted_by: &[SubNo]
 
 /// Whoever was told `Subscribed` before a message was published, and is still there, gets it.
 pub fn all_settled_got_it(number: u64, topic: &str, message: &Message, subs: &[Sub]) -> Verdict {
-    let lost = message
-        .plain
-        .iter()
-        .map(|sub| &subs[sub.0])
-        .find(|sub| sub.state == SubState::Settled && !message.copies.contains(&sub.client));
+    let has = |sub: &&Sub| {
+        let copies = [(sub.client, None), (sub.client, Some(sub.sid))];
+        copies.iter().any(|copy| message.copies.contains(copy))
+    };
+    let plain = message.plain.iter().map(|sub| &subs[sub.0]);
+    let lost = plain.filter(|sub| sub.state == SubState::Settled).find(|sub| !has(sub));
     hold(lost.is_none(), "lost", || format!("message {number} to {topic} never came to {lost:?}"))
 }
 

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mpreg_fabric::fact::EndReason;
-use mpreg_fabric::session::Timing;
+use mpreg_fabric::session::{Protocol, Timing};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Echo, Frame};
@@ -45,6 +45,7 @@ pub enum Stage {
 #[derive(Debug)]
 pub struct Session {
     pub shard: usize,
+    pub protocol: Protocol,
     pub stage: Stage,
     pub echo: Echo,
     pub accepted_at: Instant,
@@ -61,12 +62,13 @@ pub struct Session {
     pub streams: BTreeMap<Stream, u64>,
 }
 
-/// Messages whose order is kept: of one publisher and topic, to a session or one of its members.
+/// Messages whose order is kept: of one publisher and topic, to a session or one of its
+/// subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stream {
     pub publisher: ClientNo,
     pub topic: TopicIx,
-    pub member: Option<Sid>,
+    pub sid: Option<Sid>,
 }
 
 /// What must be said before the present command is done.
@@ -145,9 +147,10 @@ impl Model {
         }
     }
 
-    pub fn accepted(&mut self, shard: usize, now: Instant) -> ClientNo {
+    pub fn accepted(&mut self, shard: usize, protocol: Protocol, now: Instant) -> ClientNo {
         self.sessions.push(Session {
             shard,
+            protocol,
             stage: Stage::Stranger,
             echo: Echo::On,
             accepted_at: now,

@@ -25,8 +25,8 @@ pub struct Message {
     pub members: Vec<SubNo>,
     /// Anything at all that matched, settled or not, or just gone.
     pub had_match: bool,
-    /// Sessions that got their copy.
-    pub copies: Vec<ClientNo>,
+    /// Sessions that got their copy, and the subscription it was for if not for all.
+    pub copies: Vec<(ClientNo, Option<Sid>)>,
     pub groups: Vec<GroupFate>,
     pub is_nobodys: bool,
 }
@@ -95,32 +95,35 @@ impl Model {
         }
     }
 
-    /// A copy was queued for a session.
-    pub fn copied(&mut self, number: u64, client: ClientNo) {
+    /// A copy was queued for a session, or for one subscription of it.
+    pub fn copied(&mut self, number: u64, client: ClientNo, sid: Option<Sid>) {
         let Some(message) = self.messages.get(&number) else {
             let text = format!("message {number} came again to {client:?}");
             return self.note(Err(Violation::new("one copy", text)));
         };
         let (publisher, topic) = (message.publisher, message.topic);
-        let verdict = check::is_first_copy(number, message, client);
+        let verdict = check::is_first_copy(number, message, client, sid);
         self.note(verdict);
         let session = &self.sessions[client.0];
+        let verdict = check::is_for_the_right(client, session.protocol, sid);
         let mut wanted_by: Vec<SubNo> =
             session.sids.values().chain(&session.leaving).copied().collect();
+        self.note(verdict);
         let Self { subs, lexicon, .. } = self;
         wanted_by.retain(|sub| {
             let sub = &subs[sub.0];
             sub.group.is_empty()
+                && sid.is_none_or(|sid| sub.sid == sid)
                 && sub.state != SubState::Over
                 && lexicon.is_match(sub.pattern, topic)
         });
         let text = self.lexicon.topic_text(topic);
         let verdict = check::is_wanted(number, text, client, &wanted_by);
         self.note(verdict);
-        self.in_order(number, client, Stream { publisher, topic, member: None });
+        self.in_order(number, client, Stream { publisher, topic, sid });
         wanted_by.into_iter().for_each(|sub| self.count(sub));
         if let Some(message) = self.messages.get_mut(&number) {
-            message.copies.push(client);
+            message.copies.push((client, sid));
         }
         self.counts.copies += 1;
     }
@@ -161,7 +164,7 @@ impl Model {
         });
         let verdict = check::is_member(number, client, sid, group, is_member);
         self.note(verdict);
-        self.in_order(number, client, Stream { publisher, topic, member: Some(sid) });
+        self.in_order(number, client, Stream { publisher, topic, sid: Some(sid) });
         sub.into_iter().for_each(|sub| self.count(sub));
         self.counts.copies += 1;
     }

@@ -22,7 +22,7 @@ const DRAWS_MAX: usize = 16;
 /// Who gets one run of messages.
 #[derive(Debug, Default)]
 struct Plan {
-    plain: Vec<SessionIx>,
+    plain: Vec<(SessionIx, Option<Sid>)>,
     shards: u64,
     members: Vec<Addressed>,
     elsewhere: Vec<(ShardIx, Bytes)>,
@@ -98,8 +98,8 @@ impl World {
         let machine = &mut self.seats[shard].machine;
         let targets = machine.targets(place);
         let mut plan = Plan { shards: targets.shards, ..Plan::default() };
-        let all = targets.plain.iter().map(|target| target.session);
-        plan.plain.extend(all.filter(|&session| Some(session) != skipped));
+        let all = targets.plain.iter().map(|target| (target.session, target.sid));
+        plan.plain.extend(all.filter(|&(session, _)| Some(session) != skipped));
         let is_nobodys = targets.is_empty();
         let mut missed = Vec::new();
         for group in 0..targets.groups.len() {
@@ -142,8 +142,8 @@ impl World {
     ) {
         let numbers = numbers(run);
         let skipped = self.no_echo(shard, from);
-        for &session in &plan.plain {
-            self.copy(shard, session, run);
+        for &(session, sid) in &plan.plain {
+            self.copy(shard, session, sid, run);
         }
         for to in (0..self.seats.len()).filter(|to| plan.shards >> to & 1 != 0) {
             numbers.iter().for_each(|&number| self.model.sent_on(number));
@@ -175,7 +175,7 @@ impl World {
         if !self.faults.has(Behaviour::Overflow) || self.rng.below(100) != 0 {
             return;
         }
-        let Some(&session) = plan.plain.first() else { return };
+        let Some(&(session, _)) = plan.plain.first() else { return };
         let Some(client) = self.client_in(shard, session) else { return };
         let code = ErrorCode::SlowConsumer;
         self.owe_end(client, code);
@@ -214,7 +214,7 @@ impl World {
             let run =
                 if targets.has_limit { rest.slice(..data.frame().len()) } else { rest.clone() };
             rest = rest.slice(run.len()..);
-            let plain = targets.plain.iter().map(|target| target.session).collect();
+            let plain = targets.plain.iter().map(|target| (target.session, target.sid)).collect();
             let plan = Plan { plain, ..Plan::default() };
             self.carry_out(shard, place, None, &plan, &run, Vec::new());
         }
@@ -242,12 +242,12 @@ impl World {
     }
 
     /// Queues a run for a session, unless it has ended.
-    fn copy(&mut self, shard: usize, session: SessionIx, run: &Bytes) {
+    fn copy(&mut self, shard: usize, session: SessionIx, sid: Option<Sid>, run: &Bytes) {
         let Some(client) = self.client_in(shard, session) else { return };
         for number in numbers(run) {
             let line = format_args!("message {number} to {client:?}");
             self.trace.note(self.now, shard, &(client, number), line);
-            self.model.copied(number, client);
+            self.model.copied(number, client, sid);
         }
         self.reply_later(client, run);
     }

@@ -19,6 +19,7 @@ use crate::model::{ClientNo, Stage};
 pub(super) struct Client {
     shard: usize,
     session: SessionIx,
+    protocol: Protocol,
     pub(super) todo: VecDeque<Todo>,
     /// It stops saying anything, answers included.
     pub(super) is_silent: bool,
@@ -73,7 +74,9 @@ impl World {
     }
 
     fn accept(&mut self, shard: usize) -> ClientNo {
-        let client = self.model.accepted(shard, self.now);
+        let is_nats = self.rng.below(3) == 0;
+        let protocol = if is_nats { Protocol::Nats } else { Protocol::Native };
+        let client = self.model.accepted(shard, protocol, self.now);
         let seat = &mut self.seats[shard];
         let session = seat.free.pop().unwrap_or_else(|| {
             seat.slots.push(Slot::Free);
@@ -82,8 +85,8 @@ impl World {
         seat.slots[session.0 as usize] = Slot::Open(client);
         let todo = VecDeque::new();
         let (is_silent, next_sid, requests) = (false, 0, 0);
-        self.clients.push(Client { shard, session, todo, is_silent, next_sid, requests });
-        self.feed(shard, Input::Accepted { session, protocol: Protocol::Native });
+        self.clients.push(Client { shard, session, protocol, todo, is_silent, next_sid, requests });
+        self.feed(shard, Input::Accepted { session, protocol });
         client
     }
 
@@ -141,6 +144,9 @@ impl World {
     }
 
     fn greet(&mut self, client: ClientNo) {
+        if self.clients[client.0].protocol == Protocol::Nats {
+            return self.connect(client);
+        }
         let mut hello = Hello::client(client.0 as u128);
         let mut owed = None;
         if self.has(Behaviour::Nonsense) && self.rng.below(10) == 0 {
