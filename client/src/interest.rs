@@ -12,7 +12,7 @@
 use ahash::AHashMap;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::id::Sid;
-use mpreg_proto::topic::{Pattern, Topic};
+use mpreg_proto::topic::{Dialect, Pattern, Topic};
 
 use crate::limits::TOPICS_REMEMBERED_MAX;
 
@@ -61,7 +61,7 @@ impl Interest {
             return Ok(self.exact.get(topic).map_or(&[], Vec::as_slice));
         }
         if !self.remembered.contains_key(topic) {
-            let found = self.walk(Topic::parse(topic)?);
+            let found = self.walk(Topic::parse_as(topic, Dialect::Nats)?);
             if TOPICS_REMEMBERED_MAX <= self.remembered.len() {
                 self.remembered.clear();
             }

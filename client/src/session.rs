@@ -31,7 +31,7 @@ use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{self, Decoded, Frame, Kind, Overload, Refusal, Subscribe};
 use mpreg_proto::id::{SessionId, Sid};
 use mpreg_proto::limits::GROUP_BYTES_MAX;
-use mpreg_proto::topic::{Pattern, Topic};
+use mpreg_proto::topic::{Dialect, Pattern, Topic};
 use tokio::sync::oneshot;
 
 use crate::error::{Disconnect, DrainError, FlushError, RequestError, SubscribeError};

@@ -15,7 +15,7 @@ pub enum DropReason {
     MemoryBudget,
     /// Queued for a session that ended before it was sent.
     SessionEnded,
-    /// The chosen member of a queue group had left, and no other was known.
+    /// No member of a queue group was there that may have it.
     GroupEmptied,
     /// The subscriber may not receive this topic, though its pattern matches.
     NotPermitted,

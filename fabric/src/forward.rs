@@ -21,6 +21,7 @@ use bytes::Bytes;
 use hashbrown::HashTable;
 use mpreg_proto::frame::Overload;
 use mpreg_proto::id::{SessionId, ShardIx, Sid};
+use mpreg_proto::topic::{Dialect, Topic};
 use slab::Slab;
 
 use crate::handoff::{GroupWant, Wanted};
@@ -126,10 +127,34 @@ impl Group {
         None
     }
 
+    /// The same, of those who may have the message. A member that may not is passed over for the next
+    /// one; those on other shards are for these to judge.
+    pub fn choose_who(&self, drawn: u64, may: impl Fn(&Member) -> bool) -> Option<Choice> {
+        match self.choose(drawn)? {
+            Choice::Here(member) if !may(&member) => self.choose_again(drawn, 0, may),
+            choice @ (Choice::Here(_) | Choice::There(_)) => Some(choice),
+        }
+    }
+
+    /// Who else gets a message that the members on these shards, a bit each, may not have.
+    pub fn choose_again(
+        &self,
+        drawn: u64,
+        tried: u64,
+        may: impl Fn(&Member) -> bool,
+    ) -> Option<Choice> {
+        let is_untried =
+            |(shard, members): &&(ShardIx, u32)| 0 < *members && tried >> shard.index() & 1 == 0;
+        let elsewhere = || self.remote.iter().find(is_untried);
+        let here = self.choose_here(drawn, may).map(Choice::Here);
+        here.or_else(|| elsewhere().map(|&(shard, _)| Choice::There(shard)))
+    }
+
     /// A member on this shard, likewise.
-    pub fn choose_here(&self, drawn: u64) -> Option<Member> {
-        let at = drawn.checked_rem(self.members.len() as u64)?;
-        self.members.get(usize::try_from(at).ok()?).copied()
+    pub fn choose_here(&self, drawn: u64, may: impl Fn(&Member) -> bool) -> Option<Member> {
+        let from = usize::try_from(drawn.checked_rem(self.members.len() as u64)?).ok()?;
+        let (before, after) = self.members.split_at(from);
+        after.iter().chain(before).find(|member| may(member)).copied()
     }
 }
 
@@ -142,6 +167,8 @@ pub struct RouteIx(u32);
 pub struct Entry {
     topic: Box<[u8]>,
     hash: u64,
+    /// Whose topic it is: NATS clients alone may publish to some.
+    pub dialect: Dialect,
     /// The sum of all stamps the entry depends on, when it was filled.
     stamp: u64,
     used: bool,
@@ -264,7 +291,10 @@ impl Routes {
         remote: Remote,
     ) -> RouteIx {
         self.targets_count += targets.len();
-        let entry = Entry { topic: topic.into(), hash, stamp, used: true, targets, remote };
+        let is_native = Topic::parse(topic).is_ok();
+        let dialect = if is_native { Dialect::Native } else { Dialect::Nats };
+        let topic = topic.into();
+        let entry = Entry { topic, hash, dialect, stamp, used: true, targets, remote };
         let ix = u32::try_from(self.entries.insert(entry)).expect("fewer routes than 2^32");
         let entries = &self.entries;
         self.table.insert_unique(hash, ix, |&ix| entries[ix as usize].hash);

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use mpreg_proto::id::ShardIx;
+use mpreg_proto::topic::{Dialect, Pattern};
 
 /// Identifies one conversation of the shard that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,14 +18,17 @@ pub enum Handoff {
     /// Whole data frames of one topic, for every ungrouped subscriber of the receiver.
     Run { frames: Bytes },
     /// One data frame for one member of this group, of the receiver's choice.
-    Member { frame: Bytes, group: Bytes },
+    /// `tried` are shards, a bit each, whose members may not have it.
+    Member { frame: Bytes, group: Bytes, tried: u64 },
+    /// To the shard that drew: the members here may not have it either. Draw another one.
+    Returned { frame: Bytes, group: Bytes, tried: u64 },
     /// To the owner of the topic: which shards want it?
     Ask { topic: Bytes },
     /// What the owner knew when it answered. Later changes follow on the same ring.
     Answer { topic: Bytes, wanted: Wanted },
     /// To an owner: this shard has this many members of this group on this pattern. The empty
     /// group stands for ungrouped subscribers and has one member or none.
-    Want { pattern: Bytes, group: Bytes, members: u32, ticket: Ticket },
+    Want { pattern: Spelled, group: Bytes, members: u32, ticket: Ticket },
     /// From an owner: the want is known, and no shard remembers otherwise.
     Settled { ticket: Ticket },
     /// From an owner: forget what I answered about this; the scope says which topics.
@@ -33,6 +37,19 @@ pub enum Handoff {
     Forgotten { ticket: Ticket },
     /// From an owner: no literal subscription is left in this bucket of my topics.
     Emptied { bucket: u32 },
+}
+
+/// A pattern on its way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spelled {
+    pub text: Bytes,
+    pub dialect: Dialect,
+}
+
+impl Spelled {
+    pub fn of(pattern: Pattern<'_>) -> Self {
+        Self { text: Bytes::copy_from_slice(pattern.as_bytes()), dialect: pattern.dialect() }
+    }
 }
 
 /// Which topics an answer must be forgotten for.

@@ -30,11 +30,12 @@ use mpreg_proto::frame::{Connect, Connected, Echo, Frame, Overload, Refusal};
 use mpreg_proto::hello::Hello;
 use mpreg_proto::id::{NodeId, SessionId, ShardIx, Sid};
 use mpreg_proto::limits::{FRAME_BYTES_MAX, HELLO_BYTES};
+use mpreg_proto::topic::Dialect;
 use slab::Slab;
 
 use crate::fact::EndReason;
 use crate::forward::{Held, Routes, Targets};
-use crate::handoff::{Handoff, Scope, Ticket};
+use crate::handoff::{Handoff, Scope, Spelled, Ticket};
 use crate::id::{SessionIx, SubIx};
 use crate::interest::{self, Interest};
 use crate::limits::Bounds;
@@ -179,6 +180,7 @@ struct Subscription {
     sid: Sid,
     overload: Overload,
     pattern: Box<[u8]>,
+    dialect: Dialect,
     /// Stays at the most it can be: every number of deliveries is reached by then.
     delivered: u32,
     /// Ends when this many are delivered; zero: never.
@@ -200,7 +202,7 @@ struct Settling {
     owners_left: u32,
     waiters: Vec<SubIx>,
     /// The pattern, if this is the want of ungrouped subscribers: later ones wait for it too.
-    plain: Option<Bytes>,
+    plain: Option<Spelled>,
 }
 
 /// See the file's header.
@@ -227,7 +229,7 @@ pub struct Shard {
     /// Bytes of messages held while asking.
     held_bytes: usize,
     settling: BTreeMap<Ticket, Settling>,
-    plain_settling: BTreeMap<Bytes, Ticket>,
+    plain_settling: BTreeMap<Spelled, Ticket>,
     next_ticket: u32,
     wakes: BTreeSet<(Instant, SessionIx)>,
     leaving: VecDeque<Leaving>,
@@ -540,7 +542,7 @@ impl Shard {
     fn hear(&mut self, from: ShardIx, handoff: Handoff, out: &mut Vec<Effect>) {
         match handoff {
             // The shell routes messages; nothing else may send them here.
-            Handoff::Run { .. } | Handoff::Member { .. } => (),
+            Handoff::Run { .. } | Handoff::Member { .. } | Handoff::Returned { .. } => (),
             Handoff::Ask { topic } => self.answer(from, topic, out),
             Handoff::Answer { topic, wanted } => self.answered(&topic, &wanted, out),
             Handoff::Want { pattern, group, members, ticket } => {

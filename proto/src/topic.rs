@@ -4,11 +4,24 @@
 //! zero or more segments anywhere, `>` for one or more and only at the end (the NATS spelling).
 //! A wildcard is a whole segment: `a*` is an ordinary word. (`design`: fabric specification, 4.)
 //!
+//! To NATS clients `#` is a word like any other, and so is, in what they publish to, what would be a
+//! wildcard in a subscription: [`Dialect::Nats`].
+//!
 //! Invariants: a [`Topic`] and a [`Pattern`] are within `limits`, are UTF-8 without spaces or
 //! control characters, and have no empty segment. Only the fabric publishes under `mpreg.`.
 
 use crate::error::ErrorCode;
 use crate::limits::{TOPIC_BYTES_MAX, TOPIC_SEGMENTS_MAX};
+
+/// Whose words these are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dialect {
+    /// `*`, `#` and `>` are wildcards, and no topic has them as a segment.
+    #[default]
+    Native,
+    /// `*` and `>` are wildcards in a pattern; in a topic every segment is a word.
+    Nats,
+}
 
 /// A name messages are published to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,7 +29,10 @@ pub struct Topic<'a>(&'a str);
 
 /// What a subscription asks for: a topic, or a shape of topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Pattern<'a>(&'a str);
+pub struct Pattern<'a> {
+    text: &'a str,
+    dialect: Dialect,
+}
 
 /// One part of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,8 +49,14 @@ pub enum Segment<'a> {
 
 impl<'a> Topic<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ErrorCode> {
+        Self::parse_as(bytes, Dialect::Native)
+    }
+
+    /// As [`Dialect::Nats`] every topic is one, whoever published to it.
+    pub fn parse_as(bytes: &'a [u8], dialect: Dialect) -> Result<Self, ErrorCode> {
         let (text, is_literal) = parse_dotted(bytes).ok_or(ErrorCode::BadTopic)?;
-        if is_literal { Ok(Self(text)) } else { Err(ErrorCode::BadTopic) }
+        let is_topic = is_literal || dialect == Dialect::Nats;
+        if is_topic { Ok(Self(text)) } else { Err(ErrorCode::BadTopic) }
     }
 
     pub fn as_str(self) -> &'a str {
@@ -57,8 +79,14 @@ impl<'a> Topic<'a> {
 
 impl<'a> Pattern<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, ErrorCode> {
+        Self::parse_as(bytes, Dialect::Native)
+    }
+
+    pub fn parse_as(bytes: &'a [u8], dialect: Dialect) -> Result<Self, ErrorCode> {
         let (text, _) = parse_dotted(bytes).ok_or(ErrorCode::BadPattern)?;
-        let pattern = Self(text);
+        // Without a `#` both mean the same, and are the same.
+        let is_native = dialect == Dialect::Native || !text.split('.').any(|part| part == "#");
+        let pattern = Self { text, dialect: if is_native { Dialect::Native } else { dialect } };
         let mut parts = pattern.segments();
         let rest_ends_it = match parts.by_ref().find(|part| *part == Segment::Rest) {
             Some(_) => parts.next().is_none(),
@@ -68,20 +96,25 @@ impl<'a> Pattern<'a> {
     }
 
     pub fn as_str(self) -> &'a str {
-        self.0
+        self.text
     }
 
     pub fn as_bytes(self) -> &'a [u8] {
-        self.0.as_bytes()
+        self.text.as_bytes()
     }
 
     pub fn segments(self) -> impl Iterator<Item = Segment<'a>> + Clone {
-        self.0.split('.').map(|part| match part {
+        self.text.split('.').map(move |part| match part {
             "*" => Segment::One,
-            "#" => Segment::Any,
+            "#" if self.dialect == Dialect::Native => Segment::Any,
             ">" => Segment::Rest,
             word => Segment::Word(word),
         })
+    }
+
+    /// What to read its text as, to have it back.
+    pub fn dialect(self) -> Dialect {
+        self.dialect
     }
 
     /// Matches exactly one topic, the one it spells.
@@ -131,7 +164,7 @@ impl core::fmt::Display for Topic<'_> {
 
 impl core::fmt::Display for Pattern<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.0)
+        f.write_str(self.text)
     }
 }
 

@@ -312,7 +312,7 @@ impl Outbox {
 fn payload_bytes(handoff: &Handoff) -> usize {
     match handoff {
         Handoff::Run { frames } => frames.len(),
-        Handoff::Member { frame, .. } => frame.len(),
+        Handoff::Member { frame, .. } | Handoff::Returned { frame, .. } => frame.len(),
         Handoff::Ask { .. }
         | Handoff::Answer { .. }
         | Handoff::Want { .. }

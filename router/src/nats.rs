@@ -30,7 +30,7 @@ use mpreg_proto::frame::Data;
 use mpreg_proto::id::Sid;
 use mpreg_proto::limits::{NATS_CONTROL_LINE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use mpreg_proto::nats::{self, Bounds};
-use mpreg_proto::topic::{Pattern, Topic};
+use mpreg_proto::topic::{Dialect, Pattern, Topic};
 
 pub mod answer;
 pub mod connect;
@@ -192,7 +192,7 @@ impl Client {
     /// It is sent a request to answer at `reply`.
     pub fn asked(&mut self, reply: &[u8], now: Instant) {
         if let Some(replies) = &mut self.replies
-            && let Ok(topic) = Topic::parse(reply)
+            && let Ok(topic) = Topic::parse_as(reply, Dialect::Nats)
         {
             replies.asked(topic, now);
         }
@@ -207,7 +207,8 @@ impl Client {
     #[inline]
     pub fn may_receive(&self, topic: &[u8], group: Option<&str>) -> bool {
         let Some(user) = &self.user else { return true };
-        Topic::parse(topic).is_ok_and(|topic| user.permissions.may_receive(topic, group))
+        Topic::parse_as(topic, Dialect::Nats)
+            .is_ok_and(|topic| user.permissions.may_receive(topic, group))
     }
 
     /// Appends a message for one subscription, without its headers if the client takes none.
@@ -303,8 +304,8 @@ pub const fn error_text(code: ErrorCode) -> &'static str {
         ErrorCode::BadPattern | ErrorCode::BadName => "Invalid Subject",
         ErrorCode::ReservedTopic => "Permissions Violation for Publish",
         ErrorCode::HandshakeTimeout => "Authentication Timeout",
-        ErrorCode::TooManyConnections => "Maximum Connections Exceeded",
-        ErrorCode::TooManySubscriptions => "Maximum Subscriptions Exceeded",
+        ErrorCode::TooManyConnections => "maximum connections exceeded",
+        ErrorCode::TooManySubscriptions => "maximum subscriptions exceeded",
         ErrorCode::IdleTimeout => "Stale Connection",
         ErrorCode::SlowConsumer => "Slow Consumer",
         ErrorCode::FrameTooLarge => "Maximum Payload Violation",

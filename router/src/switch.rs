@@ -97,6 +97,8 @@ pub struct Switch {
     /// What a transport carried.
     plain: Vec<u8>,
     plan: Vec<deliver::Step>,
+    /// Who is not to have the last run, though a subscription of theirs matches.
+    unserved: Vec<SessionIx>,
     squeezes: Vec<deliver::Squeeze>,
     /// To be refused once a delivery is done: their end changes the routes it rests on.
     overrun: Vec<SessionIx>,
@@ -144,6 +146,7 @@ impl Switch {
             scratch: Vec::new(),
             plain: Vec::new(),
             plan: Vec::new(),
+            unserved: Vec::new(),
             squeezes: Vec::new(),
             overrun: Vec::new(),
             paused: Vec::new(),

@@ -9,7 +9,7 @@ use mpreg_fabric::time::Instant;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::Frame;
 use mpreg_proto::id::Sid;
-use mpreg_proto::topic::Topic;
+use mpreg_proto::topic::{Dialect, Topic};
 
 use crate::faults::Faults;
 use crate::model::{ClientNo, Message, Owed, Session, Stage, Stream, Sub, SubNo, SubState};
@@ -130,15 +130,15 @@ pub fn is_after(number: u64, client: ClientNo, stream: Stream, before: Option<u6
 }
 
 /// Only good topics that are not the fabric's own are routed.
-pub fn topic_is_public(number: u64, topic: &str) -> Verdict {
-    let parsed = Topic::parse(topic.as_bytes());
+pub fn topic_is_public(number: u64, topic: &str, dialect: Dialect) -> Verdict {
+    let parsed = Topic::parse_as(topic.as_bytes(), dialect);
     hold(parsed.is_ok_and(|topic| !topic.is_reserved()), "topics", || {
         format!("message {number} to {topic} was routed")
     })
 }
 
-pub fn refusal_is_right(topic: &str, code: ErrorCode) -> Verdict {
-    let right = match Topic::parse(topic.as_bytes()) {
+pub fn refusal_is_right(topic: &str, dialect: Dialect, code: ErrorCode) -> Verdict {
+    let right = match Topic::parse_as(topic.as_bytes(), dialect) {
         Ok(topic) if topic.is_reserved() => Some(ErrorCode::ReservedTopic),
         Ok(_) => None,
         Err(code) => Some(code),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mpreg_proto::topic::{Pattern, Topic};
+use mpreg_proto::topic::{Dialect, Pattern, Topic};
 
 /// A topic's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,9 +15,9 @@ pub struct PatternIx(usize);
 #[derive(Debug, Default)]
 pub struct Lexicon {
     topics: Vec<String>,
-    patterns: Vec<String>,
+    patterns: Vec<(String, Dialect)>,
     topic_numbers: BTreeMap<String, TopicIx>,
-    pattern_numbers: BTreeMap<String, PatternIx>,
+    pattern_numbers: BTreeMap<(String, Dialect), PatternIx>,
     /// By topic, then pattern; filled in when first asked.
     matches: Vec<Vec<Option<bool>>>,
 }
@@ -34,13 +34,14 @@ impl Lexicon {
         ix
     }
 
-    pub fn pattern(&mut self, text: &str) -> PatternIx {
-        if let Some(&known) = self.pattern_numbers.get(text) {
+    pub fn pattern(&mut self, text: &str, dialect: Dialect) -> PatternIx {
+        let pattern = (text.to_owned(), dialect);
+        if let Some(&known) = self.pattern_numbers.get(&pattern) {
             return known;
         }
         let ix = PatternIx(self.patterns.len());
-        self.patterns.push(text.to_owned());
-        self.pattern_numbers.insert(text.to_owned(), ix);
+        self.patterns.push(pattern.clone());
+        self.pattern_numbers.insert(pattern, ix);
         ix
     }
 
@@ -49,7 +50,7 @@ impl Lexicon {
     }
 
     pub fn pattern_text(&self, ix: PatternIx) -> &str {
-        &self.patterns[ix.0]
+        &self.patterns[ix.0].0
     }
 
     pub fn is_match(&mut self, pattern: PatternIx, topic: TopicIx) -> bool {
@@ -58,8 +59,9 @@ impl Lexicon {
             row.resize(self.patterns.len(), None);
         }
         *row[pattern.0].get_or_insert_with(|| {
-            let topic = Topic::parse(self.topics[topic.0].as_bytes());
-            let pattern = Pattern::parse(self.patterns[pattern.0].as_bytes());
+            let topic = Topic::parse_as(self.topics[topic.0].as_bytes(), Dialect::Nats);
+            let (pattern, dialect) = &self.patterns[pattern.0];
+            let pattern = Pattern::parse_as(pattern.as_bytes(), *dialect);
             topic.is_ok_and(|topic| pattern.is_ok_and(|pattern| pattern.matches(topic)))
         })
     }

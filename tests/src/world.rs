@@ -23,6 +23,7 @@ use mpreg_fabric::rng::Rng;
 use mpreg_fabric::shard::{Effect, Input, Settings, Shard};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::id::{NodeId, ShardIx};
+use mpreg_proto::topic::Dialect;
 
 use crate::check;
 use crate::faults::{Behaviour, Faults, micros};
@@ -233,7 +234,8 @@ impl World {
             let verdict = check::is_at_rest(shard, &self.seats[shard].machine);
             self.model.note(verdict);
             for topic in self.topics() {
-                let (route, _) = self.seats[shard].machine.route(topic.as_bytes(), &mut Vec::new());
+                let machine = &mut self.seats[shard].machine;
+                let (route, _) = machine.route(topic.as_bytes(), Dialect::Native, &mut Vec::new());
                 let machine = &self.seats[shard].machine;
                 let verdict = check::leads_nowhere(shard, &topic, machine, route);
                 self.model.note(verdict);

@@ -39,7 +39,7 @@ impl Session {
             return Ok(Found::Subscriptions);
         };
         if self.interest.has_wildcards() {
-            targets.extend(self.interest.walk(Topic::parse(topic)?));
+            targets.extend(self.interest.walk(Topic::parse_as(topic, Dialect::Nats)?));
         }
         self.settle(request, Ok(message.clone()));
         Ok(Found::Request)

@@ -149,16 +149,17 @@ fn every_member_of_a_group_is_as_likely_wherever_it_is() {
     }
     let counts: Vec<(&str, u32)> = drawn.iter().map(|(name, &n)| (name.as_str(), n)).collect();
     assert_eq!(counts, [("here 1", 100), ("here 2", 100), ("there 1", 300), ("there 2", 100)]);
-    let here = (0..600).filter(|&number| group.choose_here(number) == Some(member(2))).count();
+    let here =
+        (0..600).filter(|&number| group.choose_here(number, |_| true) == Some(member(2))).count();
     assert_eq!(here, 300);
 }
 
 #[test]
 fn a_group_without_members_is_drawn_from_in_vain() {
     assert_eq!(Group::default().choose(7), None);
-    assert_eq!(Group::default().choose_here(7), None);
+    assert_eq!(Group::default().choose_here(7, |_| true), None);
     let elsewhere = Group { remote: vec![(shard(1), 1)], ..Group::default() };
-    assert_eq!(elsewhere.choose_here(7), None);
+    assert_eq!(elsewhere.choose_here(7, |_| true), None);
 }
 
 #[derive(Clone, Debug)]

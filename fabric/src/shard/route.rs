@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::Overload;
 use mpreg_proto::id::{ShardIx, Sid};
-use mpreg_proto::topic::Topic;
+use mpreg_proto::topic::{Dialect, Topic};
 
 use super::{Effect, Shard};
 use crate::forward::{Choice, Group, Held, Member, Publisher, Remote, RouteIx, Target, Targets};
@@ -39,16 +39,25 @@ impl Shard {
     /// Where messages go that a client of this shard publishes to `topic`. The flag says whether
     /// the route was remembered.
     #[inline]
-    pub fn route(&mut self, topic: &[u8], out: &mut Vec<Effect>) -> (Route, bool) {
+    pub fn route(
+        &mut self,
+        topic: &[u8],
+        dialect: Dialect,
+        out: &mut Vec<Effect>,
+    ) -> (Route, bool) {
         let hash = self.hash(topic);
         if let Some(ix) = self.routes.find(topic, hash, self.stamp) {
-            match self.routes.entry(ix).remote {
+            let entry = self.routes.entry(ix);
+            if entry.dialect != dialect && dialect == Dialect::Native {
+                return (Route::Refused(ErrorCode::BadTopic), true);
+            }
+            match entry.remote {
                 Remote::Known => return (Route::Known(Place::Remembered(ix)), true),
                 Remote::Asking(_) => return (Route::Asking(ix), true),
                 Remote::Unasked => self.routes.remove(ix),
             }
         }
-        (self.route_anew(topic, hash, out), false)
+        (self.route_anew(topic, dialect, hash, out), false)
     }
 
     /// Where messages go that another shard sent here: sessions of this shard alone.
@@ -59,7 +68,7 @@ impl Shard {
         {
             return Place::Remembered(ix);
         }
-        let Ok(topic) = Topic::parse(topic) else {
+        let Ok(topic) = Topic::parse_as(topic, Dialect::Nats) else {
             self.scratch = Targets::default();
             return Place::Scratch;
         };
@@ -98,27 +107,55 @@ impl Shard {
         self.live(session).is_some_and(|at| at.id == id).then_some(session)
     }
 
-    /// Which member of a group of `place` gets a message.
-    pub fn choose(&mut self, place: Place, group: usize) -> Option<Choice> {
+    /// Which member of a group of `place` gets a message, of those here that may have it and of all
+    /// on other shards.
+    pub fn choose(
+        &mut self,
+        place: Place,
+        group: usize,
+        may: impl Fn(&Member) -> bool,
+    ) -> Option<Choice> {
         let drawn = self.rng.draw();
-        self.targets(place).groups.get(group)?.choose(drawn)
+        self.targets(place).groups.get(group)?.choose_who(drawn, may)
+    }
+
+    /// Who else of a group gets a message that the members on the shards `tried` may not have. Known
+    /// as long as the route is.
+    pub fn choose_again(
+        &mut self,
+        topic: &[u8],
+        group: &[u8],
+        tried: u64,
+        may: impl Fn(&Member) -> bool,
+        out: &mut Vec<Effect>,
+    ) -> Option<Choice> {
+        let (Route::Known(place), _) = self.route(topic, Dialect::Nats, out) else { return None };
+        let drawn = self.rng.draw();
+        let groups = &self.targets(place).groups;
+        groups.iter().find(|known| known.name == group)?.choose_again(drawn, tried, may)
     }
 
     /// A member on this shard of the group of this name, for a message another shard sent.
-    pub fn choose_here(&mut self, place: Place, group: &[u8]) -> Option<Member> {
+    pub fn choose_here(
+        &mut self,
+        place: Place,
+        group: &[u8],
+        may: impl Fn(&Member) -> bool,
+    ) -> Option<Member> {
         let drawn = self.rng.draw();
         let groups = &self.targets(place).groups;
-        groups.iter().find(|known| known.name == group)?.choose_here(drawn)
+        groups.iter().find(|known| known.name == group)?.choose_here(drawn, may)
     }
 
-    /// Messages were queued for every ungrouped target of a route but `skipped`, their publisher
-    /// that wants no echo; ends subscriptions that have had their number, which drops the route.
+    /// Messages were queued for every ungrouped target of a route but those of `skipped`: a publisher
+    /// that wants no echo, and whoever may not have them. Ends subscriptions that have had their
+    /// number, which drops the route.
     #[inline]
     pub fn delivered(
         &mut self,
         place: Place,
         messages: u32,
-        skipped: Option<SessionIx>,
+        skipped: &[SessionIx],
         out: &mut Vec<Effect>,
     ) {
         let targets = match place {
@@ -127,7 +164,7 @@ impl Shard {
         };
         for sub in &targets.counted {
             let sub = &mut self.subs[sub.0 as usize];
-            if Some(sub.session) != skipped {
+            if !skipped.contains(&sub.session) {
                 sub.delivered = sub.delivered.saturating_add(messages);
             }
         }
@@ -149,14 +186,9 @@ impl Shard {
         self.subs[member.0 as usize].sid
     }
 
-    /// The group that a member is in.
-    pub fn group(&self, member: SubIx) -> Option<&[u8]> {
-        self.groups.get(&member).map(|name| &name[..])
-    }
-
     /// A subscription of this very session that `topic` matches, grouped or not.
     pub fn own_subscription(&mut self, session: SessionIx, topic: &[u8]) -> Option<Sid> {
-        let topic = Topic::parse(topic).ok()?;
+        let topic = Topic::parse_as(topic, Dialect::Nats).ok()?;
         let mut found = None;
         self.index.each_match(topic, &mut |value| {
             let sub = &self.subs[(value & !GROUPED) as usize];
@@ -176,8 +208,14 @@ impl Shard {
     }
 
     /// Matches a topic that has no remembered route.
-    fn route_anew(&mut self, topic: &[u8], hash: u64, out: &mut Vec<Effect>) -> Route {
-        let topic = match Topic::parse(topic) {
+    fn route_anew(
+        &mut self,
+        topic: &[u8],
+        dialect: Dialect,
+        hash: u64,
+        out: &mut Vec<Effect>,
+    ) -> Route {
+        let topic = match Topic::parse_as(topic, dialect) {
             Ok(topic) if topic.is_reserved() => return Route::Refused(ErrorCode::ReservedTopic),
             Ok(topic) => topic,
             Err(code) => return Route::Refused(code),
@@ -218,7 +256,7 @@ impl Shard {
     }
 
     pub(super) fn answer(&mut self, from: ShardIx, topic: Bytes, out: &mut Vec<Effect>) {
-        let wanted = match Topic::parse(&topic) {
+        let wanted = match Topic::parse_as(&topic, Dialect::Nats) {
             Ok(topic) => self.interest.wanted(topic),
             Err(_) => Wanted::default(),
         };
@@ -231,7 +269,7 @@ impl Shard {
         if !matches!(self.routes.entry(ix).remote, Remote::Asking(_)) {
             return;
         }
-        let Ok(parsed) = Topic::parse(topic) else { return };
+        let Ok(parsed) = Topic::parse_as(topic, Dialect::Nats) else { return };
         let targets = self.match_here(parsed);
         let mut held = self.routes.answer(ix, targets, wanted, self.stamp);
         for Held { publisher, frames } in &mut held {

@@ -7,20 +7,21 @@ use bytes::Bytes;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Frame, Subscribe};
 use mpreg_proto::id::{ShardIx, Sid};
-use mpreg_proto::topic::Pattern;
+use mpreg_proto::topic::{Dialect, Pattern};
 
 use super::route::GROUPED;
 use super::{Effect, Leaving, Settling, Shard, Subscription};
-use crate::handoff::{Handoff, Ticket};
+use crate::handoff::{Handoff, Spelled, Ticket};
 use crate::id::{SessionIx, SubIx};
 use crate::interest::{self, Asker};
-use crate::session::{Phase, Session};
+use crate::session::{Phase, Protocol, Session};
 
 /// A subscription, for whoever lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subscribed<'a> {
     pub sid: Sid,
     pub pattern: &'a [u8],
+    pub dialect: Dialect,
     /// Empty: none.
     pub group: &'a [u8],
     /// Messages; stays at the most it can be.
@@ -32,9 +33,9 @@ impl Shard {
     pub fn subscriptions_of(&self, session: SessionIx) -> impl Iterator<Item = Subscribed<'_>> {
         let at = self.sessions.get(session.0 as usize).and_then(Option::as_ref);
         at.into_iter().flat_map(|at| &at.subscriptions).map(|(&sid, ix)| {
-            let Subscription { pattern, delivered, .. } = &self.subs[ix.0 as usize];
+            let Subscription { pattern, dialect, delivered, .. } = &self.subs[ix.0 as usize];
             let group = self.groups.get(ix).map_or(&[][..], |group| group);
-            Subscribed { sid, pattern, group, delivered: *delivered }
+            Subscribed { sid, pattern, dialect: *dialect, group, delivered: *delivered }
         })
     }
 
@@ -49,7 +50,7 @@ impl Shard {
             Ok(_) if !is_name(group) => {
                 return self.refuse(session, ErrorCode::BadName, sid, out);
             }
-            Ok(()) => match Pattern::parse(pattern) {
+            Ok(()) => match Pattern::parse_as(pattern, self.dialect(session)) {
                 Ok(pattern) => pattern,
                 Err(code) => return self.refuse(session, code, sid, out),
             },
@@ -62,6 +63,7 @@ impl Shard {
             sid,
             overload,
             pattern: Box::from(pattern.as_bytes()),
+            dialect: pattern.dialect(),
             delivered: 0,
             limit: 0,
             settling: None,
@@ -78,7 +80,7 @@ impl Shard {
             None
         } else if group.is_empty() && had_plain {
             // Other shards send the pattern's messages here, or are being asked to.
-            self.plain_settling.get(pattern.as_bytes()).copied()
+            self.plain_settling.get(&Spelled::of(pattern)).copied()
         } else {
             let members = self.members(pattern, &group);
             Some(self.want(pattern, group, members, out))
@@ -89,6 +91,14 @@ impl Shard {
                 self.subs[ix.0 as usize].settling = ticket;
             }
             None => out.push(Effect::Say { session, frame: Frame::Subscribed { sid } }),
+        }
+    }
+
+    /// Whose words a session's patterns are.
+    fn dialect(&mut self, session: SessionIx) -> Dialect {
+        match self.live(session).map(|at| at.protocol) {
+            Some(Protocol::Nats) => Dialect::Nats,
+            Some(Protocol::Native) | None => Dialect::Native,
         }
     }
 
@@ -122,8 +132,8 @@ impl Shard {
             return self.end_subscription(session, sid, out);
         }
         sub.limit = deliveries;
-        let pattern = sub.pattern.clone();
-        self.changed(parsed(&pattern));
+        let (pattern, dialect) = (sub.pattern.clone(), sub.dialect);
+        self.changed(parsed(&pattern, dialect));
     }
 
     /// Removes a subscription of a live session and says so.
@@ -169,9 +179,9 @@ impl Shard {
     }
 
     fn remove(&mut self, ix: SubIx, out: &mut Vec<Effect>) {
-        let Subscription { pattern, .. } = self.subs.remove(ix.0 as usize);
+        let Subscription { pattern, dialect, .. } = self.subs.remove(ix.0 as usize);
         let group = self.groups.remove(&ix).unwrap_or_default();
-        let pattern = parsed(&pattern);
+        let pattern = parsed(&pattern, dialect);
         let was_there = self.index.remove(pattern, value_of(ix, &group));
         assert!(was_there, "a subscription is in the index while it is in the table");
         self.changed(pattern);
@@ -218,13 +228,13 @@ impl Shard {
         self.next_ticket = self.next_ticket.wrapping_add(1);
         let ticket = Ticket(self.next_ticket);
         let me = self.settings.me;
-        let bytes = Bytes::copy_from_slice(pattern.as_bytes());
+        let spelled = Spelled::of(pattern);
         let owners: Vec<ShardIx> = if pattern.is_literal() {
             alloc::vec![self.owner(self.hash(pattern.as_bytes()))]
         } else {
             (0..self.settings.shards_count).filter_map(ShardIx::new).collect()
         };
-        let plain = (group.is_empty() && 0 < members).then(|| bytes.clone());
+        let plain = (group.is_empty() && 0 < members).then(|| spelled.clone());
         if let Some(pattern) = &plain {
             self.plain_settling.insert(pattern.clone(), ticket);
         }
@@ -232,10 +242,10 @@ impl Shard {
         self.settling.insert(ticket, Settling { owners_left, waiters: Vec::new(), plain });
         for owner in owners {
             if owner == me {
-                self.want_here(&bytes, &group, members, Asker { shard: me, ticket }, out);
+                self.want_here(&spelled, &group, members, Asker { shard: me, ticket }, out);
                 continue;
             }
-            let (pattern, group) = (bytes.clone(), group.clone());
+            let (pattern, group) = (spelled.clone(), group.clone());
             let handoff = Handoff::Want { pattern, group, members, ticket };
             out.push(Effect::Handoff { to: owner, handoff });
         }
@@ -245,15 +255,16 @@ impl Shard {
     /// This shard is an owner of the pattern.
     pub(super) fn want_here(
         &mut self,
-        pattern: &[u8],
+        pattern: &Spelled,
         group: &Bytes,
         members: u32,
         asker: Asker,
         out: &mut Vec<Effect>,
     ) {
-        let hash = self.hash(pattern);
+        let hash = self.hash(&pattern.text);
         let mut effects = core::mem::take(&mut self.interest_effects);
-        self.interest.want(parsed(pattern), hash, group, members, asker, &mut effects);
+        let pattern = parsed(&pattern.text, pattern.dialect);
+        self.interest.want(pattern, hash, group, members, asker, &mut effects);
         self.pass_on(effects, out);
     }
 
@@ -330,6 +341,6 @@ fn is_name(group: &[u8]) -> bool {
 }
 
 /// A pattern this node accepted before.
-fn parsed(pattern: &[u8]) -> Pattern<'_> {
-    Pattern::parse(pattern).expect("checked when it was subscribed")
+fn parsed(pattern: &[u8], dialect: Dialect) -> Pattern<'_> {
+    Pattern::parse_as(pattern, dialect).expect("checked when it was subscribed")
 }

@@ -177,7 +177,7 @@ fn a_count_that_is_full_stays_full() {
     shard.step("1 sub 1 a");
     for _ in 0..2 {
         let place = shard.machine.route_here(b"a");
-        shard.machine.delivered(place, u32::MAX, None, &mut Vec::new());
+        shard.machine.delivered(place, u32::MAX, &[], &mut Vec::new());
     }
     assert_eq!(shard.step(&std::format!("1 unsub 1 {}", u32::MAX)), ["1 unsubscribed 1"]);
 }
@@ -411,7 +411,7 @@ impl Played {
 
     fn publish(&mut self, topic: &str) -> Vec<String> {
         let mut out = Vec::new();
-        let place = match self.machine.route(topic.as_bytes(), &mut out).0 {
+        let place = match self.machine.route(topic.as_bytes(), Dialect::Native, &mut out).0 {
             Route::Known(place) => place,
             Route::Refused(code) => return Vec::from([code.word().into()]),
             Route::Asking(_) => panic!("one shard has nobody to ask"),
@@ -422,7 +422,7 @@ impl Played {
         if got.is_empty() {
             got.push("nobody".into());
         }
-        self.machine.delivered(place, 1, None, &mut out);
+        self.machine.delivered(place, 1, &[], &mut out);
         got.extend(out.iter().filter_map(render));
         got
     }

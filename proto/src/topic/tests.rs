@@ -51,6 +51,41 @@ fn matching_table() {
 }
 
 #[test]
+fn nats_has_fewer_wildcards() {
+    let table = "
+        a.#      a.#    yes
+        a.#      a.b    no
+        a.#      a      no
+        a.#.*    a.#.b  yes
+        a.#.*    a.b.c  no
+        #.>      #.b    yes
+        #.>      a.b    no
+        a.*      a.*    yes
+        a.*      a.#    yes
+        a.*      a.>    yes
+        a.>      a.>    yes
+        a.b      a.*    no
+        a.b      a.>    no
+    ";
+    for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let pattern = Pattern::parse_as(words[0].as_bytes(), Dialect::Nats).unwrap();
+        let topic = Topic::parse_as(words[1].as_bytes(), Dialect::Nats).unwrap();
+        assert_eq!(pattern.matches(topic), words[2] == "yes", "{line}");
+        let again = Pattern::parse_as(pattern.as_bytes(), pattern.dialect());
+        assert_eq!(again, Ok(pattern));
+    }
+    let literal = Pattern::parse_as(b"a.#", Dialect::Nats).unwrap();
+    assert!(literal.is_literal());
+    assert_ne!(Ok(literal), Pattern::parse(b"a.#"));
+    // The same to both, and so the same.
+    assert_eq!(Pattern::parse_as(b"a.*", Dialect::Nats), Pattern::parse(b"a.*"));
+    for bad in ["a..b", "a b", "a.", ""] {
+        assert_eq!(Topic::parse_as(bad.as_bytes(), Dialect::Nats), Err(ErrorCode::BadTopic));
+    }
+}
+
+#[test]
 fn what_is_no_topic() {
     let long = [b'a'; 256];
     let deep = ["a"; 33].join(".");

@@ -67,6 +67,17 @@ impl Options {
         Some(options)
     }
 
+    /// What nats-server says before it closes, where options do not go together.
+    pub fn contradiction(&self) -> Option<&'static str> {
+        if !(0..=1).contains(&self.protocol) {
+            Some("invalid client protocol")
+        } else if self.no_responders && !self.headers {
+            Some("no responders requires headers support")
+        } else {
+            None
+        }
+    }
+
     /// Forgets what proves who the client is, once that is decided.
     pub fn drop_secrets(&mut self) {
         let Self { pass, auth_token, sig, .. } = self;
@@ -87,6 +98,18 @@ mod tests {
         let options = Options::parse(said).unwrap();
         assert!(!options.verbose && !options.echo && options.headers && options.pedantic);
         assert_eq!(options.name, "n");
+    }
+
+    #[test]
+    fn options_that_do_not_go_together_are_named() {
+        let contradiction = |json: &[u8]| Options::parse(json).unwrap().contradiction();
+        assert_eq!(contradiction(b"{\"no_responders\":true,\"headers\":true}"), None);
+        assert_eq!(contradiction(b"{\"protocol\":1}"), None);
+        let text = Some("no responders requires headers support");
+        assert_eq!(contradiction(b"{\"no_responders\":true}"), text);
+        for json in [&b"{\"protocol\":2}"[..], b"{\"protocol\":-1}"] {
+            assert_eq!(contradiction(json), Some("invalid client protocol"));
+        }
     }
 
     #[test]

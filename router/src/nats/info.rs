@@ -23,6 +23,8 @@ struct Info<'a> {
     #[serde(skip_serializing_if = "is_false")]
     tls_required: bool,
     jetstream: bool,
+    /// Of JetStream: there is none of it.
+    api_lvl: u8,
     client_id: u64,
     #[serde(skip_serializing_if = "String::is_empty")]
     client_ip: String,
@@ -70,6 +72,7 @@ pub fn put(server: &Server, client: &Client, nonce: &str, occasion: Occasion, ou
         auth_required: server.wants_credentials,
         tls_required: client.is_tls,
         jetstream: false,
+        api_lvl: 0,
         client_id: client.id,
         client_ip: client.peer.map_or_else(String::new, |peer| peer.ip().to_string()),
         nonce,

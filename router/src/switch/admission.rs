@@ -50,7 +50,8 @@ impl Switch {
         let Some(client) = link.and_then(|link| link.nats.as_ref()) else { return Vec::new() };
         let lost = self.machine.subscriptions_of(session).filter_map(|subscription| {
             let (pattern, group) = (subscription.pattern, subscription.group);
-            let parsed = Pattern::parse(pattern).expect("checked when it was subscribed");
+            let parsed = Pattern::parse_as(pattern, subscription.dialect);
+            let parsed = parsed.expect("checked when it was subscribed");
             let group_name = str::from_utf8(group).ok().filter(|group| !group.is_empty());
             if client.may_subscribe(parsed, group_name) != Verdict::Refused {
                 return None;

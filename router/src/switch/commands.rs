@@ -16,7 +16,7 @@ use mpreg_proto::frame::{Connect, Echo, Frame, Overload, Refusal, Subscribe};
 use mpreg_proto::id::SessionId;
 use mpreg_proto::limits::{GROUP_BYTES_MAX, HEADERS_BYTES_MAX, SHARDS_MAX, TOPIC_BYTES_MAX};
 use mpreg_proto::nats::{Bounds, Command, Parsed, Publication, Violation, parse};
-use mpreg_proto::topic::{Pattern, Topic};
+use mpreg_proto::topic::{Dialect, Pattern, Topic};
 use rustix::net::{SocketAddrAny, getpeername, getsockname};
 
 use super::Switch;
@@ -169,33 +169,51 @@ impl Switch {
                 && message.reply.len() <= TOPIC_BYTES_MAX
                 && message.headers.len() <= HEADERS_BYTES_MAX
         };
-        let now = self.now;
         let Some(client) = self.client_mut(session) else { return };
         let bytes =
             publications.iter().map(|message| message.headers.len() + message.payload.len()).sum();
         client.traffic.received(publications.len() as u64, bytes);
-        let ok = client.ok();
-        // Whether it is a topic at all is for the machine to say.
-        let may_publish = client.user.is_none()
-            || Topic::parse(first.subject).map_or(true, |topic| client.may_publish(topic, now));
-        let speaks_headers = client.options.headers;
-        let is_reserved = first.subject.starts_with(RESERVED)
-            && Topic::parse(first.subject).is_ok_and(Topic::is_reserved);
-        if !may_publish || is_reserved {
+        let Options { verbose, pedantic, headers: speaks_headers, .. } = client.options;
+        if publications.iter().any(|message| !message.headers.is_empty() && !speaks_headers) {
+            // Without a word, as nats-server does.
+            self.refuse(session, ErrorCode::Malformed);
+        } else if verbose || pedantic {
+            publications.iter().for_each(|message| self.publish_told(session, message));
+        } else if !self.may_publish(session, first.subject) {
             for _ in publications {
                 self.not_permitted(session, "Publish", first.subject, &[]);
             }
-        } else if publications.iter().any(|message| !message.headers.is_empty() && !speaks_headers)
-        {
-            self.violated(session, Violation::UnknownOperation);
         } else if publications.iter().all(is_plain) {
             self.dispatch(session, &Run::of_publications(publications));
         } else {
             publications.iter().for_each(|message| self.publish_odd(session, message));
         }
-        for _ in publications.iter().filter(|_| !ok.is_empty()) {
-            self.tell_nats(session, ok);
+    }
+
+    /// Publishes a message of a client that wants to be told of each what becomes of it.
+    fn publish_told(&mut self, session: SessionIx, message: &Publication<'_>) {
+        let Some(client) = self.client_mut(session) else { return };
+        let (ok, is_pedantic) = (client.ok(), client.options.pedantic);
+        // What is no subject to the pedantic is published all the same.
+        if is_pedantic && Topic::parse(message.subject).is_err() {
+            self.tell_error(session, error_text(ErrorCode::BadTopic));
         }
+        if !self.may_publish(session, message.subject) {
+            return self.not_permitted(session, "Publish", message.subject, &[]);
+        }
+        self.tell_nats(session, ok);
+        self.publish_odd(session, message);
+    }
+
+    /// Whether it may publish there, if that is a topic at all, which is for the machine to say.
+    fn may_publish(&mut self, session: SessionIx, subject: &[u8]) -> bool {
+        let now = self.now;
+        let Some(client) = self.client_mut(session) else { return false };
+        if client.user.is_none() && !subject.starts_with(RESERVED) {
+            return true;
+        }
+        let Ok(topic) = Topic::parse_as(subject, Dialect::Nats) else { return true };
+        client.may_publish(topic, now) && !topic.is_reserved()
     }
 
     /// Publishes a message whose spelling is not that of the text subscribers get.
@@ -269,8 +287,12 @@ impl Switch {
 
     fn connect_nats(&mut self, session: SessionIx, json: &[u8]) {
         let Some(options) = Options::parse(json) else {
-            return self.refuse_with(session, "Parser Error");
+            // Without a word, as nats-server does.
+            return self.refuse(session, ErrorCode::Malformed);
         };
+        if let Some(text) = options.contradiction() {
+            return self.refuse_with(session, text);
+        }
         let Some(client) = self.client_mut(session) else { return };
         let was = client.stage;
         client.options = options;
@@ -416,7 +438,7 @@ impl Switch {
         let subscriptions_max = self.nats.subscriptions_max;
         let Some(client) = self.client_mut(session) else { return };
         let ok = client.ok();
-        let Ok(pattern) = Pattern::parse(subject) else {
+        let Ok(pattern) = Pattern::parse_as(subject, Dialect::Nats) else {
             return self.tell_error(session, error_text(ErrorCode::BadPattern));
         };
         let Some(group_name) = str::from_utf8(group).ok().filter(|name| is_group(name)) else {

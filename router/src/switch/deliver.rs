@@ -17,6 +17,7 @@ use mpreg_proto::frame::{Data, Echo, Frame, Overload, Publish, peek};
 use mpreg_proto::id::{ShardIx, Sid};
 use mpreg_proto::limits::ENVELOPE_BYTES;
 use mpreg_proto::nats::Publication;
+use mpreg_proto::topic::Dialect;
 
 use super::Switch;
 use super::text::{Queued, Texts};
@@ -24,10 +25,6 @@ use crate::arena::Arena;
 use crate::limits::{SHARED_RUN_BYTES_MIN, SQUEEZES_MAX};
 use crate::link::{Link, Stage};
 use crate::outbound::{Lane, Offer};
-
-/// Draws for a group member that is not the publisher: one of two members is missed this often
-/// once in a million messages, and counted as dropped.
-const DRAWS_MAX: usize = 20;
 
 /// Consecutive messages of one topic and one lane.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +57,13 @@ pub(super) struct Squeeze {
     overload: Overload,
     lane: Lane,
     frames: Bytes,
+}
+
+impl Squeeze {
+    fn new(target: &Target, lane: Lane, frames: Bytes) -> Self {
+        let Target { session, sid, overload } = *target;
+        Self { session, sid, overload, lane, frames }
+    }
 }
 
 /// One queue one message goes to.
@@ -193,7 +197,8 @@ impl Switch {
         }
         self.probe.messages_in.add(u64::from(run.messages));
         self.has_stalled = false;
-        self.forward(Some(from), run);
+        let is_native = run.publications.is_empty();
+        self.forward(Some(from), if is_native { Dialect::Native } else { Dialect::Nats }, run);
         self.perform();
         self.pause_if_congested(from);
     }
@@ -203,13 +208,14 @@ impl Switch {
         for Held { publisher, frames } in held {
             let from = publisher.and_then(|publisher| self.machine.present(publisher));
             if let Some(run) = Run::checked(frames) {
-                self.forward(from, &run);
+                // A topic of its publisher's it was when it came.
+                self.forward(from, Dialect::Nats, &run);
             }
         }
     }
 
-    fn forward(&mut self, from: Option<SessionIx>, run: &Run<'_>) {
-        let (route, is_known) = self.machine.route(run.topic, &mut self.effects);
+    fn forward(&mut self, from: Option<SessionIx>, dialect: Dialect, run: &Run<'_>) {
+        let (route, is_known) = self.machine.route(run.topic, dialect, &mut self.effects);
         if is_known {
             self.probe.route_hits.add(1)
         } else {
@@ -223,6 +229,9 @@ impl Switch {
             }
             Route::Refused(code) => {
                 let Some(session) = from else { return };
+                if !run.publications.is_empty() && has_gap(run.topic) {
+                    return self.nobody(from, run);
+                }
                 let input = Input::Refused { session, code };
                 self.machine.handle(input, self.now, &mut self.effects);
             }
@@ -241,17 +250,19 @@ impl Switch {
             let frames = self.framed(run);
             return each(&frames).for_each(|data| self.deliver_one(from, run.lane, data));
         }
+        self.skip(from);
         let mut shared = self.spread(from, place, run, None);
         for shard in shards_of(self.machine.targets(place).shards) {
             let frames = shared.get_or_insert_with(|| framed(run, &mut self.arena)).clone();
             self.mesh.stage(shard, Handoff::Run { frames });
         }
-        let skipped = self.skipped(from);
-        self.machine.delivered(place, run.messages, skipped, &mut self.effects);
+        let Self { machine, unserved, effects, .. } = self;
+        machine.delivered(place, run.messages, unserved, effects);
     }
 
     /// Queues a run for every ungrouped receiver here: by reference if it is long and has several,
-    /// or is in a page already (`shared`). Returns the page's reference if one was made.
+    /// or is in a page already (`shared`). Returns the page's reference if one was made. Adds to
+    /// `unserved` who may not have it.
     fn spread(
         &mut self,
         from: Option<SessionIx>,
@@ -259,22 +270,23 @@ impl Switch {
         run: &Run<'_>,
         mut shared: Option<Bytes>,
     ) -> Option<Bytes> {
-        let Self { machine, links, arena, budget, spares, probe, dirty, .. } = self;
+        let Self { machine, links, arena, budget, spares, probe, dirty, unserved, .. } = self;
         let targets = machine.targets(place);
         let has_several = shared.is_some() || 1 < targets.plain.len();
         let mut texts = None;
         let (mut copied, mut referenced, mut produced_bytes) = (0, 0, 0);
         for target in &targets.plain {
             let Some(link) = receiver(links, target.session, from) else { continue };
+            if !may_receive(link, run.topic) {
+                probe.dropped(DropReason::NotPermitted, run.messages.into());
+                unserved.push(target.session);
+                continue;
+            }
             let queued = match (&link.nats, target.sid) {
                 _ if link.is_squeezed => None,
                 // One that may answer what it is asked is handed each message.
                 (Some(client), Some(_)) if client.replies.is_some() => None,
-                (Some(client), Some(sid)) => {
-                    if !client.may_receive(run.topic, None) {
-                        probe.dropped(DropReason::NotPermitted, run.messages.into());
-                        continue;
-                    }
+                (Some(_), Some(sid)) => {
                     let texts = texts.get_or_insert_with(|| Texts::of(run));
                     let queued = texts.queue(sid, has_several, link, budget, spares, arena);
                     referenced += u64::from(matches!(queued, Some(Queued::Referenced(_))));
@@ -302,8 +314,7 @@ impl Switch {
             let Some(bytes) = queued else {
                 link.is_squeezed = true;
                 let frames = shared.get_or_insert_with(|| framed(run, arena)).clone();
-                let Target { session, sid, overload } = *target;
-                self.squeezes.push(Squeeze { session, sid, overload, lane: run.lane, frames });
+                self.squeezes.push(Squeeze::new(target, run.lane, frames));
                 continue;
             };
             copied += 1;
@@ -323,12 +334,13 @@ impl Switch {
         shared
     }
 
-    /// The publisher, if it gets none of its own messages.
-    fn skipped(&self, from: Option<SessionIx>) -> Option<SessionIx> {
-        from.filter(|&from| {
+    /// Begins `unserved`, with the publisher if it gets none of its own messages.
+    fn skip(&mut self, from: Option<SessionIx>) {
+        self.unserved.clear();
+        self.unserved.extend(from.filter(|&from| {
             let link = self.links.get(from.0 as usize).and_then(Option::as_ref);
             link.is_some_and(|link| link.echo == Echo::Off)
-        })
+        }));
     }
 
     /// Offers runs, message by message, to the queues that had no room for all of one. Done once
@@ -406,7 +418,7 @@ impl Switch {
 
     /// One message whose receivers are chosen or counted.
     fn deliver_one(&mut self, from: Option<SessionIx>, lane: Lane, data: Data<'_>) {
-        let (route, _) = self.machine.route(data.topic(), &mut self.effects);
+        let (route, _) = self.machine.route(data.topic(), Dialect::Nats, &mut self.effects);
         let place = match route {
             Route::Known(place) => place,
             Route::Asking(ix) => {
@@ -419,33 +431,48 @@ impl Switch {
         if targets.is_empty() {
             return self.nobody(from, &Run::begin(data, lane, 0));
         }
-        self.plan.clear();
-        self.plan.extend(targets.plain.iter().map(Step::plain));
         for shard in shards_of(targets.shards) {
             let frames = self.arena.share(data.frame());
             self.mesh.stage(shard, Handoff::Run { frames });
         }
-        let skipped = self.skipped(from);
-        for group in 0..targets.groups.len() {
-            self.choose(place, group, skipped, data);
+        let groups = targets.groups.len();
+        self.plan_plain(from, place, data);
+        for group in 0..groups {
+            self.choose(place, group, from, data);
         }
-        self.machine.delivered(place, 1, skipped, &mut self.effects);
+        let Self { machine, unserved, effects, .. } = self;
+        machine.delivered(place, 1, unserved, effects);
         self.carry_out(from, lane, data);
     }
 
-    /// Draws a member of a group; again, if it is the publisher and wants no echo.
-    fn choose(&mut self, place: Place, group: usize, skipped: Option<SessionIx>, data: Data<'_>) {
-        let is_other = |choice: &Choice| match choice {
-            Choice::Here(member) => Some(member.session) != skipped,
-            Choice::There(_) => true,
-        };
-        let mut draws = (0..DRAWS_MAX).filter_map(|_| self.machine.choose(place, group));
-        match draws.find(is_other) {
+    /// Plans one message for every ungrouped receiver here. Who is not to have it is in `unserved`.
+    fn plan_plain(&mut self, from: Option<SessionIx>, place: Place, data: Data<'_>) {
+        self.plan.clear();
+        self.skip(from);
+        let Self { machine, links, plan, unserved, probe, .. } = self;
+        for target in &machine.targets(place).plain {
+            let Some(link) = receiver(links, target.session, from) else { continue };
+            if may_receive(link, data.topic()) {
+                plan.push(Step::plain(target));
+            } else {
+                probe.dropped(DropReason::NotPermitted, 1);
+                unserved.push(target.session);
+            }
+        }
+    }
+
+    /// Draws a member of a group, of those that may have the message.
+    fn choose(&mut self, place: Place, group: usize, from: Option<SessionIx>, data: Data<'_>) {
+        let Self { machine, links, .. } = self;
+        let name = machine.targets(place).groups[group].name.clone();
+        let chosen = machine.choose(place, group, |member| {
+            may_take(links, member.session, from, data.topic(), &name)
+        });
+        match chosen {
             Some(Choice::Here(member)) => self.plan.push(self.step_of(member)),
             Some(Choice::There(shard)) => {
-                let group = self.machine.targets(place).groups[group].name.clone();
                 let frame = self.arena.share(data.frame());
-                self.mesh.stage(shard, Handoff::Member { frame, group });
+                self.mesh.stage(shard, Handoff::Member { frame, group: name, tried: 0 });
             }
             None => self.probe.dropped(DropReason::GroupEmptied, 1),
         }
@@ -456,13 +483,7 @@ impl Switch {
         self.settle_squeezes();
         for step in std::mem::take(&mut self.plan) {
             let Step { session, sid, overload, member } = step;
-            let Some(link) = receiver(&mut self.links, session, from) else { continue };
-            if let (Some(client), Some(subscription)) = (&link.nats, member)
-                && client.user.is_some()
-                && let Some(group) = self.machine.group(subscription)
-                && !client.may_receive(data.topic(), str::from_utf8(group).ok())
-            {
-                self.probe.dropped(DropReason::NotPermitted, 1);
+            if receiver(&mut self.links, session, from).is_none() {
                 continue;
             }
             self.offer(session, sid, overload, lane, data);
@@ -491,11 +512,10 @@ impl Switch {
                     self.deliver_here(&run, &frames);
                 }
             }
-            Handoff::Member { frame, group } => {
-                if let Some(run) = Run::checked(&frame) {
-                    self.deliver_to_member(&run, &group);
-                }
+            Handoff::Member { frame, group, tried } => {
+                self.deliver_to_member(from, &frame, &group, tried);
             }
+            Handoff::Returned { frame, group, tried } => self.draw_again(&frame, &group, tried),
             handoff @ (Handoff::Ask { .. }
             | Handoff::Answer { .. }
             | Handoff::Want { .. }
@@ -514,26 +534,54 @@ impl Switch {
         if targets.has_limit {
             for data in run.each() {
                 let place = self.machine.route_here(data.topic());
-                let plain = &self.machine.targets(place).plain;
-                self.plan.clear();
-                self.plan.extend(plain.iter().map(Step::plain));
-                self.machine.delivered(place, 1, None, &mut self.effects);
+                self.plan_plain(None, place, data);
+                let Self { machine, unserved, effects, .. } = self;
+                machine.delivered(place, 1, unserved, effects);
                 self.carry_out(None, run.lane, data);
             }
             return;
         }
+        self.skip(None);
         self.spread(None, place, run, Some(frames.clone()));
-        self.machine.delivered(place, run.messages, None, &mut self.effects);
+        let Self { machine, unserved, effects, .. } = self;
+        machine.delivered(place, run.messages, unserved, effects);
     }
 
-    /// A message from another shard, for one member of a group here.
-    fn deliver_to_member(&mut self, run: &Run<'_>, group: &[u8]) {
+    /// A message that another shard drew a member for, which is here.
+    fn deliver_to_member(&mut self, from: ShardIx, frame: &Bytes, group: &Bytes, tried: u64) {
+        let Some(run) = Run::checked(frame) else { return };
+        let place = self.machine.route_here(run.topic);
+        let Self { machine, links, .. } = self;
+        let may = |member: &Member| may_take(links, member.session, None, run.topic, group);
+        if let Some(member) = machine.choose_here(place, group, may) {
+            return self.deliver_to(member, &run);
+        }
+        if machine.choose_here(place, group, |_| true).is_none() {
+            return self.probe.dropped(DropReason::GroupEmptied, 1);
+        }
+        let tried = tried | 1 << self.mesh.me().index();
+        let (frame, group) = (frame.clone(), group.clone());
+        self.mesh.stage(from, Handoff::Returned { frame, group, tried });
+    }
+
+    /// No member may have it where this shard has sent it: another one is drawn, who may have got
+    /// later messages of the topic by then.
+    fn draw_again(&mut self, frame: &Bytes, group: &Bytes, tried: u64) {
+        let Some(run) = Run::checked(frame) else { return };
+        let Self { machine, links, effects, .. } = self;
+        let may = |member: &Member| may_take(links, member.session, None, run.topic, group);
+        match machine.choose_again(run.topic, group, tried, may, effects) {
+            Some(Choice::Here(member)) => self.deliver_to(member, &run),
+            Some(Choice::There(shard)) => {
+                let (frame, group) = (frame.clone(), group.clone());
+                self.mesh.stage(shard, Handoff::Member { frame, group, tried });
+            }
+            None => self.probe.dropped(DropReason::GroupEmptied, 1),
+        }
+    }
+
+    fn deliver_to(&mut self, member: Member, run: &Run<'_>) {
         for data in run.each() {
-            let place = self.machine.route_here(run.topic);
-            let Some(member) = self.machine.choose_here(place, group) else {
-                self.probe.dropped(DropReason::GroupEmptied, 1);
-                continue;
-            };
             self.plan.clear();
             self.plan.push(self.step_of(member));
             self.carry_out(None, run.lane, data);
@@ -544,8 +592,12 @@ impl Switch {
     fn nobody(&mut self, from: Option<SessionIx>, run: &Run<'_>) {
         self.probe.unrouted.add(u64::from(run.messages));
         let (Some(from), true) = (from, run.expects_reply) else { return };
-        let frames = if run.frames.is_empty() { self.framed(run) } else { Bytes::new() };
-        for data in each(if run.frames.is_empty() { &frames } else { run.frames }) {
+        for Publication { subject, reply, .. } in run.publications {
+            if !reply.is_empty() {
+                self.answer_nats(from, subject, reply);
+            }
+        }
+        for data in run.each() {
             if data.reply().is_empty() {
                 continue;
             }
@@ -582,6 +634,32 @@ fn receiver(
     let link = links.get_mut(session.0 as usize)?.as_mut()?;
     let is_echo = from == Some(session) && link.echo == Echo::Off;
     (link.is_open && link.stage == Stage::Opened && !is_echo).then_some(link)
+}
+
+/// Whether an ungrouped subscription of the link's may have what is published to `topic`.
+#[inline]
+fn may_receive(link: &Link, topic: &[u8]) -> bool {
+    link.nats.as_ref().is_none_or(|client| client.may_receive(topic, None))
+}
+
+/// Whether a member of a group may have a message, and is there to take it.
+fn may_take(
+    links: &[Option<Link>],
+    member: SessionIx,
+    from: Option<SessionIx>,
+    topic: &[u8],
+    group: &[u8],
+) -> bool {
+    let Some(link) = links.get(member.0 as usize).and_then(Option::as_ref) else { return false };
+    if from == Some(member) && link.echo == Echo::Off {
+        return false;
+    }
+    link.nats.as_ref().is_none_or(|client| client.may_receive(topic, str::from_utf8(group).ok()))
+}
+
+/// A segment is empty. To nats-server that is a subject nobody hears, and no mistake.
+fn has_gap(topic: &[u8]) -> bool {
+    topic.split(|&byte| byte == b'.').any(<[u8]>::is_empty)
 }
 
 /// The shards of a set.

@@ -197,3 +197,28 @@ fn no_echo_is_between_a_client_and_itself_alone() {
     assert_eq!(nats.hear(), "MSG e 1 6|native");
     nats.flush();
 }
+
+/// To a native client `#` is a wildcard, and no topic; to a NATS client it is a word.
+#[test]
+fn each_keeps_its_own_wildcards() {
+    on_all_shards(|native, nats| {
+        native.subscribe(1, "v.#");
+        nats.subscribe(1, "v.#");
+        native.publish("v.a", b"n");
+        assert_eq!(native.hear(), "v.a n");
+        for subject in ["v.#", "v.*"] {
+            nats.publish(subject, b"w");
+            assert_eq!(native.hear(), format!("{subject} w"));
+        }
+        assert_eq!(nats.hear(), "MSG v.# 1 1|w");
+        // Remembered by now, and a native client's topic all the less.
+        for _ in 0..3 {
+            native.publish("v.#", b"x");
+            assert_eq!(native.hear(), "error bad_topic");
+        }
+        nats.publish("v.over", b"y");
+        assert_eq!(native.hear(), "v.over y");
+        nats.say("UNSUB 1");
+        nats.flush();
+    });
+}

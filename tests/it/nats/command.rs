@@ -166,7 +166,8 @@ fn who_takes_no_headers_gets_the_payload_alone() {
     on_all_shards(|_, publisher| publisher.flush());
     for shards in [1, 2] {
         let router = Launch::of(shards).with_nats().start();
-        let mut plain = router.nats_on(shards - 1, &options(r#"{"headers":false}"#));
+        let mut plain =
+            router.nats_on(shards - 1, &options(r#"{"headers":false,"no_responders":false}"#));
         let mut publisher = router.nats_on(0, USUAL);
         plain.subscribe(1, "h");
         publisher.send(&headed("h", "r", "NATS/1.0\r\nA: b\r\n\r\n", "body"));
@@ -260,15 +261,87 @@ fn subjects_that_are_none_are_told_and_the_connection_stays() {
     let mut client = router.nats();
     client.subscribe(1, ">");
     for subject in ["a..b", ".a", "a."] {
+        // Nobody hears it, and that is all, as with nats-server.
         client.publish(subject, b"x");
-        assert_eq!(client.hear(), "-ERR 'Invalid Publish Subject'", "{subject}");
+        client.flush();
         client.say(&format!("SUB {subject} 7"));
         assert_eq!(client.hear(), "-ERR 'Invalid Subject'", "{subject}");
     }
     client.say("SUB a.>.b 7");
     assert_eq!(client.hear(), "-ERR 'Invalid Subject'");
+    let (long, deep) = ("a".repeat(256), ["a"; 33].join("."));
+    for subject in [&long, &deep] {
+        client.publish(subject, b"x");
+        assert_eq!(client.hear(), "-ERR 'Invalid Publish Subject'");
+        client.say(&format!("SUB {subject} 7"));
+        assert_eq!(client.hear(), "-ERR 'Invalid Subject'");
+    }
     client.publish("a", b"x");
     assert_eq!(client.hear(), "MSG a 1 1|x");
+}
+
+/// A request to a subject that nobody can subscribe to is one that nobody answers.
+#[test]
+fn a_request_to_an_empty_segment_has_no_responders() {
+    let router = started();
+    let mut client = router.nats();
+    client.subscribe(1, "r");
+    client.send(&publication(&format!("{}.", "a".repeat(300)), "r", b"x"));
+    let heard = client.hear();
+    assert!(heard.starts_with("HMSG r 1 "), "{heard}");
+}
+
+#[test]
+fn what_natives_take_for_a_wildcard_is_a_word() {
+    on_all_shards(|subscriber, publisher| {
+        subscriber.say("SUB w.# 1\r\nSUB w.#.* 2\r\nSUB w.* 3\r\nSUB w.> 4");
+        subscriber.flush();
+        for subject in ["w.#", "w.*", "w.>", "w.#.x", "w.#.>", "w.x"] {
+            publisher.publish(subject, b"x");
+        }
+        let want = [
+            "MSG w.# 1 1|x",
+            "MSG w.# 3 1|x",
+            "MSG w.# 4 1|x",
+            "MSG w.#.> 2 1|x",
+            "MSG w.#.> 4 1|x",
+            "MSG w.#.x 2 1|x",
+            "MSG w.#.x 4 1|x",
+            "MSG w.* 3 1|x",
+            "MSG w.* 4 1|x",
+            "MSG w.> 3 1|x",
+            "MSG w.> 4 1|x",
+            "MSG w.x 3 1|x",
+            "MSG w.x 4 1|x",
+        ];
+        assert_eq!(hear_sorted(subscriber, want.len()), want);
+        (1..5).for_each(|sid| subscriber.say(&format!("UNSUB {sid}")));
+        subscriber.flush();
+    });
+}
+
+#[test]
+fn who_is_pedantic_hears_what_is_no_subject_and_it_is_published() {
+    let router = started();
+    let mut client = router.nats_on(0, &options(r#"{"pedantic":true}"#));
+    client.subscribe(1, ">");
+    client.publish("a.*", b"x");
+    assert_eq!(client.hear(), "-ERR 'Invalid Publish Subject'");
+    assert_eq!(client.hear(), "MSG a.* 1 1|x");
+}
+
+#[test]
+fn options_that_do_not_go_together_end_the_connection() {
+    for (changed, want) in [
+        (r#"{"protocol":9}"#, "-ERR 'invalid client protocol'"),
+        (r#"{"headers":false}"#, "-ERR 'no responders requires headers support'"),
+        (r#"{"verbose":1}"#, "closed"),
+    ] {
+        let router = started();
+        let mut client = NatsPeer::dial(router.bound("nats"));
+        client.say(&format!("CONNECT {}", options(changed)));
+        assert_eq!(client.hear(), want, "{changed}");
+    }
 }
 
 #[test]

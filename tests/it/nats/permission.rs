@@ -124,6 +124,39 @@ fn what_is_denied_is_not_delivered_to_wider_subscriptions() {
     });
 }
 
+/// What is not received is not counted.
+#[test]
+fn what_is_denied_counts_for_no_end() {
+    with("bob", |ann, bob| {
+        bob.say("SUB news.> 1\r\nUNSUB 1 2");
+        bob.flush();
+        for subject in ["news.secret.a", "news.a", "news.secret.b", "news.b", "news.c"] {
+            ann.publish(subject, b"x");
+        }
+        assert_eq!(bob.hear(), "MSG news.a 1 1|x");
+        assert_eq!(bob.hear(), "MSG news.b 1 1|x");
+        ann.flush();
+        bob.flush();
+    });
+}
+
+/// A member that may not have a message does not cost the group the message.
+#[test]
+fn what_one_member_is_denied_another_one_gets() {
+    with("bob", |ann, bob| {
+        ann.say("SUB news.> q 1");
+        ann.flush();
+        (1..=3).for_each(|sid| bob.say(&format!("SUB news.> q {sid}")));
+        bob.flush();
+        ann.send(&publication("news.secret.x", "", b"x").repeat(40));
+        (0..40).for_each(|_| assert_eq!(ann.hear(), "MSG news.secret.x 1 1|x"));
+        ann.say("UNSUB 1");
+        (1..=3).for_each(|sid| bob.say(&format!("UNSUB {sid}")));
+        bob.flush();
+        ann.flush();
+    });
+}
+
 #[test]
 fn who_is_asked_may_answer_as_often_as_allowed() {
     with("service", |ann, service| {

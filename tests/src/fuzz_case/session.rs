@@ -19,7 +19,7 @@ use mpreg_proto::frame::{self, Data, Decoded, Echo, Frame, Subscribe};
 use mpreg_proto::hello::Hello;
 use mpreg_proto::id::{NodeId, ShardIx, Sid};
 use mpreg_proto::limits::HELLO_BYTES;
-use mpreg_proto::topic::{Pattern, Topic};
+use mpreg_proto::topic::{Dialect, Pattern, Topic};
 
 use super::Script;
 use super::topic::matches;
@@ -188,7 +188,7 @@ impl Node {
 
     fn publish(&mut self, slot: usize, data: Data<'_>) {
         let mut effects = Vec::new();
-        let (route, _) = self.shard.route(data.topic(), &mut effects);
+        let (route, _) = self.shard.route(data.topic(), Dialect::Native, &mut effects);
         let place = match (route, Topic::parse(data.topic())) {
             (Route::Known(place), Ok(topic)) if !topic.is_reserved() => place,
             (Route::Refused(code), parsed) => {
@@ -202,11 +202,11 @@ impl Node {
         let plain: Vec<usize> = targets.plain.iter().map(slot_of).collect();
         let groups: Vec<Vec<u8>> = targets.groups.iter().map(|group| group.name.to_vec()).collect();
         self.check_targets(topic, &plain, &groups);
-        let choose = |at| self.shard.choose(place, at);
+        let choose = |at| self.shard.choose(place, at, |_| true);
         let chosen: Vec<_> = (0..groups.len()).map(choose).collect();
         let is_echo_off = self.live(slot).is_some_and(|live| live.is_echo_off);
         let skipped = is_echo_off.then_some(ix(slot));
-        self.shard.delivered(place, 1, skipped, &mut effects);
+        self.shard.delivered(place, 1, skipped.as_slice(), &mut effects);
         self.count(topic, is_echo_off.then_some(slot));
         for (choice, group) in chosen.into_iter().zip(&groups) {
             let Some(Choice::Here(member)) = choice else {

@@ -83,7 +83,7 @@ impl Model {
     pub fn refused(&mut self, number: u64, code: ErrorCode) {
         if let Some(message) = self.messages.remove(&number) {
             let topic = self.lexicon.topic_text(message.topic);
-            let verdict = check::refusal_is_right(topic, code);
+            let verdict = check::refusal_is_right(topic, self.dialect(message.publisher), code);
             self.note(verdict);
         }
     }
@@ -209,7 +209,7 @@ impl Model {
         }
         let Some(message) = self.messages.remove(&number) else { return };
         let topic = self.lexicon.topic_text(message.topic);
-        let verdict = check::topic_is_public(number, topic)
+        let verdict = check::topic_is_public(number, topic, self.dialect(message.publisher))
             .and_then(|()| check::all_settled_got_it(number, topic, &message, &self.subs))
             .and_then(|()| check::each_group_got_one(number, topic, &message, &self.subs))
             .and_then(|()| {

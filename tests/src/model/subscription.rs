@@ -1,8 +1,9 @@
 //! Subscriptions as the model sees them.
 
+use mpreg_fabric::session::Protocol;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::id::Sid;
-use mpreg_proto::topic::Pattern;
+use mpreg_proto::topic::{Dialect, Pattern};
 
 use super::{ClientNo, Departure, Model, Owed};
 use crate::check::{self, Violation};
@@ -45,6 +46,14 @@ pub struct Room {
 }
 
 impl Model {
+    /// Whose words a client speaks.
+    pub fn dialect(&self, client: ClientNo) -> Dialect {
+        match self.sessions[client.0].protocol {
+            Protocol::Native => Dialect::Native,
+            Protocol::Nats => Dialect::Nats,
+        }
+    }
+
     /// A client asks to subscribe; says what the router owes it for that.
     pub fn will_subscribe(
         &mut self,
@@ -54,6 +63,7 @@ impl Model {
         group: &str,
         room: Room,
     ) {
+        let dialect = self.dialect(client);
         let is_in_use = self.sessions[client.0].sids.contains_key(&sid);
         let refusal = if is_in_use {
             Some(ErrorCode::SidInUse)
@@ -62,7 +72,7 @@ impl Model {
         } else if group.contains(' ') {
             Some(ErrorCode::BadName)
         } else {
-            Pattern::parse(pattern.as_bytes()).err()
+            Pattern::parse_as(pattern.as_bytes(), dialect).err()
         };
         if let Some(code) = refusal {
             self.owe(client, Owed::Error { code, sid });
@@ -71,7 +81,7 @@ impl Model {
             }
             return;
         }
-        let pattern = self.lexicon.pattern(pattern);
+        let pattern = self.lexicon.pattern(pattern, dialect);
         let (group, state) = (group.to_owned(), SubState::Asked);
         let number = SubNo(self.subs.len());
         self.subs.push(Sub { client, sid, pattern, group, state, delivered: 0, limit: 0 });

@@ -4,20 +4,18 @@
 //! subscription, and with it the route.
 
 use bytes::Bytes;
-use mpreg_fabric::forward::{Choice, Held};
+use mpreg_fabric::forward::{Choice, Held, Member};
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::{SessionIx, SubIx};
 use mpreg_fabric::shard::{Effect, Input, Place, Route};
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Data, Echo, Frame, peek};
 use mpreg_proto::id::{ShardIx, Sid};
+use mpreg_proto::topic::Dialect;
 
 use super::World;
 use crate::faults::Behaviour;
 use crate::model::{Owed, Stage};
-
-/// Draws from a group before it counts as holding nobody but the publisher.
-const DRAWS_MAX: usize = 16;
 
 /// Who gets one run of messages.
 #[derive(Debug, Default)]
@@ -39,16 +37,28 @@ struct Addressed {
 
 impl World {
     /// A run of messages of one topic from a client.
-    pub(super) fn route_run(&mut self, shard: usize, from: Option<SessionIx>, frames: &Bytes) {
-        self.be_busy(shard, |world| world.route_each(shard, from, frames));
+    pub(super) fn route_run(
+        &mut self,
+        shard: usize,
+        from: Option<SessionIx>,
+        dialect: Dialect,
+        frames: &Bytes,
+    ) {
+        self.be_busy(shard, |world| world.route_each(shard, from, dialect, frames));
     }
 
-    fn route_each(&mut self, shard: usize, from: Option<SessionIx>, frames: &Bytes) {
+    fn route_each(
+        &mut self,
+        shard: usize,
+        from: Option<SessionIx>,
+        dialect: Dialect,
+        frames: &Bytes,
+    ) {
         let mut rest = frames.clone();
         while let Some(data) = first(&rest) {
             let mut effects = Vec::new();
             let machine = &mut self.seats[shard].machine;
-            match machine.route(data.topic(), &mut effects).0 {
+            match machine.route(data.topic(), dialect, &mut effects).0 {
                 Route::Known(place) => {
                     let run = if machine.targets(place).is_per_message() {
                         rest.slice(..data.frame().len())
@@ -88,7 +98,8 @@ impl World {
             }
             let machine = &mut self.seats[shard].machine;
             let from = publisher.and_then(|publisher| machine.present(publisher));
-            self.route_run(shard, from, &frames);
+            // It was a topic of its publisher's when it came.
+            self.route_run(shard, from, Dialect::Nats, &frames);
         }
     }
 
@@ -108,12 +119,8 @@ impl World {
                 self.model.chosen(number, &String::from_utf8_lossy(&name));
             }
             // As the router does: a publisher that wants no echo is not drawn, if another may be.
-            let mut draws = (0..DRAWS_MAX).filter_map(|_| machine.choose(place, group));
-            let is_other = |choice: &Choice| match choice {
-                Choice::Here(member) => Some(member.session) != skipped,
-                Choice::There(_) => true,
-            };
-            match draws.find(is_other) {
+            let is_other = |member: &Member| Some(member.session) != skipped;
+            match machine.choose(place, group, is_other) {
                 Some(Choice::Here(member)) => {
                     let (session, subscription) = (member.session, member.subscription);
                     let sid = machine.sid(subscription);
@@ -152,7 +159,7 @@ impl World {
         for (to, group) in &plan.elsewhere {
             let (frame, group) = (run.clone(), group.clone());
             numbers.iter().for_each(|&number| self.model.sent_on(number));
-            self.push(shard, to.index(), Handoff::Member { frame, group });
+            self.push(shard, to.index(), Handoff::Member { frame, group, tried: 0 });
         }
         let mut served = Vec::new();
         for member in &plan.members {
@@ -161,7 +168,7 @@ impl World {
             }
         }
         let machine = &mut self.seats[shard].machine;
-        machine.delivered(place, numbers.len() as u32, skipped, &mut effects);
+        machine.delivered(place, numbers.len() as u32, skipped.as_slice(), &mut effects);
         for subscription in served {
             machine.delivered_to(subscription, &mut effects);
         }
@@ -190,7 +197,8 @@ impl World {
             Handoff::Run { frames } => {
                 self.be_busy(shard, |world| world.run_here(shard, &frames));
             }
-            Handoff::Member { frame, group } => self.member_here(shard, &frame, &group),
+            Handoff::Member { frame, group, .. } => self.member_here(shard, &frame, &group),
+            Handoff::Returned { .. } => panic!("clients here may have whatever they ask for"),
             handoff @ (Handoff::Ask { .. }
             | Handoff::Answer { .. }
             | Handoff::Want { .. }
@@ -225,7 +233,7 @@ impl World {
         let machine = &mut self.seats[shard].machine;
         let place = machine.route_here(data.topic());
         let mut effects = Vec::new();
-        match machine.choose_here(place, group) {
+        match machine.choose_here(place, group, |_| true) {
             Some(member) => {
                 let (session, subscription) = (member.session, member.subscription);
                 let sid = machine.sid(subscription);

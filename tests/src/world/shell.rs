@@ -188,7 +188,9 @@ impl std::hash::Hash for Said<'_> {
         std::mem::discriminant(self.0).hash(state);
         match self.0 {
             Handoff::Run { frames } => frames.hash(state),
-            Handoff::Member { frame, group } => (frame, group).hash(state),
+            Handoff::Member { frame, group, tried } | Handoff::Returned { frame, group, tried } => {
+                (frame, group, tried).hash(state)
+            }
             Handoff::Ask { topic } => topic.hash(state),
             Handoff::Answer { topic, wanted } => (topic, wanted.shards).hash(state),
             Handoff::Want { pattern, group, members, ticket } => {
