@@ -51,7 +51,7 @@ pub struct Link {
     /// When a send last completed.
     pub sent_at: Instant,
     pub is_dirty: bool,
-    /// Runs wait for it until the others have theirs; what comes after them waits too.
+    /// Runs wait for its socket; what comes after them waits too.
     pub is_squeezed: bool,
     pub awaits_empty: bool,
     /// When a link that is going is shut down whatever its peer does.
@@ -68,6 +68,8 @@ pub struct Link {
     /// The send, while it is not with the kernel.
     pub flight: Option<Box<Flight>>,
     pub is_sending: bool,
+    /// How often the kernel had been entered when the send was handed to the ring.
+    pub flight_entered: u64,
 }
 
 impl Link {
@@ -94,11 +96,18 @@ impl Link {
             is_closing: false,
             flight: None,
             is_sending: false,
+            flight_entered: 0,
         }
     }
 
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Whether the socket may yet take what is queued: it was not offered it, or not since `entered`,
+    /// when completions were last taken. A send that was submitted before and is not over is refused.
+    pub fn may_drain(&self, entered: u64) -> bool {
+        self.is_dirty || self.is_sending && entered <= self.flight_entered
     }
 
     /// A NATS subscriber that reads, but slower than it is published to.

@@ -78,16 +78,16 @@ impl Shard {
     pub fn turn(&mut self) -> io::Result<bool> {
         let began = self.clock.now();
         self.switch.now = began;
+        self.reap()?;
         let mut completions = std::mem::take(&mut self.completions);
-        let switch = &self.switch;
-        self.ring.reap(|slot| switch.socket(slot), &mut completions)?;
         let mut worked = !completions.is_empty();
         for completion in completions.drain(..) {
             self.complete(completion)?;
-            if FLUSH_AFTER_BYTES < self.switch.produced_bytes {
-                self.flush()?;
+            if FLUSH_AFTER_BYTES < self.switch.produced_bytes || self.switch.is_pressed() {
+                self.send_off()?;
             }
         }
+        completions.append(&mut self.completions);
         self.completions = completions;
         worked |= self.switch.mesh.has_mail() || self.is_due(began);
         let mut mail = std::mem::take(&mut self.mail);
@@ -95,10 +95,8 @@ impl Shard {
         self.mail = mail;
         self.retry_listeners()?;
         self.flush()?;
-        if self.switch.has_squeezes() {
-            self.ring.submit_and_run()?;
-            self.switch.squeeze();
-            self.flush()?;
+        while self.switch.has_squeezes() {
+            self.send_off()?;
         }
         self.switch.mesh.flush();
         self.count(began, worked);
@@ -113,6 +111,9 @@ impl Shard {
 
     /// How long to wait for the next completion.
     pub fn wait(&self) -> Duration {
+        if !self.completions.is_empty() {
+            return Duration::ZERO;
+        }
         let until_due = self.deadline().map_or(WAIT_MAX, |at| at.since(self.clock.now()));
         until_due.min(WAIT_MAX)
     }
@@ -130,6 +131,28 @@ impl Shard {
         }
         self.timer_at = Some(at);
         self.ring.arm_timer(at.since(self.clock.now()))
+    }
+
+    /// Takes the completions at hand.
+    fn reap(&mut self) -> io::Result<()> {
+        self.switch.entered = self.ring.counts.enters;
+        let switch = &self.switch;
+        self.ring.reap(|slot| switch.socket(slot), &mut self.completions)
+    }
+
+    /// Has the kernel send what is queued, in the midst of a turn, and notes what it took. What else
+    /// completes waits for the next turn.
+    fn send_off(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.ring.submit_and_run()?;
+        let first = self.completions.len();
+        self.reap()?;
+        let is_sent = |completion: &mut Completion| matches!(completion, Completion::Sent { .. });
+        for completion in self.completions.extract_if(first.., is_sent).collect::<Vec<_>>() {
+            self.complete(completion)?;
+        }
+        self.switch.squeeze();
+        self.flush()
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -266,7 +289,11 @@ impl Shard {
             return Ok(());
         }
         link.is_sending = true;
-        self.ring.send(session.0, link.socket(), flight, bytes)
+        self.ring.send(session.0, link.socket(), flight, bytes)?;
+        if let Some(link) = self.switch.link_mut(session) {
+            link.flight_entered = self.ring.counts.enters;
+        }
+        Ok(())
     }
 
     fn count(&mut self, began: Instant, worked: bool) {

@@ -100,6 +100,10 @@ pub struct Switch {
     /// Who is not to have the last run, though a subscription of theirs matches.
     unserved: Vec<SessionIx>,
     squeezes: Vec<deliver::Squeeze>,
+    /// One of them waits for a socket that was not offered what is queued.
+    is_pressed: bool,
+    /// How often the kernel had been entered when completions were last taken.
+    pub entered: u64,
     /// To be refused once a delivery is done: their end changes the routes it rests on.
     overrun: Vec<SessionIx>,
     paused: Vec<SessionIx>,
@@ -148,6 +152,8 @@ impl Switch {
             plan: Vec::new(),
             unserved: Vec::new(),
             squeezes: Vec::new(),
+            is_pressed: false,
+            entered: 0,
             overrun: Vec::new(),
             paused: Vec::new(),
             has_stalled: false,
@@ -380,7 +386,7 @@ impl Switch {
     }
 
     fn close(&mut self, session: SessionIx) {
-        self.settle_squeezes();
+        self.settle_session(session);
         let Self { links, budget, spares, .. } = self;
         let Some(mut link) = links.get_mut(session.0 as usize).and_then(Option::take) else {
             return;

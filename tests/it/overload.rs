@@ -130,6 +130,34 @@ fn the_session_gives_way_and_hears_why() {
     }
 }
 
+/// Longer than the reader's queue, and less than its socket takes.
+const BURST: u64 = 512;
+
+#[test]
+fn a_burst_longer_than_its_queue_makes_no_slow_reader() {
+    let policies = [Overload::DropOldest, Overload::DropNewest, Overload::Disconnect];
+    for (shards, group) in [(1, ""), (1, "g"), (2, ""), (2, "g")] {
+        let router = Launch::of(shards).start();
+        for overload in policies {
+            let wish = Wish { queue_bytes: 64 << 10, ..SMALL };
+            let mut reader = router.client_on(shards - 1, &router.tcp(), wish);
+            reader.ask(1, "o", group, overload);
+            assert_eq!(reader.hear(), "subscribed 1");
+            let mut publisher = router.client_on(0, &router.tcp(), LARGE);
+            let all: Vec<u8> = (0..BURST).flat_map(|n| message("o", &payload(n))).collect();
+            publisher.send(&all);
+            for n in 0..BURST {
+                if !group.is_empty() {
+                    assert_eq!(reader.hear(), "for 1");
+                }
+                assert_eq!(number(reader.data().payload()), n, "{overload:?}, {group:?}, {shards}");
+            }
+        }
+        let reasons = ["queue_full_oldest", "queue_full_newest", "queue_full_disconnect"];
+        assert_eq!(reasons.map(|reason| router.page().dropped(reason)), [0, 0, 0]);
+    }
+}
+
 #[test]
 fn memory_is_flat_over_rounds_of_overload() {
     let router = Launch::of(2).start();

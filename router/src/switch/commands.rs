@@ -518,7 +518,7 @@ impl Switch {
     /// Queues words for a NATS client.
     pub(super) fn tell_nats(&mut self, session: SessionIx, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.settle_squeezes();
+            self.settle_session(session);
             self.queue_control(session, bytes);
         }
     }

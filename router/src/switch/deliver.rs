@@ -4,6 +4,10 @@
 //! several receivers. Only where a receiver's queue is full, a queue group chooses, or a subscription
 //! counts, are its messages handled one by one.
 //!
+//! What finds no room waits until its receiver's socket was offered what is queued: a burst is longer
+//! than a queue long before a reader is slow. Only what the socket refuses is left to the policy, and
+//! that after the other receivers have theirs.
+//!
 //! A run has two forms, frames and the texts of NATS, and comes in one of them. The other is made
 //! when the first receiver needs it; what goes to other shards or waits is always frames.
 
@@ -49,7 +53,7 @@ const HEAD_BYTES: usize = 12;
 
 const _: () = assert!(HEAD_BYTES == ENVELOPE_BYTES - size_of::<u32>());
 
-/// A run for a queue that has no room for it as it is.
+/// A run for a queue that had no room for it as it is.
 #[derive(Debug)]
 pub(super) struct Squeeze {
     session: SessionIx,
@@ -64,6 +68,15 @@ impl Squeeze {
         let Target { session, sid, overload } = *target;
         Self { session, sid, overload, lane, frames }
     }
+}
+
+/// What to do with a message that finds no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// It waits for the socket.
+    Some,
+    /// The subscription's policy decides.
+    None,
 }
 
 /// One queue one message goes to.
@@ -270,7 +283,8 @@ impl Switch {
         run: &Run<'_>,
         mut shared: Option<Bytes>,
     ) -> Option<Bytes> {
-        let Self { machine, links, arena, budget, spares, probe, dirty, unserved, .. } = self;
+        let Self { machine, links, arena, budget, spares, probe, dirty, entered, unserved, .. } =
+            self;
         let targets = machine.targets(place);
         let has_several = shared.is_some() || 1 < targets.plain.len();
         let mut texts = None;
@@ -312,6 +326,7 @@ impl Switch {
                 }
             };
             let Some(bytes) = queued else {
+                self.is_pressed |= link.may_drain(*entered);
                 link.is_squeezed = true;
                 let frames = shared.get_or_insert_with(|| framed(run, arena)).clone();
                 self.squeezes.push(Squeeze::new(target, run.lane, frames));
@@ -329,7 +344,7 @@ impl Switch {
         probe.runs_copied.add(copied - referenced);
         probe.runs_shared.add(referenced);
         if SQUEEZES_MAX < self.squeezes.len() {
-            self.settle_squeezes();
+            self.settle(Patience::None);
         }
         shared
     }
@@ -343,40 +358,75 @@ impl Switch {
         }));
     }
 
-    /// Offers runs, message by message, to the queues that had no room for all of one. Done once
-    /// what the others get is on its way, so that they do not wait for those that lag.
+    /// Queues what waited, now that the kernel was offered what was queued before it; what a socket
+    /// refused is left to the policy. Done when what the others get is on its way, so that they do not
+    /// wait for those that lag.
     pub fn squeeze(&mut self) {
-        self.settle_squeezes();
+        self.is_pressed = false;
+        self.settle(Patience::Some);
         self.perform();
     }
 
-    /// The same, within a delivery or an effect: what the machine wants in consequence comes later.
-    pub(super) fn settle_squeezes(&mut self) {
-        for squeeze in std::mem::take(&mut self.squeezes) {
-            let Squeeze { session, sid, overload, lane, frames } = squeeze;
-            if let Some(link) = self.link_mut(session) {
-                link.is_squeezed = false;
-            }
-            for data in each(&frames) {
-                self.offer(session, sid, overload, lane, data);
-            }
-        }
+    /// Whether something waits for a socket that was not tried yet.
+    pub fn is_pressed(&self) -> bool {
+        self.is_pressed
     }
 
     pub fn has_squeezes(&self) -> bool {
         !self.squeezes.is_empty()
     }
 
-    /// Offers one message to one queue; its policy decides if there is no room.
-    fn offer(
-        &mut self,
-        session: SessionIx,
-        sid: Option<Sid>,
-        overload: Overload,
-        lane: Lane,
-        data: Data<'_>,
-    ) {
-        let Self { links, budget, spares, probe, scratch, now, .. } = self;
+    fn settle(&mut self, patience: Patience) {
+        for squeeze in &self.squeezes {
+            let link = self.links.get_mut(squeeze.session.0 as usize).and_then(Option::as_mut);
+            if let Some(link) = link {
+                link.is_squeezed = false;
+            }
+        }
+        for squeeze in std::mem::take(&mut self.squeezes) {
+            self.settle_one(squeeze, patience);
+        }
+    }
+
+    /// What waits for one session, before it is told something that must come after it.
+    pub(super) fn settle_session(&mut self, session: SessionIx) {
+        if !self.link_mut(session).is_some_and(|link| std::mem::take(&mut link.is_squeezed)) {
+            return;
+        }
+        let its = |squeeze: &mut Squeeze| squeeze.session == session;
+        for squeeze in self.squeezes.extract_if(.., its).collect::<Vec<_>>() {
+            self.settle_one(squeeze, Patience::None);
+        }
+    }
+
+    /// A run that fits is queued as one, if its messages are queued as they are.
+    fn settle_one(&mut self, squeeze: Squeeze, patience: Patience) {
+        let Self { links, budget, spares, probe, entered, .. } = self;
+        let Squeeze { session, sid, overload, lane, ref frames } = squeeze;
+        let Some(link) = receiver(links, session, None) else { return };
+        let has_room = link.outbound.has_room(frames.len(), lane, budget);
+        if patience == Patience::Some && (link.is_squeezed || !has_room && link.may_drain(*entered))
+        {
+            link.is_squeezed = true;
+            self.is_pressed = true;
+            return self.squeezes.push(squeeze);
+        }
+        if has_room && sid.is_none() {
+            let messages = each(frames).count() as u32;
+            link.outbound.copy(frames, messages, lane, budget, spares);
+            probe.messages_out.add(messages.into());
+            self.produced_bytes += frames.len();
+            return self.mark_dirty(session);
+        }
+        for data in each(frames) {
+            self.offer(Step { session, sid, overload, member: None }, lane, data, Patience::None);
+        }
+    }
+
+    /// Offers one message to one queue; if there is no room it waits, or its policy decides.
+    fn offer(&mut self, step: Step, lane: Lane, data: Data<'_>, patience: Patience) {
+        let Self { links, budget, spares, probe, scratch, now, entered, .. } = self;
+        let Step { session, sid, overload, .. } = step;
         let Some(link) = receiver(links, session, None) else { return };
         scratch.clear();
         let (message, lane) = match (&mut link.nats, sid) {
@@ -384,7 +434,6 @@ impl Switch {
                 return probe.dropped(DropReason::NotPermitted, 1);
             }
             (Some(client), Some(sid)) => {
-                client.asked(data.reply(), *now);
                 client.put_message(sid, data, scratch);
                 (&scratch[..], Lane::Normal)
             }
@@ -395,6 +444,18 @@ impl Switch {
             }
             (_, None) => (data.frame(), lane),
         };
+        if patience == Patience::Some
+            && (link.is_squeezed
+                || link.may_drain(*entered) && !link.outbound.has_room(message.len(), lane, budget))
+        {
+            self.is_pressed |= link.may_drain(*entered);
+            link.is_squeezed = true;
+            let frames = self.arena.share(data.frame());
+            return self.squeezes.push(Squeeze { session, sid, overload, lane, frames });
+        }
+        if let Some(client) = &mut link.nats {
+            client.asked(data.reply(), *now);
+        }
         let bytes = message.len();
         match link.outbound.offer(message, lane, overload, budget, spares) {
             Offer::Queued => probe.messages_out.add(1),
@@ -480,13 +541,12 @@ impl Switch {
 
     /// Queues one message for everyone in the plan.
     fn carry_out(&mut self, from: Option<SessionIx>, lane: Lane, data: Data<'_>) {
-        self.settle_squeezes();
         for step in std::mem::take(&mut self.plan) {
-            let Step { session, sid, overload, member } = step;
+            let Step { session, member, .. } = step;
             if receiver(&mut self.links, session, from).is_none() {
                 continue;
             }
-            self.offer(session, sid, overload, lane, data);
+            self.offer(step, lane, data, Patience::Some);
             if let Some(subscription) = member {
                 self.machine.delivered_to(subscription, &mut self.effects);
             }

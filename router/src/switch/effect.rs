@@ -73,7 +73,7 @@ impl Switch {
         bytes.clear();
         frame.put(&mut bytes);
         if matches!(frame, Frame::Unsubscribed { .. } | Frame::Drained | Frame::GoingAway) {
-            self.settle_squeezes();
+            self.settle_session(session);
             let Self { links, budget, spares, .. } = self;
             if let Some(Some(link)) = links.get_mut(session.0 as usize) {
                 link.outbound.say_last(&bytes, budget, spares);
@@ -101,7 +101,7 @@ impl Switch {
     }
 
     fn end(&mut self, session: SessionIx, reason: EndReason) {
-        self.settle_squeezes();
+        self.settle_session(session);
         self.start_going(session, reason);
         tracing::debug!(session = session.0, reason = reason.word(), "session ended");
     }
