@@ -140,6 +140,8 @@ pub struct Client {
     pub subscriptions_count: usize,
     /// How often each was asked for: a number that is taken is asked for in vain.
     subscriptions_unsettled: BTreeMap<Sid, u32>,
+    /// Of its own messages, those that wait to know where they go.
+    pub runs_held: u32,
     pongs_owed: u32,
     has_ponged: bool,
     /// INFO after the first PONG was said.
@@ -170,6 +172,7 @@ impl Client {
             traffic: Traffic::default(),
             user: None,
             replies: None,
+            runs_held: 0,
             pongs_owed: 0,
             has_ponged: false,
             is_introduced: false,
@@ -251,13 +254,19 @@ impl Client {
         self.pong(out);
     }
 
+    /// One of its runs is held no longer.
+    pub fn released(&mut self, out: &mut Vec<u8>) {
+        self.runs_held -= 1;
+        self.pong(out);
+    }
+
     pub fn pinged(&mut self, out: &mut Vec<u8>) {
         self.pongs_owed += 1;
         self.pong(out);
     }
 
     fn pong(&mut self, out: &mut Vec<u8>) {
-        if !self.subscriptions_unsettled.is_empty() {
+        if !self.subscriptions_unsettled.is_empty() || self.runs_held != 0 {
             return;
         }
         for _ in 0..std::mem::take(&mut self.pongs_owed) {

@@ -486,6 +486,15 @@ impl Switch {
         self.scratch = text;
     }
 
+    /// Messages of its own that were held went where they go.
+    pub(super) fn released_nats(&mut self, session: Option<SessionIx>) {
+        let Some(session) = session else { return };
+        let Some(client) = self.client_mut(session) else { return };
+        let mut text = Vec::new();
+        client.released(&mut text);
+        self.tell_nats(session, &text);
+    }
+
     /// What is no command ends the connection, with a word if nats-server has one.
     fn violated(&mut self, session: SessionIx, violation: Violation) {
         tracing::debug!(session = session.0, %violation, "bytes that are no command");

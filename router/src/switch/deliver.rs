@@ -13,7 +13,7 @@
 
 use bytes::Bytes;
 use mpreg_fabric::fact::DropReason;
-use mpreg_fabric::forward::{Choice, Held, Member, Target};
+use mpreg_fabric::forward::{Choice, Held, Member, RouteIx, Target};
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::{SessionIx, SubIx};
 use mpreg_fabric::shard::{Input, Place, Route};
@@ -224,7 +224,17 @@ impl Switch {
                 // A topic of its publisher's it was when it came.
                 self.forward(from, Dialect::Nats, &run);
             }
+            self.released_nats(from);
         }
+    }
+
+    /// Keeps messages until it is known where they go. Until then their publisher owes no PONG, which
+    /// would say that they went.
+    fn hold(&mut self, ix: RouteIx, from: Option<SessionIx>, frames: Bytes) {
+        if let Some(client) = from.and_then(|from| self.client_mut(from)) {
+            client.runs_held += 1;
+        }
+        self.machine.hold(ix, from, frames);
     }
 
     fn forward(&mut self, from: Option<SessionIx>, dialect: Dialect, run: &Run<'_>) {
@@ -238,7 +248,7 @@ impl Switch {
             Route::Known(place) => self.deliver(from, place, run),
             Route::Asking(ix) => {
                 let frames = self.framed(run);
-                self.machine.hold(ix, from, frames);
+                self.hold(ix, from, frames);
             }
             Route::Refused(code) => {
                 let Some(session) = from else { return };
@@ -484,7 +494,7 @@ impl Switch {
             Route::Known(place) => place,
             Route::Asking(ix) => {
                 let frame = self.arena.share(data.frame());
-                return self.machine.hold(ix, from, frame);
+                return self.hold(ix, from, frame);
             }
             Route::Refused(_) => return,
         };

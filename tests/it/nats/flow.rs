@@ -36,6 +36,26 @@ fn a_subscription_holds_from_pong_on() {
     }
 }
 
+#[test]
+fn what_was_published_went_before_its_pong() {
+    for shards in [1, 2, 3] {
+        let router = Launch::of(shards).with_nats().start();
+        for shard in 0..shards {
+            let mut client = router.nats_on(shard, USUAL);
+            for round in 0..ROUNDS {
+                // Another shard may be the one to know who wants it, and is asked.
+                let subject = format!("w.{shard}.{round}");
+                client.subscribe(round as u32, &subject);
+                for _ in 0..3 {
+                    client.send(&[&publication(&subject, "", b"mine")[..], b"PING\r\n"].concat());
+                    assert_eq!(client.hear(), format!("MSG {subject} {round} 4|mine"));
+                    assert_eq!(client.hear(), "PONG");
+                }
+            }
+        }
+    }
+}
+
 const SUBJECTS: usize = 4;
 /// Messages of one publisher to one subject.
 const MESSAGES: usize = 500;
