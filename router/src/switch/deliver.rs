@@ -28,7 +28,7 @@ use super::text::{Queued, Texts};
 use crate::arena::Arena;
 use crate::limits::{SHARED_RUN_BYTES_MIN, SQUEEZES_MAX};
 use crate::link::{Link, Stage};
-use crate::outbound::{Lane, Offer};
+use crate::outbound::{Budget, Lane, Offer, Outbound, Spares};
 
 /// Consecutive messages of one topic and one lane.
 #[derive(Clone, Copy, Debug)]
@@ -313,29 +313,18 @@ impl Switch {
                 (Some(_), Some(sid)) => {
                     let texts = texts.get_or_insert_with(|| Texts::of(run));
                     let queued = texts.queue(sid, has_several, link, budget, spares, arena);
-                    referenced += u64::from(matches!(queued, Some(Queued::Referenced(_))));
                     self.has_stalled |= link.is_behind(self.now);
-                    queued.map(Queued::bytes)
+                    queued
                 }
                 _ => {
                     if run.frames.is_empty() {
                         shared.get_or_insert_with(|| framed(run, arena));
                     }
-                    let frames = shared.as_ref().map_or(run.frames, |shared| &shared[..]);
-                    let bytes = frames.len();
-                    let is_worth_sharing = SHARED_RUN_BYTES_MIN <= bytes && has_several;
-                    let has_room = link.outbound.has_room(bytes, run.lane, budget);
-                    if has_room && is_worth_sharing && link.outbound.may_share() {
-                        referenced += 1;
-                        let frames = shared.get_or_insert_with(|| arena.share(run.frames));
-                        link.outbound.reference(frames.clone(), run.messages, run.lane, budget);
-                    } else if has_room {
-                        link.outbound.copy(frames, run.messages, run.lane, budget, spares);
-                    }
-                    has_room.then_some(bytes)
+                    let out = &mut link.outbound;
+                    queue_frames(run, has_several, &mut shared, out, budget, spares, arena)
                 }
             };
-            let Some(bytes) = queued else {
+            let Some(queued) = queued else {
                 self.is_pressed |= link.may_drain(*entered);
                 link.is_squeezed = true;
                 let frames = shared.get_or_insert_with(|| framed(run, arena)).clone();
@@ -343,7 +332,8 @@ impl Switch {
                 continue;
             };
             copied += 1;
-            produced_bytes += bytes;
+            referenced += u64::from(matches!(queued, Queued::Referenced(_)));
+            produced_bytes += queued.bytes();
             if !link.is_dirty {
                 link.is_dirty = true;
                 dirty.push(target.session);
@@ -678,6 +668,32 @@ impl Switch {
             }
         }
     }
+}
+
+/// Queues a run for one native receiver, as the page `shared` if that is worth it; `None` if there is no
+/// room.
+#[inline]
+fn queue_frames(
+    run: &Run<'_>,
+    has_several: bool,
+    shared: &mut Option<Bytes>,
+    outbound: &mut Outbound,
+    budget: &mut Budget,
+    spares: &mut Spares,
+    arena: &mut Arena,
+) -> Option<Queued> {
+    let frames = shared.as_ref().map_or(run.frames, |shared| &shared[..]);
+    let bytes = frames.len();
+    if !outbound.has_room(bytes, run.lane, budget) {
+        return None;
+    }
+    if SHARED_RUN_BYTES_MIN <= bytes && has_several && outbound.may_share() {
+        let frames = shared.get_or_insert_with(|| arena.share(run.frames));
+        outbound.reference(frames.clone(), run.messages, run.lane, budget);
+        return Some(Queued::Referenced(bytes));
+    }
+    outbound.copy(frames, run.messages, run.lane, budget, spares);
+    Some(Queued::Copied(bytes))
 }
 
 /// A lasting copy of a run, as frames.
