@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::auth::Accounts;
+use crate::transport::websocket::WebSocketSettings;
 
 pub mod auth;
 pub mod check;
@@ -67,6 +68,8 @@ pub struct Listen {
     /// The same, over WebSocket over TLS.
     pub websocket_tls: Option<SocketAddr>,
     pub allow_remote: bool,
+    /// Which pages may connect by WebSocket.
+    pub websocket_from: WebSocketSettings,
     /// TCP congestion control by kernel name. `None`: the kernel's default.
     pub congestion: Option<String>,
 }
@@ -83,6 +86,10 @@ pub struct Tls {
     pub client_certificates: ClientCertificates,
     /// Whether a NATS connection begins with TLS; otherwise the router says INFO in clear first.
     pub handshake_first: bool,
+    /// With `handshake_first`: how long a client has to begin until it hears INFO in clear.
+    pub handshake_wait: Option<Duration>,
+    /// Whether clients that do not begin TLS are taken as well.
+    pub is_optional: bool,
 }
 
 /// Whether a client has to show a certificate.

@@ -69,6 +69,10 @@ pub struct Server {
     pub tls: Option<TlsSettings>,
     /// TLS begins with the first byte, not after INFO.
     pub is_handshake_first: bool,
+    /// With that: how long a client has to begin until it hears INFO in clear.
+    pub handshake_wait: Option<Duration>,
+    /// Clients that do not begin TLS are taken where it is spoken.
+    pub is_tls_optional: bool,
     pub websocket: Arc<WebSocketSettings>,
 }
 
@@ -94,6 +98,8 @@ impl Default for Server {
             auth_timeout: Duration::MAX,
             tls: None,
             is_handshake_first: false,
+            handshake_wait: None,
+            is_tls_optional: false,
             websocket: Arc::default(),
         }
     }
@@ -136,6 +142,10 @@ pub struct Client {
     /// Bytes the unfinished command needs in all.
     pub need: usize,
     pub is_tls: bool,
+    /// TLS is offered, and it is for the client to begin it or not.
+    pub is_tls_optional: bool,
+    /// When it hears INFO, if it has not begun TLS by then.
+    pub introduced_at: Option<Instant>,
     /// Made and not over, settled or not.
     pub subscriptions_count: usize,
     /// How often each was asked for: a number that is taken is asked for in vain.
@@ -166,6 +176,8 @@ impl Client {
             nonce: None,
             need: 0,
             is_tls,
+            is_tls_optional: false,
+            introduced_at: None,
             subscriptions_count: 0,
             subscriptions_unsettled: BTreeMap::new(),
             since: Instant::START,

@@ -24,7 +24,7 @@ mod parse;
 mod value;
 
 pub use access::Access;
-pub use options::{Options, TlsOptions, WebsocketOptions};
+pub use options::{NO_ROUTES, Options, TlsOptions, WebsocketOptions};
 pub use value::{Entry, Value};
 
 /// Where something is written.

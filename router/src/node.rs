@@ -404,6 +404,9 @@ fn nats_server(
         auth_timeout: limits.auth_timeout,
         tls: tls.transpose()?,
         is_handshake_first: config.tls.as_ref().is_some_and(|tls| tls.handshake_first),
+        handshake_wait: config.tls.as_ref().and_then(|tls| tls.handshake_wait),
+        is_tls_optional: config.tls.as_ref().is_some_and(|tls| tls.is_optional),
+        websocket: Arc::new(config.listen.websocket_from.clone()),
         ..nats::Server::default()
     }
     .with_accounts(config.auth.clone(), desk))

@@ -110,6 +110,8 @@ pub struct Switch {
     /// The last run went to a subscriber that reads, but is behind.
     has_stalled: bool,
     going: BTreeSet<(Instant, SessionIx)>,
+    /// Who hears INFO when, unless TLS is begun before.
+    introducing: BTreeSet<(Instant, SessionIx)>,
     pub dirty: Vec<SessionIx>,
     pub to_arm: Vec<SessionIx>,
     pub to_cancel: Vec<SessionIx>,
@@ -158,6 +160,7 @@ impl Switch {
             paused: Vec::new(),
             has_stalled: false,
             going: BTreeSet::new(),
+            introducing: BTreeSet::new(),
             dirty: Vec::new(),
             to_arm: Vec::new(),
             to_cancel: Vec::new(),
@@ -268,6 +271,11 @@ impl Switch {
             }
             self.advance(session);
         }
+        while let Some(&(at, session)) = self.introducing.first()
+            && at <= self.now
+        {
+            self.introduce_late(session, false);
+        }
         self.resume_paused();
     }
 
@@ -275,10 +283,11 @@ impl Switch {
     pub fn deadline(&self) -> Option<Instant> {
         let machine = self.machine.deadline().map(|(at, _why)| at);
         let going = self.going.first().map(|&(at, _)| at);
+        let introducing = self.introducing.first().map(|&(at, _)| at);
         let of_link =
             |session: &SessionIx| Some(self.links.get(session.0 as usize)?.as_ref()?.paused_until);
         let paused = self.paused.iter().filter_map(of_link).filter(|&until| self.now < until).min();
-        machine.into_iter().chain(going).chain(paused).min()
+        machine.into_iter().chain(going).chain(introducing).chain(paused).min()
     }
 
     /// Stopped, and every client is gone.
@@ -395,6 +404,9 @@ impl Switch {
         budget.used -= link.partial.len();
         self.probe.dropped(DropReason::SessionEnded, messages);
         self.going.remove(&(link.linger_until, session));
+        if let Some(at) = link.nats.as_ref().and_then(|client| client.introduced_at) {
+            self.introducing.remove(&(at, session));
+        }
         self.connections.give_back();
         drop(link);
         self.tell(Input::Closed { session });

@@ -30,6 +30,9 @@ use tls::{Tls, TlsSettings};
 use upgrade::Refusal;
 use websocket::{WebSocket, WebSocketSettings};
 
+/// `ContentType` of a TLS record that carries a handshake (RFC 8446 §5.1).
+const HANDSHAKE_RECORD: u8 = 22;
+
 /// The layers of one connection. Plain is a null pointer.
 #[derive(Debug, Default)]
 pub struct Transport(Option<Box<Layers>>);
@@ -38,6 +41,8 @@ const _: () = assert!(size_of::<Transport>() == 8, "each link holds one, most of
 
 #[derive(Debug)]
 enum Layers {
+    /// The peer's first byte says whether it is TLS or nothing. Until then what is said is said plain.
+    Either(TlsSettings),
     Tls(Tls),
     WebSocket(WebSocket),
     WebSocketTls(Tls, WebSocket),
@@ -78,6 +83,11 @@ impl Transport {
         Self::of(Layers::Tls(Tls::new(settings)))
     }
 
+    /// TLS, if that is what the peer begins with; otherwise nothing.
+    pub fn either(settings: &TlsSettings) -> Self {
+        Self::of(Layers::Either(settings.clone()))
+    }
+
     pub fn websocket(settings: &Arc<WebSocketSettings>) -> Self {
         Self::of(Layers::WebSocket(WebSocket::new(settings)))
     }
@@ -112,8 +122,11 @@ impl Transport {
         plain: &mut Vec<u8>,
         wire: &mut Vec<u8>,
     ) -> Result<(), TransportError> {
+        if let (Some(Layers::Either(settings)), Some(&first)) = (self.0.as_deref(), bytes.first()) {
+            *self = if is_tls_record(first) { Self::tls(settings) } else { Self::plain() };
+        }
         match self.0.as_deref_mut() {
-            None => {
+            None | Some(Layers::Either(_)) => {
                 plain.extend_from_slice(bytes);
                 Ok(())
             }
@@ -134,7 +147,9 @@ impl Transport {
             return Err(TransportError::NotEstablished);
         }
         match self.0.as_deref_mut() {
-            None => pieces.iter().for_each(|piece| wire.extend_from_slice(piece)),
+            None | Some(Layers::Either(_)) => {
+                pieces.iter().for_each(|piece| wire.extend_from_slice(piece));
+            }
             Some(Layers::Tls(tls)) => tls.seal(pieces, wire)?,
             Some(Layers::WebSocket(_)) => frame::put_data(pieces, wire),
             Some(Layers::WebSocketTls(tls, _)) => {
@@ -150,7 +165,7 @@ impl Transport {
     /// The protocol's bytes may be sealed: handshakes are done, nobody has said goodbye.
     pub fn is_established(&self) -> bool {
         match self.0.as_deref() {
-            None => true,
+            None | Some(Layers::Either(_)) => true,
             Some(Layers::Tls(tls)) => tls.is_established(),
             Some(Layers::WebSocket(socket)) => socket.is_established(),
             Some(Layers::WebSocketTls(tls, socket)) => {
@@ -162,7 +177,7 @@ impl Transport {
     /// Says goodbye, once. Nothing can be sealed afterwards.
     pub fn close(&mut self, wire: &mut Vec<u8>) {
         match self.0.as_deref_mut() {
-            None => (),
+            None | Some(Layers::Either(_)) => (),
             Some(Layers::Tls(tls)) => tls.close(wire),
             Some(Layers::WebSocket(socket)) => socket.close(wire),
             Some(Layers::WebSocketTls(tls, socket)) => {
@@ -178,9 +193,14 @@ impl Transport {
     pub fn peer_certificate(&self) -> Option<&[u8]> {
         match self.0.as_deref()? {
             Layers::Tls(tls) | Layers::WebSocketTls(tls, _) => tls.peer_certificate(),
-            Layers::WebSocket(_) => None,
+            Layers::WebSocket(_) | Layers::Either(_) => None,
         }
     }
+}
+
+/// Whether these may be the first bytes of TLS: a handshake record begins so, and no command does.
+pub fn is_tls_record(first: u8) -> bool {
+    first == HANDSHAKE_RECORD
 }
 
 #[cfg(test)]

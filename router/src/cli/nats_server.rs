@@ -175,8 +175,10 @@ fn announce(options: &Options, router: &Running) {
     }
     let bound = router.bound();
     if let Some(address) = bound.nats.or(bound.nats_tls) {
+        // Scripts look for the address they asked for.
+        let address = address.to_string().replace("[::]:", "0.0.0.0:");
         tracing::info!("Listening for client connections on {address}");
-        if bound.nats_tls.is_some() {
+        if bound.nats_tls.is_some() && !options.allow_non_tls {
             tracing::info!("TLS required for client connections");
         }
     }

@@ -11,6 +11,8 @@ use mpreg_proto::limits::{PAYLOAD_BYTES_MAX, SHARDS_MAX};
 use super::auth::BadAuth;
 use super::{Admin, ClientCertificates, Config, Limits, Listen, Log, Nats, Node, Tls, file};
 use crate::log;
+use crate::transport::upgrade::Origin;
+use crate::transport::websocket::WebSocketSettings;
 
 /// Linux's `CPU_SETSIZE`: larger numbers cannot be asked for.
 const CPU_MAX: u64 = 1023;
@@ -58,6 +60,9 @@ pub enum Refusal {
     /// Half of what TLS takes.
     #[error("{needs} is set, so {missing} must be")]
     Incomplete { needs: &'static str, missing: &'static str },
+    /// Two that cannot both be meant.
+    #[error("{one} and {other} exclude each other")]
+    Exclusive { one: &'static str, other: &'static str },
     #[error("nats.advertise has {count} addresses, must be at most {ADVERTISED_MAX}")]
     Advertised { count: usize },
     #[error(transparent)]
@@ -121,6 +126,10 @@ impl TryFrom<file::Listen> for Listen {
             nats_tls: reachable("listen.nats_tls", file.nats_tls, remote)?,
             websocket: reachable("listen.websocket", file.websocket, remote)?,
             websocket_tls: reachable("listen.websocket_tls", file.websocket_tls, remote)?,
+            websocket_from: WebSocketSettings {
+                is_same_origin: file.websocket_same_origin,
+                allowed_origins: origins(file.websocket_origins)?,
+            },
             allow_remote: remote,
             congestion: congestion(file.tcp_congestion)?,
         };
@@ -128,6 +137,14 @@ impl TryFrom<file::Listen> for Listen {
         let is_tcp = [tcp, nats, nats_tls, websocket, websocket_tls].iter().any(Option::is_some);
         if is_tcp || listen.unix.is_some() { Ok(listen) } else { Err(Refusal::Unreachable) }
     }
+}
+
+fn origins(written: Vec<String>) -> Result<Vec<Origin>, Refusal> {
+    let origin = |value: String| {
+        let (key, must) = ("listen.websocket_origins", "http://HOST[:PORT] or https://HOST[:PORT]");
+        Origin::parse(&value).ok_or(Refusal::Meaningless { key, value, must })
+    };
+    written.into_iter().map(origin).collect()
 }
 
 fn tls(file: file::Tls, listen: &Listen) -> Result<Option<Tls>, Refusal> {
@@ -148,11 +165,29 @@ fn tls(file: file::Tls, listen: &Listen) -> Result<Option<Tls>, Refusal> {
         let needs = "tls.client_certificates";
         return Err(Refusal::Incomplete { needs, missing: "tls.client_ca" });
     }
+    let wait_ms = within("tls.handshake_wait_ms", file.handshake_wait_ms, 0, 10_000)? as u64;
     let handshake_first = file.handshake_first;
+    let handshake_wait = (wait_ms != 0).then(|| Duration::from_millis(wait_ms));
+    let is_optional = file.optional;
+    if let Some(other) = [
+        ("tls.handshake_first", handshake_first),
+        ("tls.client_certificates", client_certificates == ClientCertificates::Required),
+    ]
+    .into_iter()
+    .find_map(|(key, is_set)| is_set.then_some(key).filter(|_| is_optional))
+    {
+        return Err(Refusal::Exclusive { one: "tls.optional", other });
+    }
     match (path(file.certificate), path(file.key)) {
-        (Some(certificate), Some(key)) => {
-            Ok(Some(Tls { certificate, key, client_ca, client_certificates, handshake_first }))
-        }
+        (Some(certificate), Some(key)) => Ok(Some(Tls {
+            certificate,
+            key,
+            client_ca,
+            client_certificates,
+            handshake_first,
+            handshake_wait,
+            is_optional,
+        })),
         (Some(_), None) => {
             Err(Refusal::Incomplete { needs: "tls.certificate", missing: "tls.key" })
         }
@@ -183,7 +218,7 @@ fn nats(file: file::Nats, limits: &Limits) -> Result<Nats, Refusal> {
     )?;
     let ping_interval_ms = within("nats.ping_interval_ms", file.ping_interval_ms, 10, 3_600_000)?;
     let pings_out_max = within("nats.pings_out_max", file.pings_out_max, 1, 1_000)?;
-    let auth_timeout_ms = within("nats.auth_timeout_ms", file.auth_timeout_ms, 10, 60_000)?;
+    let auth_timeout_ms = within("nats.auth_timeout_ms", file.auth_timeout_ms, 1, 60_000)?;
     let subscriptions_max = within(
         "nats.subscriptions_max",
         file.subscriptions_max,

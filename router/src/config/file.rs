@@ -57,6 +57,11 @@ pub struct Listen {
     pub websocket: String,
     /// Address and port of the NATS client protocol over WebSocket over TLS.
     pub websocket_tls: String,
+    /// Where pages come from that may connect by WebSocket: `https://HOST[:PORT]` each. Empty is
+    /// anywhere.
+    pub websocket_origins: Vec<String>,
+    /// Whether pages must come from the host and port they connect to.
+    pub websocket_same_origin: bool,
     /// Whether addresses above may be ones that other machines can reach.
     pub allow_remote: bool,
     /// TCP congestion control by kernel name; `kernel` is the kernel's default.
@@ -77,6 +82,11 @@ pub struct Tls {
     pub client_certificates: String,
     /// Whether a NATS connection begins with TLS; otherwise INFO is said in clear first.
     pub handshake_first: bool,
+    /// With `handshake_first`: milliseconds after which one that has not begun hears INFO in clear
+    /// all the same. 0..=10_000; 0 is never.
+    pub handshake_wait_ms: u64,
+    /// Whether `listen.nats_tls` also takes clients that do not begin TLS.
+    pub optional: bool,
 }
 
 /// `[nats]`
@@ -160,6 +170,8 @@ impl Default for Listen {
             nats_tls: String::new(),
             websocket: String::new(),
             websocket_tls: String::new(),
+            websocket_origins: Vec::new(),
+            websocket_same_origin: false,
             allow_remote: false,
             tcp_congestion: "cubic".to_owned(),
         }
@@ -174,6 +186,8 @@ impl Default for Tls {
             client_ca: String::new(),
             client_certificates: "none".to_owned(),
             handshake_first: false,
+            handshake_wait_ms: 0,
+            optional: false,
         }
     }
 }

@@ -6,6 +6,7 @@ use expect_test::expect;
 
 use super::auth::Auth;
 use super::*;
+use crate::transport::upgrade::Origin;
 
 /// Reads `text` as a file called `mpreg.toml` and says what comes of it: `ok`, or the refusal.
 fn outcome(text: &str) -> String {
@@ -35,6 +36,7 @@ fn defaults_are_within_their_own_bounds() {
             nats_tls: None,
             websocket: None,
             websocket_tls: None,
+            websocket_from: WebSocketSettings::default(),
             allow_remote: false,
             congestion: Some("cubic".to_owned()),
         },
@@ -82,6 +84,8 @@ nats = "0.0.0.0:1"
 nats_tls = "0.0.0.0:2"
 websocket = "0.0.0.0:3"
 websocket_tls = "0.0.0.0:4"
+websocket_origins = ["https://a.b"]
+websocket_same_origin = true
 allow_remote = true
 tcp_congestion = "kernel"
 [tls]
@@ -90,6 +94,8 @@ key = "key.pem"
 client_ca = "ca.pem"
 client_certificates = "required"
 handshake_first = true
+handshake_wait_ms = 21
+optional = false
 [nats]
 server_name = "a"
 payload_bytes_max = 16
@@ -131,6 +137,10 @@ fn every_key_of_the_file_reaches_the_node() {
             nats_tls: Some(([0, 0, 0, 0], 2).into()),
             websocket: Some(([0, 0, 0, 0], 3).into()),
             websocket_tls: Some(([0, 0, 0, 0], 4).into()),
+            websocket_from: WebSocketSettings {
+                is_same_origin: true,
+                allowed_origins: vec![Origin::parse("https://a.b").unwrap()],
+            },
             allow_remote: true,
             congestion: None,
         },
@@ -140,6 +150,8 @@ fn every_key_of_the_file_reaches_the_node() {
             client_ca: Some("ca.pem".into()),
             client_certificates: ClientCertificates::Required,
             handshake_first: true,
+            handshake_wait: Some(Duration::from_millis(21)),
+            is_optional: false,
         }),
         auth: everybody(),
         nats: Nats {
@@ -262,6 +274,18 @@ fn each_refusal_of_the_nats_side_names_its_key() {
         ("tls.certificate = 'c'", "tls.certificate is set, so tls.key must be"),
         ("tls.key = 'k'", "tls.key is set, so tls.certificate must be"),
         (
+            "tls = { optional = true, handshake_first = true }",
+            "tls.optional and tls.handshake_first exclude each other",
+        ),
+        (
+            "tls = { optional = true, client_certificates = 'required', client_ca = 'a' }",
+            "tls.optional and tls.client_certificates exclude each other",
+        ),
+        (
+            "listen.websocket_origins = ['a']",
+            "listen.websocket_origins is \"a\", must be http://HOST[:PORT] or https://HOST[:PORT]",
+        ),
+        (
             "tls.client_certificates = 'required'",
             "tls.client_certificates is set, so tls.client_ca must be",
         ),
@@ -306,7 +330,7 @@ fn a_unix_path_must_fit_the_kernels_address() {
 
 #[test]
 fn an_unknown_key_is_refused_with_file_and_line() {
-    expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `nats`, `nats_tls`, `websocket`, `websocket_tls`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
+    expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `nats`, `nats_tls`, `websocket`, `websocket_tls`, `websocket_origins`, `websocket_same_origin`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
     expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `auth`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
     expect![[r#"mpreg.toml, line 2: invalid type: string "two", expected u64"#]]
         .assert_eq(&outcome("[node]\nshards = 'two'\n"));

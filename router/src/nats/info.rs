@@ -22,6 +22,8 @@ struct Info<'a> {
     auth_required: bool,
     #[serde(skip_serializing_if = "is_false")]
     tls_required: bool,
+    #[serde(skip_serializing_if = "is_false")]
+    tls_available: bool,
     jetstream: bool,
     /// Of JetStream: there is none of it.
     api_lvl: u8,
@@ -70,7 +72,8 @@ pub fn put(server: &Server, client: &Client, nonce: &str, occasion: Occasion, ou
         headers: server.speaks_headers,
         max_payload: server.bounds.payload_bytes,
         auth_required: server.wants_credentials,
-        tls_required: client.is_tls,
+        tls_required: client.is_tls && !client.is_tls_optional,
+        tls_available: client.is_tls_optional,
         jetstream: false,
         api_lvl: 0,
         client_id: client.id,

@@ -140,18 +140,28 @@ fn permissions(entry: &Entry) -> Result<Permission, ConfError> {
 /// `"a.>"`, `["a.>", "b"]` or `{ allow: ..., deny: ... }`
 fn subjects(entry: &Entry) -> Result<Lists, ConfError> {
     let Value::Block(fields) = &entry.value else {
-        return Ok(Lists { allow: Some(entry.texts()?), deny: Vec::new() });
+        return Ok(Lists { allow: Some(words(entry)?), deny: Vec::new() });
     };
     let mut subjects = Lists::default();
     for entry in fields {
         match entry.key.as_str() {
-            "allow" => subjects.allow = Some(entry.texts()?),
-            "deny" => subjects.deny = entry.texts()?,
+            "allow" => subjects.allow = Some(words(entry)?),
+            "deny" => subjects.deny = words(entry)?,
             _ if entry.is_variable => (),
             _ => return Err(entry.unknown()),
         }
     }
     Ok(subjects)
+}
+
+/// Subjects of which `[auth]` makes what nats-server would.
+fn words(entry: &Entry) -> Result<Vec<String>, ConfError> {
+    let texts = entry.texts()?;
+    let has_any = |text: &String| text.split(['.', ' ', '\t']).any(|part| part == "#");
+    if texts.iter().any(has_any) {
+        return Err(entry.not_served("# would be a wildcard here, and is a word there"));
+    }
+    Ok(texts)
 }
 
 /// `true`, `false` or `{ max: 3, expires: "1m" }`

@@ -36,6 +36,8 @@ pub struct Options {
     pub no_headers: bool,
     pub access: Access,
     pub tls: Option<TlsOptions>,
+    /// Clients that do not begin TLS are taken as well.
+    pub allow_non_tls: bool,
     pub websocket: Option<WebsocketOptions>,
     /// Keys that are taken and have no effect, and why: for the log.
     pub notes: Vec<String>,
@@ -49,6 +51,8 @@ pub struct TlsOptions {
     /// Whether clients have to show a certificate.
     pub verify: bool,
     pub handshake_first: bool,
+    /// With that: how long a client has to begin.
+    pub handshake_wait: Option<Duration>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +61,16 @@ pub struct WebsocketOptions {
     pub port: Option<i64>,
     pub no_tls: bool,
     pub tls: Option<TlsOptions>,
+    pub same_origin: bool,
+    pub allowed_origins: Vec<String>,
 }
+
+/// What whoever asks for a cluster is told.
+pub const NO_ROUTES: &str = "a cluster is asked for: NATS routes are not served, \
+     this server listens on no cluster port, connects to no other server and knows of none";
+
+/// Time to begin TLS where nats-server is told `auto`.
+const HANDSHAKE_WAIT: Duration = Duration::from_millis(50);
 
 /// Keys without an effect, and why there is none.
 const WITHOUT_EFFECT: [(&str, &str); 18] = [
@@ -129,10 +142,7 @@ impl Options {
             "accounts" => self.access.accounts(entry)?,
             "no_auth_user" => self.access.auth.no_auth_user = Some(entry.text()?),
             "tls" => self.tls = Some(tls(entry, &mut self.notes)?),
-            "allow_non_tls" if entry.truth()? => {
-                return Err(entry.not_served("a port speaks TLS or does not"));
-            }
-            "allow_non_tls" => (),
+            "allow_non_tls" => self.allow_non_tls = entry.truth()?,
             "websocket" | "ws" => self.websocket = Some(websocket(entry, &mut self.notes)?),
             "no_header_support" => self.no_headers = entry.truth()?,
             _ => return self.take_limit(entry),
@@ -180,8 +190,8 @@ impl Options {
                 self.note(entry, "leaf nodes are not served");
             }
             "cluster" => {
-                only(entry, &["listen", "host", "port", "name"], "clusters are not served")?;
-                self.note(entry, "clusters are not served");
+                entry.block()?;
+                self.notes.push(NO_ROUTES.to_owned());
             }
             _ if entry.is_variable => (),
             _ => {
@@ -247,16 +257,7 @@ fn tls(entry: &Entry, notes: &mut Vec<String>) -> Result<TlsOptions, ConfError> 
             "key_file" => tls.key = entry.text()?,
             "ca_file" => tls.ca = entry.text()?,
             "verify" => tls.verify = entry.truth()?,
-            "handshake_first" | "first" | "immediate" => match entry.value {
-                Value::Truth(first) => tls.handshake_first = first,
-                Value::Text(_)
-                | Value::Integer(_)
-                | Value::Decimal(_)
-                | Value::List(_)
-                | Value::Block(_) => {
-                    return Err(entry.not_served("TLS comes first or INFO does, true or false"));
-                }
-            },
+            "handshake_first" | "first" | "immediate" => handshake_first(entry, &mut tls)?,
             "timeout" => notes.push(note(
                 &entry.place,
                 "tls.timeout",
@@ -272,6 +273,19 @@ fn tls(entry: &Entry, notes: &mut Vec<String>) -> Result<TlsOptions, ConfError> 
         true => Err(entry.meaningless("a block with cert_file and key_file")),
         false => Ok(tls),
     }
+}
+
+/// `true`, `false`, `auto`, or how long a client has to begin until it hears INFO.
+fn handshake_first(entry: &Entry, tls: &mut TlsOptions) -> Result<(), ConfError> {
+    (tls.handshake_first, tls.handshake_wait) = match &entry.value {
+        Value::Truth(is_first) => (*is_first, None),
+        Value::Text(word) if word.eq_ignore_ascii_case("auto") => (true, Some(HANDSHAKE_WAIT)),
+        Value::Text(_) => (true, Some(entry.duration()?)),
+        Value::Integer(_) | Value::Decimal(_) | Value::List(_) | Value::Block(_) => {
+            return Err(entry.meaningless("true, false, auto or a duration such as 300ms"));
+        }
+    };
+    Ok(())
 }
 
 fn websocket(entry: &Entry, notes: &mut Vec<String>) -> Result<WebsocketOptions, ConfError> {
@@ -291,7 +305,9 @@ fn websocket(entry: &Entry, notes: &mut Vec<String>) -> Result<WebsocketOptions,
                     notes.push(note(&entry.place, "compression", "it is never negotiated"));
                 }
             }
-            "same_origin" if !entry.truth()? => (),
+            "same_origin" => websocket.same_origin = entry.truth()?,
+            "allowed_origins" | "allowed_origin" | "allow_origins" | "allow_origin" | "origins"
+            | "origin" => websocket.allowed_origins = entry.texts()?,
             "handshake_timeout" => {
                 notes.push(note(
                     &entry.place,

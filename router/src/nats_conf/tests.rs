@@ -194,8 +194,10 @@ fn every_key_reaches_its_option() {
         max_pending: 7MB, ping_interval: '2m', ping_max: 8, lame_duck_grace_period: 1m30s
         no_header_support: true, no_auth_user: u
         authorization { token: 7, timeout: 0.5, default_permissions { sub { deny: x } } }
-        tls { cert_file: c, key_file: k, ca_file: a, verify: yes, handshake_first: true }
-        websocket { listen: '0.0.0.0:443', tls { cert_file: c, key_file: k } }",
+        allow_non_tls: true
+        tls { cert_file: c, key_file: k, ca_file: a, verify: yes, handshake_first: 300ms }
+        websocket { listen: '0.0.0.0:443', tls { cert_file: c, key_file: k }
+            same_origin: true, allowed_origins: ['https://a'] }",
     )
     .unwrap();
     let tls = |ca: &str, is_strict| TlsOptions {
@@ -204,6 +206,7 @@ fn every_key_reaches_its_option() {
         ca: ca.to_owned(),
         verify: is_strict,
         handshake_first: is_strict,
+        handshake_wait: is_strict.then(|| std::time::Duration::from_millis(300)),
     };
     let duration = std::time::Duration::from_millis;
     let want = Options {
@@ -228,11 +231,14 @@ fn every_key_reaches_its_option() {
         no_headers: true,
         access: options.access.clone(),
         tls: Some(tls("a", true)),
+        allow_non_tls: true,
         websocket: Some(WebsocketOptions {
             host: Some("0.0.0.0".to_owned()),
             port: Some(443),
             no_tls: false,
             tls: Some(tls("", false)),
+            same_origin: true,
+            allowed_origins: vec!["https://a".to_owned()],
         }),
         ..Options::default()
     };
@@ -269,17 +275,20 @@ fn what_is_not_served_is_refused_with_its_line() {
         ),
         ("accounts { A { imports: [] } }", "imports: there is one account, without any of these"),
         ("operator: eyJ0", "operator: accounts by JWT are not served"),
-        ("cluster { name: c, routes: [nats://a:1] }", "routes: clusters are not served"),
+        ("gateway { name: c }", "gateway: clusters are not served"),
+        (
+            "authorization { users: [{user: a, permissions { publish: ['a.#'] }}] }",
+            "publish: # would be a wildcard here, and is a word there",
+        ),
         ("leafnodes { remotes [ {url: a} ] }", "remotes: leaf nodes are not served"),
-        ("allow_non_tls: true", "allow_non_tls: a port speaks TLS or does not"),
         ("tls { cert_file: c }", "tls must be a block with cert_file and key_file"),
         (
             "tls { cert_file: c, key_file: k, verify_and_map: true }",
             "verify_and_map: not a key of TLS here",
         ),
         (
-            "tls { cert_file: c, key_file: k, handshake_first: 300ms }",
-            "handshake_first: TLS comes first or INFO does, true or false",
+            "tls { cert_file: c, key_file: k, handshake_first: soon }",
+            "handshake_first must be a duration such as 2s",
         ),
         ("websocket { jwt_cookie: a }", "jwt_cookie: not a key of WebSocket here"),
         ("port: abc", "port must be a whole number"),
@@ -294,7 +303,8 @@ fn what_is_not_served_is_refused_with_its_line() {
     }
     for text in [
         "foo: 1, port: $foo",
-        "cluster { name: c, listen: 'a:1' }",
+        "cluster { name: c, listen: 'a:1', routes: [nats://a:1], authorization { user: a } }",
+        "authorization { token: a, timeout: 0.001 }",
         "jetstream: disabled",
         "jetstream { store_dir: a }",
         "accounts { A { users: [{user: a}] }, $SYS { } }",

@@ -379,11 +379,17 @@ impl Switch {
         let id = self.nats_clients * SHARDS_MAX as u64 + self.mesh.me().index() as u64;
         let mut client = Client::new(id, peer, local, is_tls);
         client.since = self.now;
+        let wait = self.nats.handshake_wait.filter(|_| self.nats.is_handshake_first);
+        if door == Door::NatsTls {
+            client.is_tls_optional = self.nats.is_tls_optional;
+            client.introduced_at = wait.map(|wait| self.now + wait);
+        }
         client.nonce = self.nats.wants_signatures.then(Nonce::draw).and_then(Result::ok);
         let mut link = Link::accepted(socket, self.nats.queue_bytes as usize);
         link.transport = match (door, &self.nats.tls) {
             (Door::WebSocket, _) => Transport::websocket(&self.nats.websocket),
             (Door::WebSocketTls, Some(tls)) => Transport::websocket_tls(tls, &self.nats.websocket),
+            (Door::NatsTls, Some(tls)) if self.nats.is_tls_optional => Transport::either(tls),
             (Door::NatsTls, Some(tls)) => Transport::tls(tls),
             (Door::Nats | Door::Native | Door::NatsTls | Door::WebSocketTls, _) => {
                 Transport::plain()
@@ -399,6 +405,10 @@ impl Switch {
         let Self { links, nats, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
         let Some(client) = &link.nats else { return };
+        if let Some(at) = client.introduced_at {
+            self.introducing.insert((at, session));
+            return;
+        }
         let nonce = client.nonce.as_ref().map_or("", Nonce::as_str);
         info::put(nats, client, nonce, Occasion::Accepted, &mut text);
         if door == Door::NatsTls && !nats.is_handshake_first {
@@ -407,6 +417,23 @@ impl Switch {
             return self.mark_dirty(session);
         }
         self.tell_nats(session, &text);
+    }
+
+    /// One that waited for TLS or for its time hears INFO: within TLS if that is what came.
+    pub(super) fn introduce_late(&mut self, session: SessionIx, is_tls_begun: bool) {
+        let mut text = Vec::new();
+        let Self { links, nats, introducing, .. } = self;
+        let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
+        let Some(client) = &mut link.nats else { return };
+        let Some(at) = client.introduced_at.take() else { return };
+        introducing.remove(&(at, session));
+        let nonce = client.nonce.as_ref().map_or("", Nonce::as_str);
+        info::put(nats, client, nonce, Occasion::Accepted, &mut text);
+        if is_tls_begun {
+            return self.tell_nats(session, &text);
+        }
+        link.wire = text;
+        self.mark_dirty(session);
     }
 
     /// Nobody is taken in any more, and clients are told to go elsewhere.

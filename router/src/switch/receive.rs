@@ -13,6 +13,7 @@ use super::deliver::Run;
 use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::link::{Link, Stage};
 use crate::outbound::Lane;
+use crate::transport;
 
 /// Bytes that show a frame's length and kind.
 const PEEK_BYTES: usize = 5;
@@ -37,6 +38,9 @@ impl Switch {
 
     /// Takes bytes that TLS or WebSocket carry.
     fn take_sealed(&mut self, session: SessionIx, is_nats: bool, bytes: &[u8]) {
+        if let Some(&first) = bytes.first() {
+            self.introduce_late(session, transport::is_tls_record(first));
+        }
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
         let Some(link) = self.opened(session) else { return };

@@ -194,3 +194,42 @@ fn a_handshake_that_is_never_done_is_given_up() {
         stream.read_to_end(&mut said).expect("the router hangs up");
     }
 }
+
+/// Who begins TLS in time is told INFO within it; who waits hears it in clear, and begins then.
+#[test]
+fn tls_may_come_first_or_after_a_while() {
+    let identities = Identities::new();
+    let file = identities.file() + "handshake_first = true\nhandshake_wait_ms = 1\n";
+    let waiting = router(1, &file);
+    let mut late = over_tls(&waiting, &identities, false);
+    late.enter(USUAL);
+    late.flush();
+    let patient = router(1, &file.replace("= 1\n", "= 10000\n"));
+    let (stream, other) = socket(patient.bound("nats_tls"));
+    let mut early = NatsPeer::over(identities.sealed(stream, false), other);
+    assert_eq!(early.hear(), "INFO");
+    early.enter(USUAL);
+    early.flush();
+    // Neither TLS nor patient: INFO comes in clear, and then no TLS.
+    let mut plain = NatsPeer::silent(patient.bound("nats_tls"));
+    plain.send(b"PING\r\n");
+    assert_eq!(plain.hear(), "INFO");
+}
+
+/// What the client begins with decides.
+#[test]
+fn tls_may_be_the_clients_choice() {
+    let identities = Identities::new();
+    let router = router(1, &(identities.file() + "optional = true\n"));
+    let mut sealed = over_tls(&router, &identities, false);
+    assert_eq!(sealed.info["tls_available"], true);
+    assert!(sealed.info["tls_required"].is_null());
+    sealed.enter(USUAL);
+    sealed.subscribe(1, "a");
+    let mut plain = NatsPeer::connect(router.bound("nats_tls"), USUAL);
+    plain.subscribe(1, "b");
+    plain.publish("a", b"x");
+    assert_eq!(sealed.hear(), "MSG a 1 1|x");
+    sealed.publish("b", b"y");
+    assert_eq!(plain.hear(), "MSG b 1 1|y");
+}

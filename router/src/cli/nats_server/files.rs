@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::NatsServerError;
+use super::settle::has_ipv6;
 use crate::admin::status::Urls;
 
 /// A file that is removed with the process, unless another one has put its own in its place.
@@ -82,7 +83,8 @@ impl Ports {
 
 /// Where a listener is on all addresses, the loopback one stands for them.
 fn reachable_here(url: &str) -> String {
-    url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    let of_both = if has_ipv6() { "//127.0.0.1:" } else { "//[::1]:" };
+    url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", of_both)
 }
 
 #[cfg(test)]
@@ -100,9 +102,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let word = Word::ports(folder.path(), &urls).unwrap();
         let path = folder.path().join(format!("nats-server_{}.ports", std::process::id()));
+        let of_both = if has_ipv6() { "127.0.0.1" } else { "[::1]" };
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
-            r#"{"nats":["tls://127.0.0.1:1"],"monitoring":["http://127.0.0.1:2"],"cluster":[],"profile":[],"websocket":["ws://[::1]:3"]}"#
+            format!(
+                r#"{{"nats":["tls://127.0.0.1:1"],"monitoring":["http://127.0.0.1:2"],"cluster":[],"profile":[],"websocket":["ws://{of_both}:3"]}}"#
+            )
         );
         drop(word);
         assert!(fs::read_dir(folder.path()).unwrap().next().is_none(), "nothing is left");

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::auth::Secret;
 use crate::config::auth::Entry;
-use crate::nats_conf::{self, Options, TlsOptions};
+use crate::nats_conf::{self, NO_ROUTES, Options, TlsOptions};
 
 pub(super) const HELP: &str = "\
 A router in place of nats-server. JetStream, clusters and MQTT are not served.
@@ -214,6 +214,7 @@ impl Run {
             options.access.auth.users = vec![login];
         }
         options.tls = tls;
+        options.notes.dedup();
         Ok(options)
     }
 }
@@ -244,10 +245,7 @@ fn take(options: &mut Options, flag: &str, value: &str) -> Result<(), FlagError>
         "ms" | "https_port" => return refused("monitoring is served without TLS"),
         "s" | "syslog" if truth(flag, value)? => return refused("logs go to stderr or to a file"),
         "r" | "remote_syslog" => return refused("logs go to stderr or to a file"),
-        "routes" => return refused("clusters are not served"),
-        "cluster" | "cluster_name" | "cluster_listen" => {
-            options.notes.push(format!("{flag} has no effect: clusters are not served"));
-        }
+        "routes" | "cluster" | "cluster_listen" => options.notes.push(NO_ROUTES.to_owned()),
         // Without an effect here: store_dir, logtime_utc (it is UTC), what concerns routes.
         _ => (),
     }
@@ -346,7 +344,7 @@ mod tests {
         let options = options(
             "--store_dir /s -p -1 -l /log -P /pid -DV -js -n name -m 8222 \
              --user u --pass p --auth t --tls --tlscert c --tlskey k --tlsverify --tlscacert a \
-             --cluster nats://127.0.0.1:1 --cluster_name c -T=false",
+             --cluster nats://127.0.0.1:1 --cluster_name c -T=false --routes nats://127.0.0.1:2",
         );
         let want = Options {
             port: Some(-1),
@@ -363,6 +361,7 @@ mod tests {
                 ca: "a".to_owned(),
                 verify: true,
                 handshake_first: false,
+                handshake_wait: None,
             }),
             access: options.access.clone(),
             notes: options.notes.clone(),
@@ -372,7 +371,7 @@ mod tests {
         let auth = &options.access.auth;
         assert_eq!(auth.token.as_ref().unwrap().reveal(), "t");
         assert_eq!(auth.users[0].password.as_ref().unwrap().reveal(), "p");
-        assert_eq!(options.notes.len(), 3, "{:?}", options.notes);
+        assert_eq!(options.notes.len(), 2, "{:?}", options.notes);
     }
 
     #[test]
@@ -393,7 +392,6 @@ mod tests {
             ("foo", "unrecognized command: \"foo\""),
             ("-p", "-p needs a value"),
             ("-p x", "p is \"x\", must be a port, or -1"),
-            ("--routes nats://a:1", "routes: clusters are not served"),
             ("-ms 1", "ms: monitoring is served without TLS"),
             ("-D=maybe", "D is \"maybe\", must be true or false"),
             ("--signal ldm", "--signal is \"ldm\", must be a word and a process, such as ldm=PID"),

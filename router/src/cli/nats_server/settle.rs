@@ -1,9 +1,9 @@
 //! From what nats-server would be asked for to the router's own configuration.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::io;
-use std::net::ToSocketAddrs as _;
+use std::net::{TcpListener, ToSocketAddrs as _};
 
 use crate::config::{File, file};
 use crate::nats_conf::{Options, TlsOptions};
@@ -72,7 +72,8 @@ fn host(options: &Options) -> &str {
 }
 
 fn listen(options: &Options, host: &str, listen: &mut file::Listen) -> Result<(), SettleError> {
-    let address = address(host, options.port.filter(|port| *port != 0).unwrap_or(PORT_DEFAULT))?;
+    let port = options.port.filter(|port| *port != 0).unwrap_or(PORT_DEFAULT);
+    let address = of_both_kinds(address(host, port)?);
     match options.tls {
         Some(_) => listen.nats_tls = address.to_string(),
         None => listen.nats = address.to_string(),
@@ -80,7 +81,10 @@ fn listen(options: &Options, host: &str, listen: &mut file::Listen) -> Result<()
     // Port 0 is no listener, as for nats-server.
     let Some(websocket) = &options.websocket else { return Ok(()) };
     let Some(port) = websocket.port.filter(|port| *port != 0) else { return Ok(()) };
-    let address = self::address(websocket.host.as_deref().unwrap_or(host), port)?.to_string();
+    listen.websocket_origins.clone_from(&websocket.allowed_origins);
+    listen.websocket_same_origin = websocket.same_origin;
+    let address = self::address(websocket.host.as_deref().unwrap_or(host), port)?;
+    let address = of_both_kinds(address).to_string();
     match (&websocket.tls, websocket.no_tls) {
         (Some(_), _) => listen.websocket_tls = address,
         (None, true) => listen.websocket = address,
@@ -91,7 +95,11 @@ fn listen(options: &Options, host: &str, listen: &mut file::Listen) -> Result<()
 
 fn tls(options: &Options) -> Result<file::Tls, SettleError> {
     let of_websocket = options.websocket.as_ref().and_then(|websocket| websocket.tls.as_ref());
-    let shown = |tls: &TlsOptions| TlsOptions { handshake_first: false, ..tls.clone() };
+    let shown = |tls: &TlsOptions| TlsOptions {
+        handshake_first: false,
+        handshake_wait: None,
+        ..tls.clone()
+    };
     let tls = match (&options.tls, of_websocket) {
         (None, None) => return Ok(file::Tls::default()),
         (Some(tls), Some(other)) if shown(tls) != shown(other) => {
@@ -105,6 +113,8 @@ fn tls(options: &Options) -> Result<file::Tls, SettleError> {
         client_ca: tls.ca.clone(),
         client_certificates: if tls.verify { "required" } else { "none" }.to_owned(),
         handshake_first: tls.handshake_first,
+        handshake_wait_ms: tls.handshake_wait.map_or(0, |wait| wait.as_millis().max(1) as u64),
+        optional: options.tls.is_some() && options.allow_non_tls,
     })
 }
 
@@ -170,6 +180,23 @@ fn filter(options: &Options) -> &'static str {
     }
 }
 
+/// 0.0.0.0 stands for all addresses of this machine, as for nats-server: of both kinds where there
+/// are both.
+fn of_both_kinds(address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) if has_ipv6() => {
+            (Ipv6Addr::UNSPECIFIED, address.port()).into()
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => address,
+    }
+}
+
+/// Whether a socket can listen on addresses of both kinds.
+pub(super) fn has_ipv6() -> bool {
+    let is_dual = || std::fs::read("/proc/sys/net/ipv6/bindv6only").is_ok_and(|on| on == b"0\n");
+    is_dual() && TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).is_ok()
+}
+
 /// Resolves a name, to IPv4 if it has such an address.
 fn address(host: &str, port: i64) -> Result<SocketAddr, SettleError> {
     let port = match port {
@@ -218,7 +245,8 @@ mod tests {
         let listen = |options: &Options| file(options).unwrap().listen.nats;
         assert_eq!(listen(&Options::default()), "127.0.0.1:4222");
         let named = Options { host: Some("0.0.0.0".to_owned()), ..Options::default() };
-        assert_eq!(listen(&named), "0.0.0.0:4222");
+        let all = if has_ipv6() { "[::]:4222" } else { "0.0.0.0:4222" };
+        assert_eq!(listen(&named), all);
         let mut with_users = Options::default();
         with_users.access.auth.users.push(Entry::default());
         assert_eq!(host(&with_users), "0.0.0.0");
@@ -235,6 +263,7 @@ mod tests {
             assert_eq!([nats, nats_tls, websocket, websocket_tls, file.admin.listen], want);
             assert_eq!(tcp, "", "the native protocol has no listener");
         };
+        let all = if has_ipv6() { "[::]:4222" } else { "0.0.0.0:4222" };
         let port = Some(-1);
         check(
             Options { port, websocket: websocket(None, true), ..Options::default() },
@@ -257,7 +286,7 @@ mod tests {
                 http: Some((None, 8222)),
                 ..Options::default()
             },
-            ["0.0.0.0:4222", "", "", "", "127.0.0.1:8222"],
+            [all, "", "", "", "127.0.0.1:8222"],
         );
     }
 
