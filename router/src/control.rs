@@ -115,7 +115,7 @@ impl Watch {
             for ((shard, bell), before) in self.shards.iter().zip(self.bells.iter()).zip(&mut turns)
             {
                 let turned = shard.turns.get();
-                stalled += u64::from(turned == *before && !bell.is_resting());
+                stalled += u64::from(turned == *before && !bell.resting().is_resting());
                 *before = turned;
             }
             self.probe.shards_stalled.set(stalled);

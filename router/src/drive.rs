@@ -21,7 +21,7 @@ use std::time::Duration;
 use glommio::io::BufferedFile;
 
 use crate::limits::IDLE_WAITS;
-use crate::mesh::Rest;
+use crate::mesh::rest::Rest;
 use crate::probe::ShardProbe;
 use crate::ring::Waited;
 use crate::shard::Shard;
@@ -77,14 +77,14 @@ fn spun(shard: &mut Shard, spin: Duration) -> io::Result<bool> {
 
 /// Waits in the ring, having said so to the other cores.
 fn wait(shard: &mut Shard) -> io::Result<Waited> {
-    let may_rest = shard.switch.mesh.bell().rest(Rest::InRing);
+    let may_rest = shard.switch.mesh.bell().resting().rest(Rest::InRing);
     let waited = if !may_rest || shard.switch.mesh.has_mail() {
         shard.ring.submit_and_run()?;
         Waited::Ready
     } else {
         shard.ring.submit_and_wait(shard.wait())?
     };
-    shard.switch.mesh.bell().woke(Rest::InRing);
+    shard.switch.mesh.bell().resting().woke(Rest::InRing);
     Ok(waited)
 }
 
@@ -105,7 +105,7 @@ impl Parking {
 
     async fn park(&self, shard: &mut Shard) -> io::Result<()> {
         shard.ring.notify(true);
-        let may_rest = shard.switch.mesh.bell().rest(Rest::Parked);
+        let may_rest = shard.switch.mesh.bell().resting().rest(Rest::Parked);
         shard.arm_timer()?;
         // What completed before the notification was on has to be seen here. One enter runs a bounded
         // share of what the kernel deferred, and only the first deferral of a list is notified.
@@ -115,7 +115,7 @@ impl Parking {
             let read = self.eventfd.read_at(0, size_of::<u64>()).await;
             read.map_err(|error| io::Error::other(error.to_string()))?;
         }
-        shard.switch.mesh.bell().woke(Rest::Parked);
+        shard.switch.mesh.bell().resting().woke(Rest::Parked);
         shard.ring.notify(false);
         shard.ring.submit_and_run()
     }

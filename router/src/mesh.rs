@@ -6,14 +6,13 @@
 //!
 //! Invariants:
 //! - Hand-offs from one shard to another arrive in the order they were staged.
-//! - A shard that is about to sleep says so first, then looks at its rings once more; one that pushes
-//!   looks at the flag after the push. With a full fence between, one of the two sees the other.
+//! - A shard that sleeps is woken for what is pushed to it: `rest.rs`.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
@@ -25,6 +24,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::auth::{Accounts, Answer, Desk};
 use crate::limits::{MESH_BATCH_MAX, MESH_RING_BYTES_MAX, MESH_RING_SLOTS, STAGED_BYTES_MAX};
 use crate::roster::Question;
+
+pub mod rest;
+
+use rest::{Rest, Resting};
 
 /// What the control core tells a shard.
 #[derive(Clone, Debug)]
@@ -48,15 +51,9 @@ pub enum Command {
 /// a signal raised inside another eventfd's wake-up is deferred by the kernel, and on 6.18 only the
 /// first of a ring's life arrives. For the same reason a shard does not park while somebody is about
 /// to write to the eventfd its ring polls.
-///
-/// ```text
-///   Awake --rest--> InRing, Parked --somebody rings--> Ringing --eventfd written--> Awake
-///     ^                   |
-///     +---woken by itself-+
-/// ```
 #[derive(Debug)]
 pub struct Bell {
-    rest: CachePadded<AtomicU8>,
+    resting: CachePadded<Resting>,
     /// Polled by the shard's ring.
     ring_eventfd: OwnedFd,
     /// Read by the shard's executor while it parks; the ring signals it as well.
@@ -65,23 +62,10 @@ pub struct Bell {
     commands: SegQueue<Command>,
 }
 
-/// Where a shard is to be woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Rest {
-    InRing = 1,
-    Parked = 2,
-}
-
-const AWAKE: u8 = 0;
-const IN_RING: u8 = Rest::InRing as u8;
-const PARKED: u8 = Rest::Parked as u8;
-const RINGING: u8 = 3;
-
 impl Bell {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            rest: CachePadded::new(AtomicU8::new(AWAKE)),
+            resting: CachePadded::new(Resting::default()),
             ring_eventfd: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             park_eventfd: eventfd(0, EventfdFlags::CLOEXEC)?,
             commands: SegQueue::new(),
@@ -90,23 +74,15 @@ impl Bell {
 
     /// Wakes the shard if it sleeps; says whether it did.
     pub fn ring(&self) -> bool {
-        fence(Ordering::SeqCst);
-        let was = self.rest.load(Ordering::Relaxed);
-        let eventfd = match was {
-            IN_RING => &self.ring_eventfd,
-            PARKED => &self.park_eventfd,
-            // Awake, or being woken: it looks at its rings before it rests again.
-            _ => return false,
-        };
-        let (taken, given) = (Ordering::AcqRel, Ordering::Relaxed);
-        if self.rest.compare_exchange(was, RINGING, taken, given).is_err() {
-            return self.ring();
-        }
-        if let Err(error) = rustix::io::write(eventfd, &1u64.to_ne_bytes()) {
-            tracing::warn!(%error, "waking a shard");
-        }
-        self.rest.store(AWAKE, Ordering::Release);
-        true
+        self.resting.ring(|place| {
+            let eventfd = match place {
+                Rest::InRing => &self.ring_eventfd,
+                Rest::Parked => &self.park_eventfd,
+            };
+            if let Err(error) = rustix::io::write(eventfd, &1u64.to_ne_bytes()) {
+                tracing::warn!(%error, "waking a shard");
+            }
+        })
     }
 
     /// Gives the shard a command.
@@ -136,28 +112,9 @@ impl Bell {
         }
     }
 
-    /// Says where the shard rests from here on; before it does, it looks at every ring once more.
-    /// False if somebody is waking it: then it does not rest.
-    #[must_use]
-    pub fn rest(&self, rest: Rest) -> bool {
-        let swap =
-            self.rest.compare_exchange(AWAKE, rest as u8, Ordering::AcqRel, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        swap.is_ok()
-    }
-
-    /// The shard woke by itself, or was woken.
-    pub fn woke(&self, rest: Rest) {
-        let (taken, given) = (Ordering::AcqRel, Ordering::Relaxed);
-        // Not where it rested any more: somebody rings or has rung, and says so itself.
-        if self.rest.compare_exchange(rest as u8, AWAKE, taken, given).is_err() {
-            tracing::trace!("woken by another core");
-        }
-    }
-
-    /// Whether the shard sleeps, or is about to.
-    pub fn is_resting(&self) -> bool {
-        self.rest.load(Ordering::Relaxed) != AWAKE
+    /// Where the shard says that it rests.
+    pub fn resting(&self) -> &Resting {
+        &self.resting
     }
 }
 
@@ -390,26 +347,16 @@ mod tests {
             rustix::io::read(eventfd, &mut count).map(|_| u64::from_ne_bytes(count))
         };
         assert!(!bell.ring());
-        assert!(bell.rest(Rest::InRing));
+        assert!(bell.resting().rest(Rest::InRing));
         assert!(bell.ring());
         assert!(!bell.ring(), "it was rung");
         assert_eq!(count(bell.ring_eventfd()), Ok(1));
-        assert!(bell.rest(Rest::Parked));
+        assert!(bell.resting().rest(Rest::Parked));
         assert!(bell.ring());
         assert_eq!(count(bell.park_eventfd().as_fd()), Ok(1));
-        assert!(bell.rest(Rest::InRing));
-        bell.woke(Rest::InRing);
+        assert!(bell.resting().rest(Rest::InRing));
+        bell.resting().woke(Rest::InRing);
         assert!(!bell.ring());
         assert!(count(bell.ring_eventfd()).is_err(), "nobody rang");
-    }
-
-    #[test]
-    fn a_shard_does_not_rest_while_somebody_rings() {
-        let bell = Bell::new().unwrap();
-        bell.rest.store(RINGING, Ordering::Relaxed);
-        assert!(!bell.rest(Rest::Parked));
-        bell.woke(Rest::InRing);
-        assert!(!bell.rest(Rest::Parked), "the one who rings says when it is over");
-        assert!(!bell.ring());
     }
 }
