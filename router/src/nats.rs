@@ -157,6 +157,11 @@ pub struct Client {
     /// INFO after the first PONG was said.
     is_introduced: bool,
     pub since: Instant,
+    pub heard_at: Instant,
+    /// When it was last pinged, if it has not answered.
+    pub pinged_at: Option<Instant>,
+    /// The last time it took to answer.
+    pub round_trip: Duration,
     pub traffic: Traffic,
     /// What it may do. None: everything.
     pub user: Option<Arc<User>>,
@@ -181,6 +186,9 @@ impl Client {
             subscriptions_count: 0,
             subscriptions_unsettled: BTreeMap::new(),
             since: Instant::START,
+            heard_at: Instant::START,
+            pinged_at: None,
+            round_trip: Duration::ZERO,
             traffic: Traffic::default(),
             user: None,
             replies: None,
@@ -272,6 +280,13 @@ impl Client {
         self.pong(out);
     }
 
+    /// It answered a ping.
+    pub fn ponged(&mut self, now: Instant) {
+        if let Some(at) = self.pinged_at.take() {
+            self.round_trip = now.since(at);
+        }
+    }
+
     pub fn pinged(&mut self, out: &mut Vec<u8>) {
         self.pongs_owed += 1;
         self.pong(out);
@@ -347,6 +362,17 @@ pub const fn error_text(code: ErrorCode) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_round_trip_is_from_a_ping_to_the_pong_after_it() {
+        let at = |millis| Instant::START + Duration::from_millis(millis);
+        let mut client = Client::new(1, None, None, false);
+        client.pinged_at = Some(at(5));
+        client.ponged(at(12));
+        assert_eq!(client.round_trip, Duration::from_millis(7));
+        client.ponged(at(90));
+        assert_eq!(client.round_trip, Duration::from_millis(7), "nobody asked for that one");
+    }
 
     #[test]
     fn a_pong_waits_for_subscriptions_that_will_be_settled_and_no_other() {

@@ -37,6 +37,10 @@ pub struct Connection {
     pub peer: Option<SocketAddr>,
     /// How long it has been there.
     pub age: Duration,
+    /// Since it last said something, or was sent something.
+    pub idle: Duration,
+    /// The last time it took to answer: at first to CONNECT, then to a ping.
+    pub round_trip: Duration,
     pub queued_bytes: usize,
     pub traffic: Traffic,
     pub subscriptions_count: usize,

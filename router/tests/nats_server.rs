@@ -379,6 +379,11 @@ fn connections_are_listed_with_what_they_sent_and_got() {
     assert_eq!(counts.map(|name| row[name].as_u64().unwrap()), [3, 32, 5, 61, 3], "{row:#}");
     let texts = ["name", "lang", "version", "ip", "kind"];
     assert_eq!(texts.map(|name| &row[name]), ["first", "test", "1", "127.0.0.1", "Client"]);
+    let is_round_trip = |text: &str| text.ends_with('s') && !text.starts_with('0');
+    assert!(row["rtt"].as_str().is_some_and(is_round_trip), "{row:#}");
+    // It has just spoken, or is idle for a second of a busy machine.
+    assert!(row["idle"].as_str().is_some_and(|idle| idle.len() < 4), "{row:#}");
+    assert!(row["start"].as_str() <= row["last_activity"].as_str(), "{row:#}");
     let subscription = &row["subscriptions_list_detail"][1];
     let fields = ["subject", "qgroup", "sid"].map(|name| &subscription[name]);
     assert_eq!(fields, ["other", "q", "2"], "{row:#}");

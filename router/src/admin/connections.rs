@@ -1,7 +1,7 @@
 //! `/connz` and `/subsz`: who is connected and to what they subscribe, as nats-server lists it.
 //!
-//! The shards are asked, each for no more than a page holds. What no shard knows (round trip time, the
-//! last activity, connections that are closed) is left out, and closed connections are none.
+//! The shards are asked, each for no more than a page holds. What no shard knows is left out, and
+//! closed connections are none.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -67,7 +67,10 @@ struct Row<'a> {
     ip: String,
     port: u16,
     start: String,
+    last_activity: String,
+    rtt: String,
     uptime: String,
+    idle: String,
     pending_bytes: usize,
     in_msgs: u64,
     out_msgs: u64,
@@ -165,7 +168,8 @@ pub(super) fn refused(why: String) -> Response {
 }
 
 fn row<'a>(connection: &'a Connection, part: &Part) -> Row<'a> {
-    let Connection { id, peer, age, queued_bytes, traffic, ref subscriptions, .. } = *connection;
+    let Connection { id, peer, age, idle, round_trip, queued_bytes, traffic, .. } = *connection;
+    let subscriptions = &connection.subscriptions;
     let subjects = || subscriptions.iter().map(|subscription| &subscription.subject[..]).collect();
     let details = || subscriptions.iter().map(|subscription| detail(id, subscription)).collect();
     let asks_who = part.auth.as_deref().is_some_and(|auth| auth == "1" || auth == "true");
@@ -174,8 +178,11 @@ fn row<'a>(connection: &'a Connection, part: &Part) -> Row<'a> {
         kind: "Client",
         ip: peer.map_or_else(String::new, |peer| peer.ip().to_string()),
         port: peer.map_or(0, |peer| peer.port()),
-        start: date(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH)),
+        start: ago(age),
+        last_activity: ago(idle),
+        rtt: format!("{round_trip:?}"),
         uptime: span(age),
+        idle: span(idle),
         pending_bytes: queued_bytes,
         in_msgs: traffic.messages_in,
         out_msgs: traffic.messages_out,
@@ -225,6 +232,10 @@ fn ask<T>(view: &View, question: impl Fn(Sender<T>) -> Question) -> Vec<T> {
     drop(sender);
     let deadline = Instant::now() + ANSWER_TIME_MAX;
     std::iter::from_fn(|| answers.recv_deadline(deadline).ok()).collect()
+}
+
+fn ago(age: Duration) -> String {
+    date(SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
 /// `2026-01-02T15:04:05Z`

@@ -43,7 +43,10 @@ const RESERVED: &[u8] = b"mpreg";
 impl Switch {
     /// Takes what a NATS link received.
     pub(super) fn take_nats(&mut self, session: SessionIx, bytes: &[u8]) {
-        let mut rest = bytes;
+        let (mut rest, now) = (bytes, self.now);
+        if let Some(client) = self.client_mut(session) {
+            client.heard_at = now;
+        }
         if self.opened(session).is_some_and(|link| !link.partial.is_empty()) {
             rest = self.complete_command(session, rest);
         }
@@ -276,8 +279,13 @@ impl Switch {
                 self.unsubscribe_nats(session, sid, deliveries);
             }
             Command::Ping => self.ping_nats(session),
-            Command::Pong
-            | Command::Publish(_)
+            Command::Pong => {
+                let now = self.now;
+                if let Some(client) = self.client_mut(session) {
+                    client.ponged(now);
+                }
+            }
+            Command::Publish(_)
             | Command::Connect { .. }
             | Command::Ok
             | Command::Error
@@ -293,9 +301,11 @@ impl Switch {
         if let Some(text) = options.contradiction() {
             return self.refuse_with(session, text);
         }
+        let now = self.now;
         let Some(client) = self.client_mut(session) else { return };
         let was = client.stage;
         client.options = options;
+        client.round_trip = now.since(client.since);
         if was == Stage::Greeted {
             return self.verify(session);
         }
@@ -576,13 +586,16 @@ impl Switch {
     pub(super) fn say_nats(&mut self, session: SessionIx, frame: Frame<'_>) {
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
-        let Self { links, nats, .. } = self;
+        let Self { links, nats, now, .. } = self;
         let link = links.get_mut(session.0 as usize).and_then(Option::as_mut);
         if let Some(client) = link.and_then(|link| link.nats.as_deref_mut()) {
             match frame {
                 Frame::Subscribed { sid } => client.settled(sid, &mut text),
                 Frame::Unsubscribed { sid } => client.unsubscribed(sid, &mut text),
-                Frame::Ping { .. } => text.extend_from_slice(PING),
+                Frame::Ping { .. } => {
+                    client.pinged_at = Some(*now);
+                    text.extend_from_slice(PING);
+                }
                 Frame::GoingAway => info::put(nats, client, "", Occasion::LameDuck, &mut text),
                 Frame::Error(Refusal { code, sid, .. }) => {
                     // The one that has the number stays, as with nats-server.

@@ -58,6 +58,8 @@ impl Switch {
             id: client.id,
             peer: client.peer,
             age: self.now.since(client.since),
+            idle: self.now.since(link.map_or(client.heard_at, |l| l.sent_at.max(client.heard_at))),
+            round_trip: client.round_trip,
             queued_bytes: link.map_or(0, |link| link.outbound.queued_bytes()),
             traffic: client.traffic,
             subscriptions_count: client.subscriptions_count,
