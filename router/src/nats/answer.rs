@@ -2,6 +2,7 @@
 //!
 //! `$SYS.REQ.USER.INFO` says who one is. Everything else gets the 503 that says that nobody answers:
 //! `$JS.API.>` as well, by which clients of nats-server without JetStream know that there is none.
+//! Libraries make an error of its own of that, and of JSON with an error's number not all do.
 
 use mpreg_proto::nats::put_message;
 use serde::Serialize;
