@@ -155,6 +155,25 @@ fn every_member_of_a_group_is_as_likely_wherever_it_is() {
 }
 
 #[test]
+fn who_may_not_have_a_message_is_passed_over() {
+    let group = Group {
+        name: "g".into(),
+        members: vec![member(1), member(2)],
+        remote: vec![(shard(1), 1), (shard(2), 1)],
+    };
+    let is_second = |at: &Member| *at == member(2);
+    for number in 0..100 {
+        assert_ne!(group.choose_who(number, is_second), Some(Choice::Here(member(1))));
+        assert_eq!(group.choose_again(number, 0b110, is_second), Some(Choice::Here(member(2))));
+        let elsewhere = group.choose_who(number, |_| false);
+        assert!(matches!(elsewhere, Some(Choice::There(_))), "{elsewhere:?}");
+        let untried = group.choose_again(number, 0b010, |_| false);
+        assert_eq!(untried, Some(Choice::There(shard(2))));
+        assert_eq!(group.choose_again(number, 0b110, |_| false), None);
+    }
+}
+
+#[test]
 fn a_group_without_members_is_drawn_from_in_vain() {
     assert_eq!(Group::default().choose(7), None);
     assert_eq!(Group::default().choose_here(7, |_| true), None);

@@ -117,6 +117,23 @@ fn a_message_goes_to_each_subscription_of_a_nats_session() {
 }
 
 #[test]
+fn a_remembered_route_is_not_for_those_to_whom_it_is_no_topic() {
+    let mut shard = Played::new();
+    for step in ["1 accept-nats", "1 connect", "1 sub 7 a.#"] {
+        shard.step(step);
+    }
+    let mut out = Vec::new();
+    for _ in 0..3 {
+        let (route, _) = shard.machine.route(b"a.#", Dialect::Nats, &mut out);
+        assert!(matches!(route, Route::Known(place) if !shard.machine.targets(place).is_empty()));
+        let (route, _) = shard.machine.route(b"a.#", Dialect::Native, &mut out);
+        assert_eq!(route, Route::Refused(ErrorCode::BadTopic));
+        let (route, _) = shard.machine.route(b"a.b", Dialect::Nats, &mut out);
+        assert!(matches!(route, Route::Known(place) if shard.machine.targets(place).is_empty()));
+    }
+}
+
+#[test]
 fn the_strictest_of_several_subscriptions_decides_about_overload() {
     let mut shard = Played::new();
     for step in ["1 open", "1 sub 1 a - newest", "1 sub 2 a.# - disconnect", "1 sub 3 # - oldest"] {
