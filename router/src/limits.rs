@@ -72,10 +72,14 @@ pub const SID_BYTES_MAX: usize = 64;
 /// do by themselves. Those of two sends and of all receive buffers.
 pub const STALL_BYTES: usize = 4 << 20;
 
-/// Longest such wait, after which one more read is taken; and the time since its last send completed
-/// after which a subscriber no longer reads, so that nobody waits for it.
-pub const STALL_MAX: Duration = Duration::from_millis(5);
-pub const READING_WITHIN: Duration = Duration::from_millis(100);
+/// How long they wait for each so many bytes, and at most, before one more read is taken: a read is 2 MiB at
+/// most, so a subscriber that reads 26 MB/s and more is waited for before it is cut off at 64 MiB.
+pub const STALL_STEP: Duration = Duration::from_millis(5);
+pub const STALL_MAX: Duration = Duration::from_millis(80);
+
+/// The time since its last send completed after which a subscriber no longer reads, so that nobody waits
+/// for it.
+pub const READING_WITHIN: Duration = Duration::from_millis(500);
 
 /// Bytes queued for a NATS client past which it is not read from. A send's worth twice over.
 pub const OWN_QUEUE_BYTES_MAX: usize = 2 * FLIGHT_BYTES_MAX;

@@ -13,11 +13,12 @@
 //! - `partial` holds the beginning of one hello or frame, never a whole one.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use mpreg_fabric::time::Instant;
 use mpreg_proto::frame::Echo;
 
-use crate::limits::{OWN_QUEUE_BYTES_MAX, READING_WITHIN, STALL_BYTES};
+use crate::limits::{OWN_QUEUE_BYTES_MAX, READING_WITHIN, STALL_BYTES, STALL_MAX, STALL_STEP};
 use crate::nats::Client;
 use crate::outbound::Outbound;
 use crate::ring::Flight;
@@ -110,9 +111,14 @@ impl Link {
         self.is_dirty || self.is_sending && entered <= self.flight_entered
     }
 
-    /// A NATS subscriber that reads, but slower than it is published to.
-    pub fn is_behind(&self, now: Instant) -> bool {
-        STALL_BYTES < self.outbound.queued_bytes() && now < self.sent_at + READING_WITHIN
+    /// How long publishers are to wait for a NATS subscriber that reads, but slower than it is published
+    /// to: the longer the more is queued.
+    pub fn stall(&self, now: Instant) -> Duration {
+        let steps = self.outbound.queued_bytes() / STALL_BYTES;
+        if steps == 0 || self.sent_at + READING_WITHIN <= now {
+            return Duration::ZERO;
+        }
+        (STALL_STEP * steps as u32).min(STALL_MAX)
     }
 
     /// A NATS client that is sent more than it reads is not read from, so that one that hears itself

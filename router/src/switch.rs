@@ -27,7 +27,7 @@ use mpreg_proto::frame::{Frame, Refusal};
 use mpreg_proto::id::{ShardIx, Sid};
 
 use crate::arena::Arena;
-use crate::limits::{LINGER, STALL_MAX};
+use crate::limits::LINGER;
 use crate::link::{Link, Stage};
 use crate::listen::Door;
 use crate::mesh::{Command, Mesh};
@@ -107,8 +107,8 @@ pub struct Switch {
     /// To be refused once a delivery is done: their end changes the routes it rests on.
     overrun: Vec<SessionIx>,
     paused: Vec<SessionIx>,
-    /// The last run went to a subscriber that reads, but is behind.
-    has_stalled: bool,
+    /// How long the publisher of the last run is to wait for subscribers that read, but are behind.
+    stall: Duration,
     going: BTreeSet<(Instant, SessionIx)>,
     /// Who hears INFO when, unless TLS is begun before.
     introducing: BTreeSet<(Instant, SessionIx)>,
@@ -158,7 +158,7 @@ impl Switch {
             entered: 0,
             overrun: Vec::new(),
             paused: Vec::new(),
-            has_stalled: false,
+            stall: Duration::ZERO,
             going: BTreeSet::new(),
             introducing: BTreeSet::new(),
             dirty: Vec::new(),
@@ -428,14 +428,14 @@ impl Switch {
     fn pause_if_congested(&mut self, session: SessionIx) {
         let held = mpreg_fabric::limits::HELD_BYTES_MAX < self.machine.held_bytes();
         let is_congested = held || self.mesh.is_congested();
-        let (has_stalled, now) = (self.has_stalled, self.now);
+        let (stall, now) = (self.stall, self.now);
         let Some(link) = self.link_mut(session) else { return };
-        let has_stalled = has_stalled && link.nats.is_some();
+        let has_stalled = !stall.is_zero() && link.nats.is_some();
         if !is_congested && !link.is_behind_itself() && !has_stalled {
             return;
         }
         if has_stalled {
-            link.paused_until = now + STALL_MAX;
+            link.paused_until = now + stall;
         }
         if !link.is_paused && link.stage == Stage::Opened {
             link.is_paused = true;

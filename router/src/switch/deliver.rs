@@ -11,6 +11,8 @@
 //! A run has two forms, frames and the texts of NATS, and comes in one of them. The other is made
 //! when the first receiver needs it; what goes to other shards or waits is always frames.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use mpreg_fabric::fact::DropReason;
 use mpreg_fabric::forward::{Choice, Held, Member, RouteIx, Target};
@@ -209,7 +211,7 @@ impl Switch {
             return;
         }
         self.probe.messages_in.add(u64::from(run.messages));
-        self.has_stalled = false;
+        self.stall = Duration::ZERO;
         let is_native = run.publications.is_empty();
         self.forward(Some(from), if is_native { Dialect::Native } else { Dialect::Nats }, run);
         self.perform();
@@ -313,7 +315,7 @@ impl Switch {
                 (Some(_), Some(sid)) => {
                     let texts = texts.get_or_insert_with(|| Texts::of(run));
                     let queued = texts.queue(sid, has_several, link, budget, spares, arena);
-                    self.has_stalled |= link.is_behind(self.now);
+                    self.stall = self.stall.max(link.stall(self.now));
                     queued
                 }
                 _ => {
