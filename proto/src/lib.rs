@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+pub mod cluster;
 pub mod envelope;
 pub mod error;
 pub mod frame;

@@ -62,3 +62,6 @@ const _: () = assert!(
     2 * TOPIC_BYTES_MAX + 32 <= NATS_CONTROL_LINE_BYTES_MAX,
     "a publication with the longest names fits a line"
 );
+
+/// Bytes of a cluster's name: one DNS label (RFC 1035 §2.3.4).
+pub const CLUSTER_NAME_BYTES_MAX: usize = 63;
