@@ -65,3 +65,13 @@ const _: () = assert!(
 
 /// Bytes of a cluster's name: one DNS label (RFC 1035 §2.3.4).
 pub const CLUSTER_NAME_BYTES_MAX: usize = 63;
+
+/// Bytes of a node's address as text, `host:port`. One byte holds its length; a DNS name has at most
+/// 253 (RFC 1035 §2.3.4), and real ones are far from it.
+pub const PEER_ADDRESS_BYTES_MAX: usize = 255;
+
+/// Bytes of one membership packet. An answer to a joiner is the largest: at about 50 bytes a member,
+/// 16 KiB tell of 300, and who joins a larger cluster hears of the rest within seconds.
+pub const MEMBER_PACKET_BYTES_MAX: usize = 16 << 10;
+
+const _: () = assert!(PEER_ADDRESS_BYTES_MAX <= u8::MAX as usize, "a packet holds it in a byte");
