@@ -16,7 +16,8 @@
 //!
 //! Reading order: `fact`, `id`, `time`, `limits` (words), `session`, `subscription`, `interest`,
 //! `forward`, `permission` (parts that do not know each other), `handoff` (what shards say), `shard`
-//! (joins them, all but `permission`, which the shell asks).
+//! (joins them, all but `permission`, which the shell asks). Of the control core: `member` (who is in
+//! the cluster).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ pub mod handoff;
 pub mod id;
 pub mod interest;
 pub mod limits;
+pub mod member;
 pub mod permission;
 pub mod rng;
 pub mod session;

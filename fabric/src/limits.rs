@@ -51,3 +51,15 @@ impl Bounds {
 }
 
 const _: () = assert!(INTEREST_BUCKETS.is_power_of_two());
+
+/// Live members of one cluster. A node keeps about 150 bytes for each and looks through all of them a
+/// few times a second; larger fabrics are several clusters.
+pub const MEMBERS_MAX: usize = 1024;
+
+/// Lives remembered as over, so that no late word revives them. The oldest goes first. At about 100
+/// bytes 400 KiB, and what four generations of the largest cluster leave behind.
+pub const GONE_MAX: usize = 4096;
+
+/// How far a node's own ill health stretches its probes: Lifeguard's figure. At nine times the probe
+/// period a node that was stopped for long accuses nobody before it has caught up.
+pub const HEALTH_MAX: u32 = 8;

@@ -10,7 +10,8 @@ use super::source::{self, Source};
 type Edges = &'static [(&'static str, &'static [&'static str])];
 
 /// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription` and `rng` are tools;
-/// `session`, `interest` and `forward` do not know each other; `shard` joins them.
+/// `session`, `interest` and `forward` do not know each other; `shard` joins them. `member`
+/// is a part of the control core and knows nobody.
 const FABRIC: Edges = &[
     ("fact", &[]),
     ("forward", &["handoff", "id", "limits"]),
@@ -18,6 +19,7 @@ const FABRIC: Edges = &[
     ("id", &[]),
     ("interest", &["handoff", "subscription"]),
     ("limits", &[]),
+    ("member", &["limits", "rng", "time"]),
     ("permission", &["limits", "time"]),
     ("rng", &[]),
     ("session", &["id", "limits", "time"]),
