@@ -63,3 +63,19 @@ pub const GONE_MAX: usize = 4096;
 /// How far a node's own ill health stretches its probes: Lifeguard's figure. At nine times the probe
 /// period a node that was stopped for long accuses nobody before it has caught up.
 pub const HEALTH_MAX: u32 = 8;
+
+/// Nodes of a cluster that are all linked with each other: 19 links each, one hop to everywhere.
+pub const FULL_MESH_NODES_MAX: usize = 20;
+
+/// Dials under way. Handshakes cost a few milliseconds of CPU each, at both ends.
+pub const DIALS_MAX: usize = 4;
+
+/// Nodes that failed without a goodbye and are looked for again, in case a partition heals.
+pub const LOST_NODES_MAX: usize = 1024;
+
+/// Links with one node while it is not yet known which stays: one each way, and one that the other
+/// end opened because it lost an earlier one.
+pub const LINKS_PER_NODE_MAX: usize = 3;
+
+/// Seeds of a cluster. Each is dialled while the cluster is not reached.
+pub const SEEDS_MAX: usize = 64;

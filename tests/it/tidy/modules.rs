@@ -10,9 +10,10 @@ use super::source::{self, Source};
 type Edges = &'static [(&'static str, &'static [&'static str])];
 
 /// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription` and `rng` are tools;
-/// `session`, `interest` and `forward` do not know each other; `shard` joins them. `member`
-/// is a part of the control core and knows nobody.
+/// `session`, `interest` and `forward` do not know each other; `shard` joins them. `member` and `dial`
+/// are parts of the control core and know nobody.
 const FABRIC: Edges = &[
+    ("dial", &["limits", "rng", "time"]),
     ("fact", &[]),
     ("forward", &["handoff", "id", "limits"]),
     ("handoff", &[]),
