@@ -2,8 +2,8 @@
 //!
 //! Reading order: `limits` (every bound), `id` and `topic` (names), `envelope` (a message on the
 //! wire), `hello` (the only thing parsed before a peer is known), `frame` (everything after it),
-//! `error` (what a peer may be told), `nats` (another protocol for the same messages), `cluster`, `member` (what
-//! nodes say about each other).
+//! `error` (what a peer may be told), `nats` (another protocol for the same messages), `peer` (a link
+//! between nodes), `member` (what nodes say about each other).
 //!
 //! Invariants:
 //! - Any bytes decode to a frame, to "not yet whole", or to an [`error::ErrorCode`]. Decoding
@@ -27,4 +27,5 @@ pub mod id;
 pub mod limits;
 pub mod member;
 pub mod nats;
+pub mod peer;
 pub mod topic;

@@ -66,6 +66,17 @@ const _: () = assert!(
 /// Bytes of a cluster's name: one DNS label (RFC 1035 §2.3.4).
 pub const CLUSTER_NAME_BYTES_MAX: usize = 63;
 
+/// Bytes of a frame between two control cores. What is longer goes in several: a link of 1 Gbit/s
+/// is held for half a millisecond by one of these.
+pub const PEER_CONTROL_FRAME_BYTES_MAX: usize = 1 << 16;
+
+/// Bytes of that frame's body.
+pub const PEER_BODY_BYTES_MAX: usize = PEER_CONTROL_FRAME_BYTES_MAX - FRAME_HEADER_BYTES;
+
+/// Bytes of a message between two nodes: the frame its publisher wrote, and a hop header in front
+/// of it that fits a control frame.
+pub const PEER_DATA_FRAME_BYTES_MAX: usize = PEER_CONTROL_FRAME_BYTES_MAX + FRAME_BYTES_MAX;
+
 /// Bytes of a node's address as text, `host:port`. One byte holds its length; a DNS name has at most
 /// 253 (RFC 1035 §2.3.4), and real ones are far from it.
 pub const PEER_ADDRESS_BYTES_MAX: usize = 255;
