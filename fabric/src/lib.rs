@@ -17,12 +17,13 @@
 //! Reading order: `fact`, `id`, `time`, `limits` (words), `session`, `subscription`, `interest`,
 //! `forward`, `permission` (parts that do not know each other), `handoff` (what shards say), `shard`
 //! (joins them, all but `permission`, which the shell asks). Of the control core: `member` (who is in
-//! the cluster), `dial` (whom to be linked with).
+//! the cluster), `dial` (whom to be linked with), `control` (joins them).
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod control;
 pub mod dial;
 pub mod fact;
 pub mod forward;

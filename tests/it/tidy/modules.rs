@@ -11,8 +11,9 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 
 /// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription` and `rng` are tools;
 /// `session`, `interest` and `forward` do not know each other; `shard` joins them. `member` and `dial`
-/// are parts of the control core and know nobody.
+/// are parts of the control core and know nobody; `control` joins them.
 const FABRIC: Edges = &[
+    ("control", &["dial", "member", "rng", "time"]),
     ("dial", &["limits", "rng", "time"]),
     ("fact", &[]),
     ("forward", &["handoff", "id", "limits"]),
