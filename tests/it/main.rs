@@ -3,6 +3,7 @@
 mod flood;
 mod hostile;
 mod idle;
+mod mesh;
 mod nats;
 mod order;
 mod overload;

@@ -13,7 +13,9 @@ use mpreg_fabric::time::Instant;
 use mpreg_proto::frame::{Connect, Echo, Frame, Overload, Subscribe};
 use mpreg_proto::hello::Hello;
 use mpreg_proto::id::{NodeId, ShardIx, Sid};
-use mpreg_tests::play::{Report, play};
+use mpreg_tests::faults::Faults;
+use mpreg_tests::history::{Tally as _, play};
+use mpreg_tests::play::Report;
 use mpreg_tests::trace::Show;
 
 /// About four seconds unoptimised. `sim --seeds` runs as many as wanted.
@@ -23,7 +25,7 @@ const SEEDS: u64 = 250;
 fn no_seed_breaks_a_rule() {
     let mut total = Report::default();
     for seed in 0..SEEDS {
-        match play(seed, Show::Nothing) {
+        match play::<Faults>(seed, Show::Nothing) {
             Ok(report) => total.add(&report),
             Err(failure) => panic!("{failure}"),
         }
@@ -36,7 +38,8 @@ fn no_seed_breaks_a_rule() {
 
 #[test]
 fn same_seed_same_history() {
-    let fingerprint = |seed| play(seed, Show::Nothing).expect("no rule is broken").fingerprint;
+    let fingerprint =
+        |seed| play::<Faults>(seed, Show::Nothing).expect("no rule is broken").fingerprint;
     assert_eq!(fingerprint(7), fingerprint(7));
     assert_ne!(fingerprint(7), fingerprint(8));
 }

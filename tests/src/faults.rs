@@ -9,6 +9,10 @@ use mpreg_fabric::limits::Bounds;
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::session::Timing;
 
+use crate::history::{Broken, Plan};
+use crate::play::{self, Report};
+use crate::trace::Show;
+
 /// Something that may be left out of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
@@ -94,11 +98,44 @@ pub struct Faults {
     on: u32,
 }
 
-impl Faults {
-    pub fn of(seed: u64) -> Self {
+impl Plan for Faults {
+    type Behaviour = Behaviour;
+    type Report = Report;
+    const BEHAVIOURS: &'static [Behaviour] = &Behaviour::ALL;
+    const SIZES: &'static [&'static str] = &["acts", "clients", "shards"];
+    const ARGUMENTS: &'static str = "";
+
+    fn of(seed: u64) -> Self {
         Self::draw(&mut Rng::from_seed(seed).stream(1))
     }
 
+    fn size(&mut self, place: usize) -> &mut usize {
+        [&mut self.acts_count, &mut self.clients_count, &mut self.shards_count]
+            .into_iter()
+            .nth(place)
+            .expect("there are three sizes")
+    }
+
+    fn has(&self, behaviour: Behaviour) -> bool {
+        self.on >> behaviour as u32 & 1 != 0
+    }
+
+    fn leave_out(&mut self, behaviour: Behaviour) {
+        self.on &= !(1 << behaviour as u32);
+        if behaviour == Behaviour::LateWakes {
+            self.wake_late = PROMPT_WAKE;
+        }
+        if behaviour == Behaviour::SlowClose {
+            self.close_delay = PROMPT_CLOSE;
+        }
+    }
+
+    fn play(self, seed: u64, show: Show) -> Result<Report, Broken> {
+        play::play(seed, self, show)
+    }
+}
+
+impl Faults {
     fn draw(rng: &mut Rng) -> Self {
         let on =
             (0..Behaviour::ALL.len()).filter(|_| rng.below(3) != 0).fold(0, |on, ix| on | 1 << ix);
@@ -130,20 +167,6 @@ impl Faults {
             subscriptions_max: *pick(rng, &[3, 20, 1000]),
             subscriptions_total_max: *pick(rng, &[10, 1000, 1000]),
             on,
-        }
-    }
-
-    pub fn has(&self, behaviour: Behaviour) -> bool {
-        self.on >> behaviour as u32 & 1 != 0
-    }
-
-    pub fn leave_out(&mut self, behaviour: Behaviour) {
-        self.on &= !(1 << behaviour as u32);
-        if behaviour == Behaviour::LateWakes {
-            self.wake_late = PROMPT_WAKE;
-        }
-        if behaviour == Behaviour::SlowClose {
-            self.close_delay = PROMPT_CLOSE;
         }
     }
 

@@ -6,16 +6,20 @@
 //!
 //! The simulator of one node: `faults` (what a seed decides), `world` (shards, rings, clients and
 //! the shell between them), `model` (the obvious node it is compared with), `check` (what must hold),
-//! `play` (one seed from start to rest), `shrink` (less of a seed); `lexicon` and `trace` serve them. `bin/sim.rs` runs seeds.
+//! `play` (one seed from start to rest); `lexicon` serves them. The simulator of many nodes: `mesh`. Both
+//! share `history` (what a seed plays), `shrink` (less of a seed) and `trace`; `planted` tries the latter. `bin/sim.rs` runs seeds.
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod faults;
 pub mod fuzz_case;
+pub mod history;
 pub mod lexicon;
 pub mod live;
+pub mod mesh;
 pub mod model;
 pub mod permission_oracle;
+pub mod planted;
 pub mod play;
 pub mod seed;
 pub mod shrink;

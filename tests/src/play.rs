@@ -4,14 +4,12 @@
 //! passes, and what was promised must come: every subscription is answered, every message is where it
 //! belongs. Then all leave, and nothing may be left of them.
 
-use std::cell::Cell;
 use std::fmt;
-use std::sync::Once;
 use std::time::Duration;
 
 use crate::check::Violation;
 use crate::faults::{Faults, micros};
-use crate::shrink::Cuts;
+use crate::history::{Broken, Tally};
 use crate::trace::Show;
 use crate::world::World;
 
@@ -27,14 +25,18 @@ pub struct Report {
     pub fingerprint: u64,
 }
 
-impl Report {
-    pub fn add(&mut self, other: &Self) {
+impl Tally for Report {
+    fn add(&mut self, other: &Self) {
         self.events += other.events;
         self.messages += other.messages;
         self.copies += other.copies;
         self.subscriptions += other.subscriptions;
         self.missed += other.missed;
         self.fingerprint = self.fingerprint.rotate_left(1) ^ other.fingerprint;
+    }
+
+    fn events(&self) -> u64 {
+        self.events
     }
 }
 
@@ -47,69 +49,19 @@ impl fmt::Display for Report {
     }
 }
 
-/// A history that broke a rule.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    pub seed: u64,
-    pub cuts: Cuts,
-    /// What was left after the cuts.
-    pub faults: Faults,
-    pub event: u64,
-    pub violation: Violation,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, cuts, event, violation, .. } = self;
-        writeln!(f, "seed {seed}, event {event}: {violation}")?;
-        write!(f, "  repeat: {COMMAND} --seed {seed}{cuts} --trace")
-    }
-}
-
-const COMMAND: &str = "cargo run -p mpreg-tests --bin sim --";
-
 /// Events after which a history is taken to go round in circles.
 const EVENTS_MAX: u64 = 2_000_000;
 
-thread_local! {
-    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
-}
-
-/// A broken assertion of a machine says, too, which seed broke it.
-fn name_seed_in_panics(seed: u64) {
-    static HOOK: Once = Once::new();
-    SEED.set(Some(seed));
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if let Some(seed) = SEED.get() {
-                eprintln!("seed {seed} broke an assertion; {COMMAND} --seed {seed} --trace");
-            }
-            before(info);
-        }));
-    });
-}
-
-/// Plays a history; the first broken rule ends it.
-pub fn play(seed: u64, show: Show) -> Result<Report, Box<Failure>> {
-    play_cut(seed, &Cuts::default(), show)
-}
-
-/// Plays what is left of a history.
-pub fn play_cut(seed: u64, cuts: &Cuts, show: Show) -> Result<Report, Box<Failure>> {
-    name_seed_in_panics(seed);
-    let mut faults = Faults::of(seed);
-    cuts.apply(&mut faults);
-    let mut world = World::new(seed, faults.clone(), show);
+/// Plays what is left of a history after the cuts.
+pub(crate) fn play(seed: u64, faults: Faults, show: Show) -> Result<Report, Broken> {
+    let mut world = World::new(seed, faults, show);
     let phases: [fn(&mut World); 4] = [churn, calm, probe, leave];
     for phase in phases {
         phase(&mut world);
         if let Some(violation) = world.model.violation.take() {
-            let (cuts, event) = (cuts.clone(), world.model.event);
-            return Err(Box::new(Failure { seed, cuts, faults, event, violation }));
+            return Err(Broken { event: world.model.event, violation });
         }
     }
-    SEED.set(None);
     let counts = &world.model.counts;
     Ok(Report {
         events: world.model.event,

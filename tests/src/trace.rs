@@ -14,23 +14,26 @@ pub enum Show {
     Steps,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Trace {
     hasher: DefaultHasher,
     show: Show,
+    /// What steps happen to.
+    place: &'static str,
 }
 
 impl Trace {
-    pub fn new(show: Show) -> Self {
-        Self { hasher: DefaultHasher::new(), show }
+    pub fn new(show: Show, place: &'static str) -> Self {
+        Self { hasher: DefaultHasher::new(), show, place }
     }
 
     /// `what` is all there is to the step; `line` says it for people.
-    pub fn note(&mut self, now: Instant, shard: usize, what: &impl Hash, line: Arguments<'_>) {
-        (now.as_nanos(), shard).hash(&mut self.hasher);
+    pub fn note(&mut self, now: Instant, number: usize, what: &impl Hash, line: Arguments<'_>) {
+        (now.as_nanos(), number).hash(&mut self.hasher);
         what.hash(&mut self.hasher);
         if self.show == Show::Steps {
-            println!("{:>11.3} us  shard {shard}  {line}", now.as_nanos() as f64 / 1000.0);
+            let (micros, place) = (now.as_nanos() as f64 / 1000.0, self.place);
+            println!("{micros:>13.3} us  {place} {number:<2}  {line}");
         }
     }
 

@@ -27,6 +27,7 @@ use mpreg_proto::topic::Dialect;
 
 use crate::check;
 use crate::faults::{Behaviour, Faults, micros};
+use crate::history::Plan as _;
 use crate::model::{ClientNo, Model};
 use crate::trace::{Show, Trace};
 
@@ -152,7 +153,7 @@ impl World {
         let mut world = Self {
             now: Instant::START,
             model: Model::new(count, faults.timing, late_ns),
-            trace: Trace::new(show),
+            trace: Trace::new(show, "shard"),
             rng: root.stream(2),
             pending: BinaryHeap::new(),
             sequence: 0,

@@ -15,6 +15,7 @@ use mpreg_proto::topic::Dialect;
 
 use super::World;
 use crate::faults::Behaviour;
+use crate::history::Plan as _;
 use crate::model::{Owed, Stage};
 
 /// Who gets one run of messages.

@@ -13,6 +13,7 @@ use mpreg_proto::hello::{Hello, Role};
 use super::{Happening, Slot, World};
 use crate::check;
 use crate::faults::{Behaviour, micros};
+use crate::history::Plan as _;
 use crate::model::{ClientNo, Stage};
 
 /// One client. It has one connection in its life.

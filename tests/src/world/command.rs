@@ -9,6 +9,7 @@ use mpreg_proto::id::{SessionId, Sid};
 
 use super::World;
 use crate::faults::{Behaviour, pick};
+use crate::history::Plan as _;
 use crate::model::{ClientNo, Owed, Room, Stage};
 
 const WORDS: [&str; 4] = ["a", "b", "c", "d"];

@@ -15,6 +15,7 @@ use super::client::Todo;
 use super::{Happening, Slot, World};
 use crate::check::Violation;
 use crate::faults::{Behaviour, micros};
+use crate::history::Plan as _;
 use crate::model::ClientNo;
 
 impl World {

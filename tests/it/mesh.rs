@@ -1,0 +1,46 @@
+//! Histories of many nodes, from seeds: every rule of `mesh/check.rs` over all of them.
+
+use std::path::Path;
+
+use mpreg_tests::history::{Tally as _, play};
+use mpreg_tests::mesh::plan::MeshPlan;
+use mpreg_tests::mesh::play::MeshReport;
+use mpreg_tests::planted;
+use mpreg_tests::trace::Show;
+
+/// About eight seconds unoptimised. `sim --mesh --seeds` runs as many as wanted.
+const SEEDS: u64 = 20;
+
+#[test]
+fn no_seed_breaks_a_rule() {
+    let mut total = MeshReport::default();
+    for seed in 0..SEEDS {
+        match play::<MeshPlan>(seed, Show::Nothing) {
+            Ok(report) => total.add(&report),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    // A simulator in which nothing happens breaks no rule either.
+    assert!(SEEDS * 1000 < total.frames, "{total}");
+    assert!(SEEDS * 4 < total.lives, "{total}");
+}
+
+#[test]
+fn planted_bugs_still_have_their_place() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is in the workspace");
+    for bug in planted::ALL {
+        let text = std::fs::read_to_string(root.join(bug.file)).expect(bug.file);
+        assert_eq!(text.matches(bug.from).count(), 1, "{}: {:?}", bug.name, bug.from);
+        assert_ne!(bug.from, bug.to, "{}", bug.name);
+    }
+}
+
+#[test]
+fn same_seed_same_history() {
+    let fingerprint = |seed| {
+        let report = play::<MeshPlan>(seed, Show::Nothing).expect("no rule is broken");
+        report.fingerprint
+    };
+    assert_eq!(fingerprint(7), fingerprint(7));
+    assert_ne!(fingerprint(7), fingerprint(8));
+}

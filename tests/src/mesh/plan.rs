@@ -1,0 +1,176 @@
+//! What a seed decides of a fabric before anything happens: how many nodes in which clusters, who
+//! knows whom at the start, how slow, and what goes wrong at all.
+//!
+//! As with one node, each seed leaves a random part of what can go wrong out.
+
+use std::time::Duration;
+
+use mpreg_fabric::rng::Rng;
+
+use crate::faults::{micros, pick};
+use crate::history::{Broken, Plan};
+use crate::trace::Show;
+
+use super::play::{self, MeshReport};
+use super::topology::Topology;
+
+/// Something that may be left out of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    /// A connection breaks and loses the last of what was on it.
+    Breaks,
+    /// One direction between two nodes stands still for a moment.
+    Stalls,
+    /// Two sets of nodes hear nothing of each other.
+    Partitions,
+    /// One set of nodes hears nothing of another, which hears it.
+    OneWayPartitions,
+    /// A process ends; its kernel says so to its peers.
+    Kills,
+    /// A machine loses power; nobody says so, and writes not yet on disk may be lost.
+    PowerLoss,
+    /// A node that comes back has lost its disk, and with it its name.
+    DiskLoss,
+    /// A node leaves in good order.
+    Leaves,
+    /// A node accepts no connections for a while.
+    Refusals,
+    /// Some links carry little.
+    SlowLinks,
+    /// Frames that take much longer than others.
+    Clogs,
+    /// The shell wakes a machine long after its deadline.
+    LateWakes,
+    /// The shell wakes a machine before its deadline, or for nothing.
+    SpareWakes,
+    /// Clocks that run fast or slow.
+    Drift,
+    /// Writes that take long.
+    SlowDisks,
+}
+
+impl Mishap {
+    pub const ALL: [Self; 15] = [
+        Self::Breaks,
+        Self::Stalls,
+        Self::Partitions,
+        Self::OneWayPartitions,
+        Self::Kills,
+        Self::PowerLoss,
+        Self::DiskLoss,
+        Self::Leaves,
+        Self::Refusals,
+        Self::SlowLinks,
+        Self::Clogs,
+        Self::LateWakes,
+        Self::SpareWakes,
+        Self::Drift,
+        Self::SlowDisks,
+    ];
+}
+
+/// What the seed decided.
+#[derive(Clone, Debug)]
+pub struct MeshPlan {
+    pub nodes_count: usize,
+    pub clusters_count: usize,
+    /// Things that go wrong or are asked for, before the quiet.
+    pub acts_count: usize,
+    pub topology: Topology,
+    /// Different words patterns are made of; few, so that nodes meet.
+    pub words_count: usize,
+    pub act_gap: Duration,
+    /// One way between two nodes.
+    pub delay: Duration,
+    /// Bytes a lane of a link holds.
+    pub lane_bytes_max: usize,
+    pub wake_late: Duration,
+    pub disk_delay: Duration,
+    /// Parts in a million by which a clock may be wrong, either way.
+    pub drift_ppm: u32,
+    on: u32,
+}
+
+impl Plan for MeshPlan {
+    type Behaviour = Mishap;
+    type Report = MeshReport;
+    const BEHAVIOURS: &'static [Mishap] = &Mishap::ALL;
+    const SIZES: &'static [&'static str] = &["acts", "nodes", "clusters"];
+    const ARGUMENTS: &'static str = " --mesh";
+
+    fn of(seed: u64) -> Self {
+        Self::draw(&mut Rng::from_seed(seed).stream(1))
+    }
+
+    fn size(&mut self, place: usize) -> &mut usize {
+        [&mut self.acts_count, &mut self.nodes_count, &mut self.clusters_count]
+            .into_iter()
+            .nth(place)
+            .expect("there are three sizes")
+    }
+
+    fn has(&self, mishap: Mishap) -> bool {
+        self.on >> mishap as u32 & 1 != 0
+    }
+
+    fn leave_out(&mut self, mishap: Mishap) {
+        self.on &= !(1 << mishap as u32);
+        match mishap {
+            Mishap::LateWakes => self.wake_late = PROMPT_WAKE,
+            Mishap::SlowDisks => self.disk_delay = PROMPT_DISK,
+            Mishap::Drift => self.drift_ppm = 0,
+            Mishap::Breaks
+            | Mishap::Stalls
+            | Mishap::Partitions
+            | Mishap::OneWayPartitions
+            | Mishap::Kills
+            | Mishap::PowerLoss
+            | Mishap::DiskLoss
+            | Mishap::Leaves
+            | Mishap::Refusals
+            | Mishap::SlowLinks
+            | Mishap::Clogs
+            | Mishap::SpareWakes => (),
+        }
+    }
+
+    fn play(self, seed: u64, show: Show) -> Result<MeshReport, Broken> {
+        play::play(seed, self, show)
+    }
+}
+
+impl MeshPlan {
+    fn draw(rng: &mut Rng) -> Self {
+        let on =
+            (0..Mishap::ALL.len()).filter(|_| rng.below(3) != 0).fold(0, |on, ix| on | 1 << ix);
+        let is_on = |mishap: Mishap| on >> mishap as u32 & 1 != 0;
+        let acts_max = *pick(rng, &[10, 40, 100]);
+        let nodes_max = *pick(rng, &[4, 8, 16]);
+        let nodes_count = 2 + rng.below(nodes_max) as usize;
+        Self {
+            nodes_count,
+            clusters_count: 1 + rng.below(5.min(nodes_count as u32)) as usize,
+            acts_count: 5 + rng.below(acts_max) as usize,
+            topology: *pick(rng, &Topology::ALL),
+            words_count: 1 + rng.below(4) as usize,
+            act_gap: *pick(rng, &[micros(50_000), micros(500_000), micros(3_000_000)]),
+            delay: micros(*pick(rng, &[100, 2_000, 20_000, 100_000])),
+            lane_bytes_max: *pick(rng, &[1 << 17, 1 << 20, 1 << 22]),
+            wake_late: if is_on(Mishap::LateWakes) { micros(300_000) } else { PROMPT_WAKE },
+            disk_delay: if is_on(Mishap::SlowDisks) { micros(200_000) } else { PROMPT_DISK },
+            drift_ppm: if is_on(Mishap::Drift) { 10_000 } else { 0 },
+            on,
+        }
+    }
+
+    /// Nothing goes wrong any more. Clocks stay as wrong as they were.
+    pub fn calm(&mut self) {
+        self.on = 0;
+        self.wake_late = PROMPT_WAKE;
+        self.disk_delay = PROMPT_DISK;
+        self.delay = self.delay.min(micros(20_000));
+    }
+}
+
+const PROMPT_WAKE: Duration = micros(200);
+const PROMPT_DISK: Duration = micros(2_000);

@@ -1,0 +1,141 @@
+//! One seed of a fabric, from start to rest.
+//!
+//! First everything may go wrong and only what must never happen is checked. Then all is healed and
+//! every node runs; within [`HEALED_WITHIN`] every node must agree with every other, and stay so.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::check;
+use super::mishap::NOTICED;
+use super::plan::MeshPlan;
+use super::{Mesh, Violation};
+use crate::history::{Broken, Tally};
+use crate::trace::Show;
+
+/// What a history amounted to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MeshReport {
+    pub histories: u64,
+    pub events: u64,
+    pub frames: u64,
+    pub lives: u64,
+    /// The longest that any took to agree, once healed.
+    pub agreed_after: Duration,
+    pub fingerprint: u64,
+}
+
+impl Tally for MeshReport {
+    fn add(&mut self, other: &Self) {
+        self.histories += other.histories;
+        self.events += other.events;
+        self.frames += other.frames;
+        self.lives += other.lives;
+        self.agreed_after = self.agreed_after.max(other.agreed_after);
+        self.fingerprint = self.fingerprint.rotate_left(1) ^ other.fingerprint;
+    }
+
+    fn events(&self) -> u64 {
+        self.events
+    }
+}
+
+impl fmt::Display for MeshReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { histories, events, frames, lives, agreed_after, fingerprint } = self;
+        write!(f, "histories={histories} events={events} frames={frames} lives={lives} ")?;
+        write!(f, "agreed_after_ms={} ", agreed_after.as_millis())?;
+        write!(f, "fingerprint={fingerprint:016x}")
+    }
+}
+
+/// Events after which a history is taken to go round in circles.
+const EVENTS_MAX: u64 = 5_000_000;
+
+/// From the end of all that goes wrong until all agree. Dead links are noticed, what is down is dialled
+/// again, what was missed is told.
+const HEALED_WITHIN: Duration = Duration::from_secs(60);
+
+/// When the last dial that was due has been made, and how long all must stay as it is from then on.
+const DIALS_REST: Duration = Duration::from_secs(15);
+const STAYS_FOR: Duration = Duration::from_secs(10);
+
+const STEP: Duration = Duration::from_millis(100);
+
+/// What must hold once all is healed.
+const SETTLED: [Rule; 4] = [
+    check::links_agree,
+    check::nodes_hang_together,
+    check::members_are_the_living,
+    check::the_wanted_are_linked,
+];
+
+type Rule = fn(&Mesh) -> Result<(), Violation>;
+
+/// Plays what is left of a history after the cuts.
+pub(super) fn play(seed: u64, plan: MeshPlan, show: Show) -> Result<MeshReport, Broken> {
+    let mut mesh = Mesh::new(seed, plan, show);
+    let mut agreed_after = Duration::ZERO;
+    churn(&mut mesh);
+    if mesh.violation.is_none() {
+        mesh.heal();
+        agreed_after = calm(&mut mesh);
+    }
+    let event = mesh.event;
+    match mesh.violation.take() {
+        Some(violation) => Err(Broken { event, violation }),
+        None => Ok(MeshReport {
+            histories: 1,
+            events: event,
+            frames: mesh.frames,
+            lives: mesh.nodes.iter().map(|node| node.lives).sum(),
+            agreed_after,
+            fingerprint: mesh.trace.fingerprint(),
+        }),
+    }
+}
+
+fn churn(mesh: &mut Mesh) {
+    while mesh.is_busy() && mesh.violation.is_none() {
+        mesh.step();
+        if EVENTS_MAX < mesh.event {
+            let text = "never done".to_owned();
+            mesh.note(Err(Violation::new("liveness", text)));
+        }
+    }
+}
+
+/// Waits until all agree, and then that they stay so. How long it took them.
+fn calm(mesh: &mut Mesh) -> Duration {
+    let start = mesh.now;
+    mesh.run_for(NOTICED);
+    while mesh.violation.is_none() && settled(mesh).is_err() {
+        mesh.run_for(STEP);
+        if HEALED_WITHIN < mesh.now.since(start) {
+            let verdict = settled(mesh);
+            mesh.note(verdict);
+        }
+    }
+    let agreed_after = mesh.now.since(start);
+    // A seed behind which is somebody already linked is dialled once more, and one of two links closed.
+    mesh.run_for(DIALS_REST);
+    let dials = mesh.dials_made;
+    stay(mesh, STAYS_FOR);
+    let verdict = check::nobody_dials(dials, mesh.dials_made);
+    mesh.note(verdict);
+    agreed_after
+}
+
+/// All agree for as long as this.
+fn stay(mesh: &mut Mesh, span: Duration) {
+    let until = mesh.now + span;
+    while mesh.violation.is_none() && mesh.now < until {
+        mesh.run_for(STEP);
+        let verdict = settled(mesh);
+        mesh.note(verdict);
+    }
+}
+
+fn settled(mesh: &Mesh) -> Result<(), Violation> {
+    SETTLED.iter().try_for_each(|check| check(mesh))
+}
