@@ -26,8 +26,9 @@
 //! Invariants:
 //! - At most `DIALS_MAX` dials are under way; a dial nobody answers for is over after a timeout.
 //! - A node that said goodbye is not dialled, and its links are closed, until it comes with a greater
-//!   incarnation. A seed it was is dialled after the grace period, and only while no link stands.
+//!   incarnation. A seed it was is dialled again after the grace period, slowly.
 //! - This node is not dialled twice by itself.
+//! - No address is dialled twice at once, whoever is expected there.
 //! - `linked` names nodes with a link, nobody else.
 
 use alloc::collections::BTreeMap;
@@ -351,6 +352,8 @@ impl Dialler {
                 for seed in &mut self.seeds {
                     if seed.standing == SeedStanding::Node(node) || seed.address == peer.address {
                         seed.standing = SeedStanding::Departed(node);
+                        let far = self.timing.backoff_far;
+                        seed.attempt.failed_unless_open(now, &mut self.rng, far);
                     }
                 }
                 let closed = self.links.close_up_to(node, incarnation);
@@ -415,8 +418,10 @@ impl Dialler {
     fn link_down(&mut self, link: LinkId, end: End, now: Instant, out: &mut Vec<Effect>) {
         let Some((node, was_chosen, since)) = self.links.down(link) else { return };
         let before = was_chosen.then_some(link).or_else(|| self.link(node));
+        // A dial that is under way goes on, and its end says when the next is due.
         if let Some(peer) = self.peers.get_mut(&node)
             && self.links.chosen(node).is_none()
+            && !peer.attempt.is_open()
         {
             if self.timing.settled <= now.since(since) {
                 peer.attempt.reset(now);
@@ -461,7 +466,9 @@ impl Dialler {
         let Timing { backoff, backoff_near, backoff_far, .. } = self.timing;
         let seed_longest = if is_reached { backoff_far } else { backoff_near };
         for seed in self.seeds.iter_mut().filter(|seed| seed.address == *address) {
-            seed.attempt.failed_if_open(now, &mut self.rng, backoff, seed_longest);
+            let is_departed = matches!(seed.standing, SeedStanding::Departed(_));
+            let base = if is_departed && is_reached { backoff_far } else { backoff };
+            seed.attempt.failed_if_open(now, &mut self.rng, base, seed_longest);
         }
         for peer in self.peers.values_mut().filter(|peer| peer.address == *address) {
             let longest = peer.standing.longest(&self.timing);

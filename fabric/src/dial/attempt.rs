@@ -76,6 +76,13 @@ impl Attempt {
         }
     }
 
+    /// As after a failure, but a dial that is under way goes on.
+    pub(super) fn failed_unless_open(&mut self, now: Instant, rng: &mut Rng, wait: Duration) {
+        if !self.is_open() {
+            self.failed(now, rng, wait, wait);
+        }
+    }
+
     /// Doubled for each failure; from the upper half, so nodes that failed together part.
     pub(super) fn wait(&self, rng: &mut Rng, base: Duration, longest: Duration) -> Duration {
         let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);

@@ -1,6 +1,9 @@
 //! Who is dialled next, and when.
 
+use alloc::vec::Vec;
+
 use mpreg_proto::id::NodeId;
+use mpreg_proto::member::PeerAddress;
 
 use super::{Dialler, Peer, Seed, SeedStanding, Standing};
 use crate::limits::{DIALS_MAX, FULL_MESH_NODES_MAX};
@@ -18,30 +21,30 @@ pub(super) enum Target {
 impl Dialler {
     /// Who is to be dialled next, and when; nobody while `DIALS_MAX` are under way.
     pub(super) fn next_target(&self) -> Option<(Instant, Target)> {
-        let open = self.dials_open();
-        if DIALS_MAX <= open {
+        let open = self.addresses_open();
+        if DIALS_MAX <= open.len() {
             return None;
         }
-        let is_reached = self.links.nodes().next().is_some();
-        let members = self.wanted_members();
+        let members = self.wanted_members(&open);
         let lost = self.peers.iter().filter_map(|(&node, peer)| match peer.standing {
-            Standing::Lost { .. } if self.is_free(node, peer) => {
+            Standing::Lost { .. } if self.is_free(node, peer, &open) => {
                 Some((peer.attempt.next().max(self.lost_next), Target::Lost(node)))
             }
             Standing::Lost { .. } | Standing::Member | Standing::Departed { .. } => None,
         });
-        let seeds =
-            self.seeds.iter().enumerate().filter(|(_, seed)| {
-                !seed.attempt.is_open() && self.is_seed_wanted(seed, is_reached)
-            });
+        let seeds = self
+            .seeds
+            .iter()
+            .enumerate()
+            .filter(|(_, seed)| !open.contains(&&seed.address) && self.is_seed_wanted(seed));
         let seeds = seeds.map(|(place, seed)| (seed.attempt.next(), Target::Seed(place)));
         members.into_iter().chain(seeds).chain(lost).min()
     }
 
-    fn wanted_members(&self) -> Option<(Instant, Target)> {
+    fn wanted_members(&self, open: &[&PeerAddress]) -> Option<(Instant, Target)> {
         let members = self.peers.iter().filter(|(_, peer)| peer.standing == Standing::Member);
         let nodes = 1 + members.clone().count();
-        let free = members.clone().filter(|(node, peer)| self.is_free(**node, peer));
+        let free = members.clone().filter(|(node, peer)| self.is_free(**node, peer, open));
         if nodes <= FULL_MESH_NODES_MAX {
             return free.map(|(&node, peer)| (peer.attempt.next(), Target::Member(node))).min();
         }
@@ -56,23 +59,31 @@ impl Dialler {
         best.map(|(&node, peer)| (peer.attempt.next(), Target::Member(node)))
     }
 
-    fn is_free(&self, node: NodeId, peer: &Peer) -> bool {
-        let is_dialled_as_seed = || {
-            let mut open = self.seeds.iter().filter(|seed| seed.attempt.is_open());
-            open.any(|seed| seed.address == peer.address)
-        };
-        self.links.chosen(node).is_none() && !peer.attempt.is_open() && !is_dialled_as_seed()
+    fn is_free(&self, node: NodeId, peer: &Peer, open: &[&PeerAddress]) -> bool {
+        self.links.chosen(node).is_none() && !open.contains(&&peer.address)
     }
 
-    fn is_seed_wanted(&self, seed: &Seed, is_reached: bool) -> bool {
+    /// Addresses that are being dialled: as a seed, as a member, or as one that was there before.
+    fn addresses_open(&self) -> Vec<&PeerAddress> {
+        let seeds = self.seeds.iter().map(|seed| (&seed.address, &seed.attempt));
+        let peers = self.peers.values().map(|peer| (&peer.address, &peer.attempt));
+        let open = seeds.chain(peers).filter(|(_, attempt)| attempt.is_open());
+        open.map(|(address, _)| address).collect()
+    }
+
+    fn is_seed_wanted(&self, seed: &Seed) -> bool {
         match seed.standing {
             SeedStanding::OwnNode => false,
             SeedStanding::Unknown => true,
-            // A member or a lost one is dialled as such.
+            // A member is dialled as such. A lost one, too, but whoever took its place may be here.
             SeedStanding::Node(node) => {
-                !self.peers.contains_key(&node) && self.link(node).is_none()
+                let peer = self.peers.get(&node);
+                let is_lost =
+                    peer.is_none_or(|peer| matches!(peer.standing, Standing::Lost { .. }));
+                is_lost && self.link(node).is_none()
             }
-            SeedStanding::Departed(node) => !is_reached && !self.peers.contains_key(&node),
+            // After the grace period: it may be back and know nobody but those that are gone.
+            SeedStanding::Departed(node) => !self.peers.contains_key(&node),
         }
     }
 }

@@ -176,7 +176,12 @@ fn a_node_that_left_is_not_dialled_and_its_links_are_closed() {
     let lost = Effect::NodeLost { node: node(2), end: End::Closed };
     assert_eq!(said, [close(10, CloseReason::Departed), lost]);
     assert_eq!(step(&mut machine, 1001, accepted(11, 2, 1)), [close(11, CloseReason::Departed)]);
-    assert_eq!(dials(&mut machine, 60_000), [], "not even as a seed, while another link stands");
+    let mut before = 1000;
+    for (at, _) in dials(&mut machine, 60_000) {
+        assert!(5000 <= at - before, "as a seed it is dialled slowly: {before}, {at}");
+        before = at;
+    }
+    assert!(50_000 < before, "somebody else may be there");
     assert_eq!(step(&mut machine, 60_000, accepted(12, 2, 2)), [chosen(12, 2, 2)]);
 }
 
@@ -281,7 +286,8 @@ fn ten_of_twenty_leave_and_nobody_dials_them() {
     let before = world.dials;
     (0..10).for_each(|index| world.leave(index));
     world.run(ms(30_000));
-    assert_eq!(world.dials, before);
+    // Ten nodes look every five to ten seconds whether one seed that left is back.
+    assert!(world.dials - before <= 10 * 6, "{} dials", world.dials - before);
     for index in 10..20 {
         assert_eq!(world.linked(index), (10..20).filter(|other| *other != index).collect());
     }
