@@ -2,8 +2,12 @@
 
 use core::fmt;
 
+use rkyv::{Archive, Deserialize, Serialize};
+
 /// A node. Drawn at random when the process starts; 128 bits, so two nodes never collide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct NodeId(pub u128);
 
 impl fmt::Display for NodeId {
@@ -14,7 +18,9 @@ impl fmt::Display for NodeId {
 
 /// A cluster: the first 128 bits of SHA-256 over its name, so that it is fixed-width on the wire. The
 /// name is in the catalog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct ClusterId(pub u128);
 
 impl fmt::Display for ClusterId {
@@ -24,7 +30,9 @@ impl fmt::Display for ClusterId {
 }
 
 /// Which life of a node: strictly greater at each start, persisted before it is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct Incarnation(pub u64);
 
 impl fmt::Display for Incarnation {
@@ -35,7 +43,9 @@ impl fmt::Display for Incarnation {
 
 /// When a node said something: by its lives first, then by its own count. Order of what one node
 /// says; two nodes' versions mean nothing to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub struct Version {
     pub incarnation: Incarnation,
     pub sequence: u64,

@@ -4,6 +4,7 @@
 //! wire), `hello` (the only thing parsed before a peer is known), `frame` (everything after it),
 //! `error` (what a peer may be told), `nats` (another protocol for the same messages), `peer` (a link
 //! between nodes), `member` (what nodes say about each other).
+//! `error` (what a peer may be told), `route` (ways between clusters), `nats` (another protocol for the same messages).
 //!
 //! Invariants:
 //! - Any bytes decode to a frame, to "not yet whole", or to an [`error::ErrorCode`]. Decoding
@@ -28,4 +29,5 @@ pub mod limits;
 pub mod member;
 pub mod nats;
 pub mod peer;
+pub mod route;
 pub mod topic;

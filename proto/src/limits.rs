@@ -86,3 +86,32 @@ pub const PEER_ADDRESS_BYTES_MAX: usize = 255;
 pub const MEMBER_PACKET_BYTES_MAX: usize = 16 << 10;
 
 const _: () = assert!(PEER_ADDRESS_BYTES_MAX <= u8::MAX as usize, "a packet holds it in a byte");
+/// Bytes of what one node tells another about routes at once: with its frame header it fits a frame
+/// of 64 KiB, which holds a link of 1 Gbit/s for half a millisecond.
+pub const ROUTE_MESSAGE_BYTES_MAX: usize = 60 << 10;
+
+/// Entries of such a message. A route of one hop takes about 250 bytes.
+pub const ROUTE_ENTRIES_MAX: usize = 256;
+
+/// Bytes of one entry: the longest path with the most tags takes 5 KiB.
+pub const ROUTE_ENTRY_BYTES_MAX: usize = 8 << 10;
+
+/// Bytes of a signed body: an origin with all its tags takes 700.
+pub const ROUTE_BODY_BYTES_MAX: usize = 1 << 10;
+
+/// Clusters of a path, the destination counted. Each costs a verification of about 40 µs where the
+/// route is new, so this bounds what one entry may cost.
+pub const ROUTE_PATH_MAX: usize = 16;
+
+/// Tags of a route, and of an authorisation.
+pub const ROUTE_TAGS_MAX: usize = 16;
+
+/// Bytes of a tag.
+pub const ROUTE_TAG_BYTES_MAX: usize = 32;
+
+const _: () = assert!(
+    ROUTE_PATH_MAX * 256 + ROUTE_BODY_BYTES_MAX + 1024 <= ROUTE_ENTRY_BYTES_MAX,
+    "the longest path fits an entry"
+);
+const _: () = assert!(2 * ROUTE_ENTRY_BYTES_MAX <= ROUTE_MESSAGE_BYTES_MAX);
+const _: () = assert!(ROUTE_TAGS_MAX * (ROUTE_TAG_BYTES_MAX + 8) + 128 <= ROUTE_BODY_BYTES_MAX);
