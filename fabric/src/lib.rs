@@ -34,6 +34,7 @@ pub mod limits;
 pub mod member;
 pub mod permission;
 pub mod rng;
+pub mod route;
 pub mod session;
 pub mod shard;
 pub mod subscription;

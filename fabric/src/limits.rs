@@ -79,3 +79,57 @@ pub const LINKS_PER_NODE_MAX: usize = 3;
 
 /// Seeds of a cluster. Each is dialled while the cluster is not reached.
 pub const SEEDS_MAX: usize = 64;
+/// Destinations one neighbouring node may announce. At about 2 KiB a route with a long path, 2 MiB a
+/// neighbour.
+pub const ROUTES_PER_NEIGHBOUR_MAX: usize = 1024;
+
+/// Updates of one neighbour taken per second, over time. A hundred clusters announced every ten
+/// seconds are ten; each may cost a millisecond of verifying.
+pub const ROUTE_UPDATES_PER_SECOND_MAX: u32 = 200;
+
+/// What a neighbour's past is remembered for, besides the routes it holds: destinations it withdrew.
+pub const ROUTE_RECORDS_MAX: usize = 2 * ROUTES_PER_NEIGHBOUR_MAX;
+
+/// Ways to one destination kept besides the best one.
+pub const ROUTE_ALTERNATES_MAX: usize = 3;
+
+/// Gateways of the own cluster whose routes are held.
+pub const ROUTE_GATEWAYS_MAX: usize = 64;
+
+/// Destinations held per gateway, withdrawn ones included.
+pub const ROUTES_PER_GATEWAY_MAX: usize = 4096;
+
+/// Nodes of other clusters that count as having spoken for them: 100 bytes each.
+pub const ROUTE_ORIGINS_MAX: usize = 4096;
+
+/// Numbers reserved on disk at once: an hour of announcements to ten neighbours of 100 clusters.
+pub const ROUTE_SEQUENCES_RESERVED_MAX: u64 = 1 << 16;
+
+/// The next block is asked for when this many are left: a whole table to ten neighbours.
+pub const ROUTE_SEQUENCES_LOW_MAX: u64 = 1 << 14;
+
+/// Beginnings of chains known to be rightly signed. At 48 bytes, 400 KiB.
+pub const ROUTE_CHAINS_VERIFIED_MAX: usize = 8192;
+
+/// Keys of a cluster in use at once: the current one and the next.
+pub const KEYS_PER_CLUSTER_MAX: usize = 2;
+
+/// Clusters with keys.
+pub const KEY_CLUSTERS_MAX: usize = 4096;
+
+/// Round trip a link between clusters counts as at least, microseconds: nobody is nearer than a
+/// cable.
+pub const ROUTE_LINK_LATENCY_US_MIN: u32 = 10;
+
+/// How far two clocks may be apart before a key that begins or ends is judged wrongly, seconds.
+pub const KEY_CLOCK_TOLERANCE_S_MAX: u64 = 300;
+
+/// Bytes of entries put into one message before the next is begun.
+pub const ROUTE_MESSAGE_FILL_BYTES_MAX: usize = 48 << 10;
+
+const _: () = assert!(
+    ROUTE_MESSAGE_FILL_BYTES_MAX + mpreg_proto::limits::ROUTE_ENTRY_BYTES_MAX
+        < mpreg_proto::limits::ROUTE_MESSAGE_BYTES_MAX
+);
+const _: () = assert!(ROUTE_SEQUENCES_LOW_MAX < ROUTE_SEQUENCES_RESERVED_MAX);
+const _: () = assert!(ROUTES_PER_NEIGHBOUR_MAX < ROUTE_RECORDS_MAX);

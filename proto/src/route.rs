@@ -187,6 +187,8 @@ pub struct Inside {
 pub struct InsideRoute {
     /// From the gateway to the destination.
     pub metrics: Metrics,
+    /// It comes and goes: only where there is no other.
+    pub is_damped: bool,
     pub announcement: Announcement,
 }
 
@@ -196,6 +198,8 @@ pub struct Authorisation {
     pub cluster: ClusterId,
     /// Greater for each further key of the cluster.
     pub key_serial: u64,
+    /// Keys of the cluster from this serial on stay good beside this one: how rotation overlaps.
+    pub keep_from: u64,
     pub key: [u8; 32],
     /// Tags its routes may carry; [`TAG_ANY`] for all.
     pub tags: Vec<String>,

@@ -56,7 +56,8 @@ fn announcement(hops: usize) -> Announcement {
 }
 
 fn items() -> Vec<Item> {
-    let route = InsideRoute { metrics: hop(3).metrics, announcement: announcement(2) };
+    let route =
+        InsideRoute { metrics: hop(3).metrics, is_damped: true, announcement: announcement(2) };
     let inside = |route| Inside {
         gateway: NodeId(1),
         version: version(2),
@@ -98,6 +99,7 @@ fn what_is_written_reads_back() {
     let authorisation = Authorisation {
         cluster: ClusterId(1),
         key_serial: 2,
+        keep_from: 1,
         key: [3; 32],
         tags: vec![TAG_ANY.to_string()],
         not_before: 4,

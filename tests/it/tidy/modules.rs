@@ -24,6 +24,7 @@ const FABRIC: Edges = &[
     ("member", &["limits", "rng", "time"]),
     ("permission", &["limits", "time"]),
     ("rng", &[]),
+    ("route", &["limits", "rng", "time"]),
     ("session", &["id", "limits", "time"]),
     (
         "shard",
