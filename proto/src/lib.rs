@@ -5,6 +5,8 @@
 //! `error` (what a peer may be told), `nats` (another protocol for the same messages), `peer` (a link
 //! between nodes), `member` (what nodes say about each other).
 //! `error` (what a peer may be told), `route` (ways between clusters), `nats` (another protocol for the same messages).
+//! `error` (what a peer may be told), `nats` (another protocol for the same messages),
+//! `catalog` (what nodes tell each other about what they offer).
 //!
 //! Invariants:
 //! - Any bytes decode to a frame, to "not yet whole", or to an [`error::ErrorCode`]. Decoding
@@ -18,6 +20,7 @@
 
 extern crate alloc;
 
+pub mod catalog;
 pub mod cluster;
 pub mod envelope;
 pub mod error;

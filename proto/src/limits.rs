@@ -115,3 +115,41 @@ const _: () = assert!(
 );
 const _: () = assert!(2 * ROUTE_ENTRY_BYTES_MAX <= ROUTE_MESSAGE_BYTES_MAX);
 const _: () = assert!(ROUTE_TAGS_MAX * (ROUTE_TAG_BYTES_MAX + 8) + 128 <= ROUTE_BODY_BYTES_MAX);
+/// Bytes of an entry's name in the catalog: a topic, a group and their lengths, with as much again
+/// to spare for names of kinds to come.
+pub const CATALOG_NAME_BYTES_MAX: usize = 512;
+
+/// Bytes of an entry's body. What an entry describes is one thing; 8 KiB hold a node with 100
+/// endpoints and labels.
+pub const CATALOG_BODY_BYTES_MAX: usize = 8 << 10;
+
+/// Records of one feed in one frame. The smallest take about 30 bytes.
+pub const CATALOG_RECORDS_MAX: usize = 1 << 10;
+
+/// Feeds with changes in one frame, and heads of feeds in one frame: at about 70 bytes each, 28 KiB.
+pub const CATALOG_HEADS_MAX: usize = 400;
+
+/// Nodes a piece of news says it was sent to. A full mesh has 20, and a gateway some more; beyond it
+/// a node may hear the same twice.
+pub const CATALOG_TOLD_MAX: usize = 40;
+
+/// Buckets of a summary. At 256 a summary is 2 KiB, and 10,000 feeds that differ in one are found by
+/// comparing 40.
+pub const CATALOG_BUCKETS_MAX: usize = 256;
+
+/// Bytes of records and heads after which a frame is full. With one more record of the largest size
+/// it stays below what a frame between two nodes may have.
+pub const CATALOG_FRAME_BYTES: usize = 32 << 10;
+
+/// Names, tags and endpoints that one node lists, each.
+pub const NODE_LIST_MAX: usize = 64;
+
+/// Bytes of a word in the description of a node: a tag, a region, a host name (RFC 1035 §2.3.4).
+pub const NODE_WORD_BYTES_MAX: usize = 255;
+
+const _: () = assert!(1 + TOPIC_BYTES_MAX + GROUP_BYTES_MAX <= CATALOG_NAME_BYTES_MAX);
+const _: () = assert!(CATALOG_BUCKETS_MAX.is_power_of_two());
+const _: () = assert!(
+    CATALOG_FRAME_BYTES + CATALOG_NAME_BYTES_MAX + CATALOG_BODY_BYTES_MAX + 1024 <= 1 << 16,
+    "a frame between two nodes"
+);

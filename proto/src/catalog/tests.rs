@@ -1,0 +1,186 @@
+//! Round trips, bounds, and arbitrary bytes.
+
+use alloc::string::ToString;
+use alloc::vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::id::Incarnation;
+use crate::topic::Pattern;
+
+fn head(node: u128, sequence: u64) -> Head {
+    Head {
+        feed: FeedId { node: NodeId(node), scope: Scope::Fabric },
+        cluster: ClusterId(7),
+        version: Version { incarnation: Incarnation(3), sequence },
+        beat: 11,
+        ttl_ms: 30_000,
+    }
+}
+
+fn change(after: u64, upto: u64, sequences: &[u64]) -> Change {
+    let record = |&sequence: &u64| Record {
+        sequence,
+        kind: Kind(900),
+        name: b"name".to_vec(),
+        body: (sequence % 2 == 0).then(|| b"body".to_vec()),
+    };
+    Change {
+        news: News { head: head(1, 100), told: vec![1, 2] },
+        after,
+        upto,
+        floor: 0,
+        records: sequences.iter().map(record).collect(),
+    }
+}
+
+fn bytes_of(message: &Message) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.put(&mut bytes);
+    bytes
+}
+
+#[track_caller]
+fn refused(message: &Message) {
+    assert_eq!(Message::parse(&bytes_of(message)), Err(ErrorCode::Malformed), "{message:?}");
+}
+
+#[test]
+fn what_is_written_reads_back() {
+    let compare = Compare { buckets_count: 4, buckets: vec![0, 3], heads: vec![head(5, 6)] };
+    let need = Need { feed: head(1, 0).feed, version: head(1, 9).version };
+    for message in [
+        Message::Summary(Summary { buckets: vec![1, 2, 3, 4] }),
+        Message::Compare(compare),
+        Message::Heads(vec![News { head: head(2, Head::OVER), told: vec![] }]),
+        Message::Want(vec![need]),
+        Message::Delta(vec![change(0, 9, &[1, 2, 9]), change(4, 4, &[])]),
+    ] {
+        let mut bytes = b"before".to_vec();
+        message.put(&mut bytes);
+        assert_eq!(Message::parse(&bytes[6..]), Ok(message));
+    }
+}
+
+#[test]
+fn what_contradicts_itself_is_refused() {
+    for (after, upto, sequences) in [
+        (5, 4, &[][..]),
+        (0, 101, &[]),
+        (0, 9, &[1, 1]),
+        (0, 9, &[2, 1]),
+        (0, 9, &[10]),
+        (3, 9, &[3]),
+    ] {
+        refused(&Message::Delta(vec![change(after, upto, sequences)]));
+    }
+    let mut over = change(0, Head::OVER, &[]);
+    over.news.head.version.sequence = Head::OVER;
+    refused(&Message::Delta(vec![over]));
+    refused(&Message::Summary(Summary { buckets: vec![0; 3] }));
+    refused(&Message::Summary(Summary { buckets: vec![] }));
+    refused(&Message::Compare(Compare { buckets_count: 4, buckets: vec![4], heads: vec![] }));
+    refused(&Message::Compare(Compare { buckets_count: 3, buckets: vec![0], heads: vec![] }));
+}
+
+#[test]
+fn lists_over_their_bounds_are_refused() {
+    let fits = Message::Heads(vec![News { head: head(1, 1), told: vec![0; CATALOG_TOLD_MAX] }]);
+    assert_eq!(Message::parse(&bytes_of(&fits)).as_ref(), Ok(&fits));
+    let told = vec![0; CATALOG_TOLD_MAX + 1];
+    refused(&Message::Heads(vec![News { head: head(1, 1), told: told.clone() }]));
+    refused(&Message::Heads(vec![News { head: head(1, 1), told: vec![] }; CATALOG_HEADS_MAX + 1]));
+    let need = Need { feed: head(1, 0).feed, version: head(1, 9).version };
+    refused(&Message::Want(vec![need; CATALOG_HEADS_MAX + 1]));
+    refused(&Message::Delta(vec![change(0, 0, &[]); CATALOG_HEADS_MAX + 1]));
+    let mut wide = change(0, 9, &[2]);
+    wide.records[0].name = vec![0; CATALOG_NAME_BYTES_MAX + 1];
+    refused(&Message::Delta(vec![wide]));
+    let mut fat = change(0, 9, &[2]);
+    fat.records[0].body = Some(vec![0; CATALOG_BODY_BYTES_MAX + 1]);
+    refused(&Message::Delta(vec![fat]));
+    let mut known = change(0, 9, &[2]);
+    known.news.told = told;
+    refused(&Message::Delta(vec![known]));
+    refused(&Message::Summary(Summary { buckets: vec![0; 2 * CATALOG_BUCKETS_MAX] }));
+    let heads = vec![head(1, 1); CATALOG_HEADS_MAX + 1];
+    refused(&Message::Compare(Compare { buckets_count: 4, buckets: vec![0], heads }));
+    let mut long = change(0, 2000, &(1..=CATALOG_RECORDS_MAX as u64 + 1).collect::<Vec<_>>());
+    long.news.head.version.sequence = 2000;
+    refused(&Message::Delta(vec![long]));
+}
+
+#[test]
+fn a_message_of_an_unknown_kind_is_no_contradiction() {
+    assert_eq!(Message::parse(&[99, 1, 2]), Err(ErrorCode::UnknownKind));
+    assert_eq!(Message::parse(&[]), Err(ErrorCode::Malformed));
+}
+
+#[test]
+fn a_want_is_a_pattern_and_a_group() {
+    let want = Want { pattern: Pattern::parse(b"a.*.>").unwrap(), group: b"workers" };
+    let mut name = Vec::new();
+    want.put(&mut name);
+    assert_eq!(name, b"\x05a.*.>workers");
+    assert_eq!(Want::parse(&name), Ok(want));
+    for bad in [&b""[..], b"\x05a.b", b"\x00", b"\x02a."] {
+        assert!(Want::parse(bad).is_err(), "{bad:?}");
+    }
+    let mut long = b"\x01a".to_vec();
+    long.resize(2 + crate::limits::GROUP_BYTES_MAX + 1, b'g');
+    assert_eq!(Want::parse(&long), Err(ErrorCode::BadName));
+}
+
+#[test]
+fn a_node_describes_itself() {
+    let endpoint = Endpoint {
+        role: EndpointRole::CLIENT,
+        protocol: "nats".to_string(),
+        host: "::1".to_string(),
+        port: 4222,
+    };
+    let node = Node {
+        cluster: "eu-west".to_string(),
+        region: "eu".to_string(),
+        capabilities: vec!["gateway".to_string()],
+        tags: vec!["green".to_string()],
+        endpoints: vec![endpoint],
+    };
+    let mut body = Vec::new();
+    node.put(&mut body);
+    assert_eq!(Node::parse(&body).as_ref(), Ok(&node));
+    let long = Node { tags: vec!["x".repeat(crate::limits::NODE_WORD_BYTES_MAX + 1)], ..node };
+    let mut body = Vec::new();
+    long.put(&mut body);
+    assert_eq!(Node::parse(&body), Err(ErrorCode::Malformed));
+}
+
+proptest! {
+    #[test]
+    fn reading_is_total(bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0..7u8) {
+        let mut whole = vec![kind];
+        whole.extend(&bytes);
+        let _: Result<_, _> = Message::parse(&whole);
+        let _: Result<_, _> = Node::parse(&bytes);
+        let _: Result<_, _> = Want::parse(&bytes);
+    }
+
+    /// Near misses: a whole message with some bytes changed reads as something within bounds, or not.
+    #[test]
+    fn reading_what_was_damaged_is_total(
+        at in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = bytes_of(&Message::Delta(vec![change(0, 9, &[1, 2, 9])]));
+        for (at, byte) in &at {
+            let at = at.index(bytes.len());
+            bytes[at] = *byte;
+        }
+        if let Ok(Message::Delta(changes)) = Message::parse(&bytes) {
+            prop_assert!(changes.iter().all(|change| change.after <= change.upto));
+        }
+        let end = cut.index(bytes.len());
+        let _: Result<_, _> = Message::parse(&bytes[..end]);
+    }
+}
