@@ -26,12 +26,14 @@ mod trie;
 
 use literal::Literals;
 use trie::Trie;
+pub use trie::Walk;
 
 /// Patterns with values, matched against topics. A multiset: the same value may be stored under
 /// the same pattern more than once, and is then visited as often.
 pub struct Index<T> {
     literals: Literals<T>,
     trie: Trie<T>,
+    walk: Walk,
     len: usize,
 }
 
@@ -42,7 +44,8 @@ impl<T: Copy + Ord> Index<T> {
         // Four keys from one seed: the odd constant is 2^64 over the golden ratio.
         let key = |nth: u64| seed.wrapping_add(nth.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let hashes = RandomState::with_seeds(key(1), key(2), key(3), key(4));
-        Self { literals: Literals::new(hashes.clone()), trie: Trie::new(hashes), len: 0 }
+        let (literals, trie) = (Literals::new(hashes.clone()), Trie::new(hashes));
+        Self { literals, trie, walk: Walk::default(), len: 0 }
     }
 
     pub fn insert(&mut self, pattern: Pattern<'_>, value: T) {
@@ -61,6 +64,9 @@ impl<T: Copy + Ord> Index<T> {
         } else {
             self.trie.remove(pattern, value)
         };
+        if self.trie.is_empty() {
+            self.walk.shrink();
+        }
         self.len -= usize::from(is_removed);
         is_removed
     }
@@ -68,10 +74,14 @@ impl<T: Copy + Ord> Index<T> {
     /// Visits the value of every stored pattern that matches. `&mut` because the walk marks the
     /// nodes it has been to and reuses its scratch space: nothing is allocated once that has grown.
     pub fn each_match(&mut self, topic: Topic<'_>, visit: &mut impl FnMut(T)) {
-        for &value in self.literals.values(topic.as_bytes()) {
-            visit(value);
-        }
-        self.trie.each_match(topic, visit);
+        self.literals.each_match(topic, visit);
+        self.trie.each_match(topic, &mut self.walk, visit);
+    }
+
+    /// The same for one of several readers, each with a walk of its own.
+    pub fn each_match_by(&self, walk: &mut Walk, topic: Topic<'_>, visit: &mut impl FnMut(T)) {
+        self.literals.each_match(topic, visit);
+        self.trie.each_match(topic, walk, visit);
     }
 
     /// The values stored under exactly this pattern, ascending.
@@ -94,7 +104,7 @@ impl<T: Copy + Ord> Index<T> {
 
     /// Memory held on the heap, the allocator's own overhead not included.
     pub fn heap_bytes(&self) -> usize {
-        self.literals.heap_bytes() + self.trie.heap_bytes()
+        self.literals.heap_bytes() + self.trie.heap_bytes() + self.walk.heap_bytes()
     }
 }
 

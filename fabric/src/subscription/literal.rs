@@ -1,6 +1,7 @@
 //! Patterns without a wildcard, by the one topic each of them matches.
 
 use ahash::RandomState;
+use mpreg_proto::topic::Topic;
 
 use super::posting::{Lists, Posting};
 use super::table::Table;
@@ -52,6 +53,12 @@ impl<T: Copy + Ord> Literals<T> {
             self.entries.remove(hash, is_topic, |entry| hashes.hash_one(entry.topic.as_bytes()));
         }
         is_removed
+    }
+
+    pub(super) fn each_match(&self, topic: Topic<'_>, visit: &mut impl FnMut(T)) {
+        for &value in self.values(topic.as_bytes()) {
+            visit(value);
+        }
     }
 
     pub(super) fn values(&self, topic: &[u8]) -> &[T] {

@@ -98,6 +98,21 @@ fn order_depends_only_on_what_is_stored() {
 }
 
 #[test]
+fn one_walk_serves_one_index_after_another() {
+    let (mut walk, mut got) = (Walk::default(), Vec::new());
+    for patterns in [&["a.#", "#.b"][..], &["#", "a.>", "*.b"], &["a.#.b.#"]] {
+        let mut index = Index::new(1);
+        for (value, text) in patterns.iter().enumerate() {
+            index.insert(pattern(text), value);
+        }
+        got.clear();
+        index.each_match_by(&mut walk, topic("a.b"), &mut |value| got.push(value));
+        got.sort_unstable();
+        assert_eq!(got, (0..patterns.len()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn many_patterns_match_like_the_oracle() {
     let levels = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
     let mut shapes = levels.to_vec();
@@ -157,11 +172,11 @@ fn hostile_patterns_cost_segments_times_nodes() {
     let visits = Cell::new(0);
     let mut visit = |_| visits.set(visits.get() + 1);
     let all_a = ["a"; 32].join(".");
-    let steps_count = index.trie.each_match(topic(&all_a), &mut visit);
+    let steps_count = index.trie.each_match(topic(&all_a), &mut Walk::default(), &mut visit);
     assert_eq!(visits.get(), 2);
     assert!(32 < steps_count && steps_count <= 33 * nodes_count, "{steps_count} steps");
     let no_end = ["a"; 31].join(".") + ".b";
-    let steps_count = index.trie.each_match(topic(&no_end), &mut visit);
+    let steps_count = index.trie.each_match(topic(&no_end), &mut Walk::default(), &mut visit);
     assert_eq!(visits.get(), 2);
     assert!(32 < steps_count && steps_count <= 33 * nodes_count, "{steps_count} steps");
 }
@@ -176,8 +191,9 @@ fn cost_does_not_grow_with_patterns_that_do_not_match() {
             index.insert(pattern(&format!("p{other}.#.heat.#")), other);
         }
         let mut got = Vec::new();
-        let steps_count =
-            index.trie.each_match(topic("plant.x.heat.now"), &mut |value| got.push(value));
+        let (published, mut walk) = (topic("plant.x.heat.now"), Walk::default());
+        let mut visit = |value| got.push(value);
+        let steps_count = index.trie.each_match(published, &mut walk, &mut visit);
         assert_eq!(got, [0]);
         steps_count
     };

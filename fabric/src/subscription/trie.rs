@@ -10,7 +10,7 @@
 //! once it is in; any other is left with the next segment. Each node has one parent, so a node can
 //! only be reached twice through a parent that is reached twice, at different segments. Whatever
 //! hangs on a node by `#` or `>` is dealt with the first time, and the node is marked with the
-//! number of the walk.
+//! number of the walk. Marks are the walker's, so that several may walk one trie.
 //!
 //! Invariants:
 //! - Every node but the root has a parent, and every leaf has values. An empty trie has no root.
@@ -35,11 +35,10 @@ pub(super) struct Trie<T> {
     hashes: RandomState,
     /// Held by words too long for their edge.
     text_bytes: usize,
-    walk: Walk,
 }
 
 /// A node in the slab. Never zero, so that an absent child costs no room.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct NodeIx(NonZeroU32);
 
 struct Node<T> {
@@ -53,8 +52,6 @@ struct Node<T> {
     any: Option<NodeIx>,
     /// Children behind words.
     words_count: u32,
-    /// The last walk that dealt with `any` and `rest`.
-    walked: u64,
 }
 
 /// From a node to its child behind a word.
@@ -64,10 +61,13 @@ struct Edge {
     word: Text<22>,
 }
 
-/// Scratch space of a match, kept between matches.
-#[derive(Default)]
-struct Walk {
+/// Scratch space of a match, kept between matches: with it nothing is allocated once it has grown. It
+/// may be used with one index after another.
+#[derive(Debug, Default)]
+pub struct Walk {
     number: u64,
+    /// By node, the last walk that dealt with what hangs on it by `#` and `>`.
+    marks: Vec<u64>,
     /// Nodes to be left with the next segment.
     passing: Vec<NodeIx>,
     /// The same after the present segment.
@@ -85,7 +85,6 @@ impl<T: Copy + Ord> Trie<T> {
             lists: Lists::new(),
             hashes,
             text_bytes: 0,
-            walk: Walk::default(),
         }
     }
 
@@ -109,37 +108,45 @@ impl<T: Copy + Ord> Trie<T> {
             self.nodes.remove(root.key());
             self.root = None;
             self.nodes.shrink_to_fit();
-            self.walk = Walk { number: self.walk.number, ..Walk::default() };
         }
         is_removed
     }
 
     /// Visits the values of all patterns that match, and says how many nodes it went through.
-    pub(super) fn each_match(&mut self, topic: Topic<'_>, visit: &mut impl FnMut(T)) -> usize {
+    pub(super) fn each_match(
+        &self,
+        topic: Topic<'_>,
+        walk: &mut Walk,
+        visit: &mut impl FnMut(T),
+    ) -> usize {
         let Some(root) = self.root else { return 0 };
-        self.walk.restart();
-        self.arrive(root, false, visit);
+        walk.restart();
+        self.arrive(root, false, walk, visit);
         let mut steps_count = 1;
         let mut words = topic.segments().peekable();
         while let Some(word) = words.next() {
             let is_last = words.peek().is_none();
-            self.walk.advance();
+            walk.advance();
             // Those that come to stay with this segment are not left with it.
-            let staying_count = self.walk.staying.len();
-            steps_count += self.walk.passing.len() + staying_count;
-            for nth in 0..self.walk.passing.len() {
-                self.step(self.walk.passing[nth], word, is_last, visit);
+            let staying_count = walk.staying.len();
+            steps_count += walk.passing.len() + staying_count;
+            for nth in 0..walk.passing.len() {
+                self.step(walk.passing[nth], word, is_last, walk, visit);
             }
             for nth in 0..staying_count {
-                self.step(self.walk.staying[nth], word, is_last, visit);
+                self.step(walk.staying[nth], word, is_last, walk, visit);
             }
         }
-        for at in self.walk.next.iter().chain(&self.walk.staying) {
+        for at in walk.next.iter().chain(&walk.staying) {
             for &value in self.lists.values(&self.nodes[at.key()].here) {
                 visit(value);
             }
         }
         steps_count
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.root.is_none()
     }
 
     pub(super) fn values(&self, pattern: Pattern<'_>) -> &[T] {
@@ -159,37 +166,43 @@ impl<T: Copy + Ord> Trie<T> {
             + self.edges.heap_bytes()
             + self.lists.heap_bytes()
             + self.text_bytes
-            + self.walk.heap_bytes()
     }
 
     /// Leaves `at` with `word`.
-    fn step(&mut self, at: NodeIx, word: &str, is_last: bool, visit: &mut impl FnMut(T)) {
+    fn step(
+        &self,
+        at: NodeIx,
+        word: &str,
+        is_last: bool,
+        walk: &mut Walk,
+        visit: &mut impl FnMut(T),
+    ) {
         let node = &self.nodes[at.key()];
-        let has_words = 0 < node.words_count;
         if let Some(child) = node.one {
-            self.arrive(child, is_last, visit);
+            self.arrive(child, is_last, walk, visit);
         }
-        if has_words && let Some(child) = self.child(at, Segment::Word(word)) {
-            self.arrive(child, is_last, visit);
+        if 0 < node.words_count
+            && let Some(child) = self.child(at, Segment::Word(word))
+        {
+            self.arrive(child, is_last, walk, visit);
         }
     }
 
     /// Puts `at` into the set, with all that is reached from it by `#` matching nothing.
-    fn arrive(&mut self, mut at: NodeIx, is_last: bool, visit: &mut impl FnMut(T)) {
-        self.walk.next.push(at);
+    fn arrive(&self, mut at: NodeIx, is_last: bool, walk: &mut Walk, visit: &mut impl FnMut(T)) {
+        walk.next.push(at);
         loop {
-            let node = &mut self.nodes[at.key()];
-            if node.any.is_none() && node.rest.is_empty() || node.walked == self.walk.number {
+            let node = &self.nodes[at.key()];
+            if node.any.is_none() && node.rest.is_empty() || !walk.mark(at) {
                 return;
             }
-            node.walked = self.walk.number;
             if !is_last {
                 for &value in self.lists.values(&node.rest) {
                     visit(value);
                 }
             }
             let Some(any) = node.any else { return };
-            self.walk.staying.push(any);
+            walk.staying.push(any);
             at = any;
         }
     }
@@ -272,7 +285,7 @@ impl<T: Copy + Ord> Trie<T> {
 impl<T> Node<T> {
     fn new() -> Self {
         let (here, rest) = (Posting::Empty, Posting::Empty);
-        Self { here, rest, one: None, any: None, words_count: 0, walked: 0 }
+        Self { here, rest, one: None, any: None, words_count: 0 }
     }
 
     /// No pattern ends at or below it.
@@ -312,9 +325,23 @@ impl Walk {
         self.next.clear();
     }
 
-    fn heap_bytes(&self) -> usize {
+    /// Whether this walk is the first to be at `at`, from now on not.
+    fn mark(&mut self, at: NodeIx) -> bool {
+        let at = at.key();
+        if self.marks.len() <= at {
+            self.marks.resize(at + 1, 0);
+        }
+        core::mem::replace(&mut self.marks[at], self.number) != self.number
+    }
+
+    /// Gives back its room.
+    pub(super) fn shrink(&mut self) {
+        *self = Self { number: self.number, ..Self::default() };
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
         let nodes_max = self.passing.capacity() + self.next.capacity() + self.staying.capacity();
-        nodes_max * size_of::<NodeIx>()
+        nodes_max * size_of::<NodeIx>() + self.marks.capacity() * size_of::<u64>()
     }
 }
 
