@@ -25,8 +25,10 @@ extern crate alloc;
 
 pub mod control;
 pub mod dial;
+pub mod catalog;
 pub mod fact;
 pub mod forward;
+pub mod gossip;
 pub mod handoff;
 pub mod id;
 pub mod interest;

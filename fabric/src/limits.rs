@@ -1,5 +1,7 @@
 //! Every bound of the machines, with its reason.
 
+use core::time::Duration;
+
 /// Topics whose route a shard remembers. At about 150 bytes each, 10 MiB a shard.
 pub const ROUTES_CACHED_MAX: usize = 1 << 16;
 
@@ -133,3 +135,41 @@ const _: () = assert!(
 );
 const _: () = assert!(ROUTE_SEQUENCES_LOW_MAX < ROUTE_SEQUENCES_RESERVED_MAX);
 const _: () = assert!(ROUTES_PER_NEIGHBOUR_MAX < ROUTE_RECORDS_MAX);
+/// Feeds of other nodes a node keeps, those that ended included: two a node make a cluster of 2,000.
+pub const CATALOG_FEEDS_MAX: usize = 4096;
+
+/// Of these, feeds of other clusters. What a foreign cluster says can never crowd out one's own.
+pub const CATALOG_FOREIGN_FEEDS_MAX: usize = 2048;
+
+/// Entries of one feed. A node whose clients want more patterns than this has them refused; at 200
+/// bytes an entry 25 MiB.
+pub const CATALOG_FEED_ENTRIES_MAX: usize = 1 << 17;
+
+/// Entries of all feeds, 200 MiB at 200 bytes each.
+pub const CATALOG_ENTRIES_MAX: usize = 1 << 20;
+
+/// Of these, entries of other clusters.
+pub const CATALOG_FOREIGN_ENTRIES_MAX: usize = 1 << 19;
+
+/// Cleared entries a feed remembers. Beyond it the oldest are forgotten, and who is further behind
+/// gets the feed whole.
+pub const CATALOG_CLEARED_MAX: usize = 1 << 12;
+
+/// Bytes sent to one link before others get their turn, and before the link's queue is asked again.
+pub const GOSSIP_TURN_BYTES: usize = 256 << 10;
+
+/// Links of its own cluster a node sends each piece of news to. With more it picks some at random.
+pub const GOSSIP_FULL_FANOUT_MAX: usize = 20;
+
+/// Time between two turns of sending. What happens meanwhile goes in one frame; 10 ms are a
+/// twenty-fifth of what news may take through a cluster.
+pub const GOSSIP_PACE: Duration = Duration::from_millis(10);
+
+/// How long a link that refused a frame is left alone.
+pub const GOSSIP_REST: Duration = Duration::from_millis(100);
+
+/// How long an answer is waited for before somebody else is asked: three round trips around the world.
+pub const GOSSIP_PATIENCE: Duration = Duration::from_secs(1);
+
+const _: () = assert!(CATALOG_FOREIGN_FEEDS_MAX < CATALOG_FEEDS_MAX);
+const _: () = assert!(CATALOG_FOREIGN_ENTRIES_MAX < CATALOG_ENTRIES_MAX);

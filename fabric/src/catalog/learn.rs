@@ -1,0 +1,199 @@
+//! What others say: heads and changes of feeds, and who is dead.
+//!
+//! Invariant: nothing is taken before [`Catalog::admit`] let it, and nothing about myself at all.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use mpreg_proto::catalog::{Change, FeedId, Head, Scope};
+use mpreg_proto::id::{ClusterId, Incarnation, NodeId, Version};
+
+use super::log::{Applied, Log};
+use super::{Catalog, Changed, Feed, Learned, Lifetimes, Refusal, Speaker, State, may_cross};
+use crate::time::Instant;
+
+impl Catalog {
+    /// What a head says, as `from` has it.
+    pub fn learn(
+        &mut self,
+        head: &Head,
+        from: Speaker,
+        now: Instant,
+        out: &mut Vec<Changed>,
+    ) -> Learned {
+        if head.feed.node == self.me {
+            return self.learn_of_me(head);
+        }
+        if let Err(refusal) = self.admit(head, from) {
+            return Learned::Refused(refusal);
+        }
+        let ttl = Duration::from_millis(head.ttl_ms.into());
+        let nothing = Version { incarnation: head.version.incarnation, sequence: 0 };
+        let own = self.cluster();
+        let Lifetimes { lease, keep } = self.lifetimes;
+        let until = now + ttl.min(if head.is_over() { keep } else { lease });
+        let Some(feed) = self.feeds.get_mut(&head.feed) else {
+            if head.is_over() {
+                self.remember_over(head.feed, head.cluster, head.version.incarnation, until);
+                return Learned::Ended;
+            }
+            return Learned::Behind(nothing);
+        };
+        if head.version.incarnation < feed.incarnation {
+            return Learned::Old;
+        }
+        let is_same = head.version.incarnation == feed.incarnation;
+        if head.is_over() {
+            // Of nodes of my cluster it is membership that says so, or the node itself.
+            let is_hearsay = head.cluster == own && from.node != head.feed.node;
+            if is_hearsay || is_same && matches!(feed.state, State::Over) {
+                return Learned::Old;
+            }
+            self.end(head.feed, head.version.incarnation, State::Over, until, out);
+            return Learned::Ended;
+        }
+        match &feed.state {
+            State::Over if is_same => Learned::Refused(Refusal::Departed),
+            State::Lapsed if is_same && head.beat <= feed.beat => Learned::Old,
+            State::Live(log) if is_same => {
+                let is_newer = feed.beat < head.beat;
+                let (sequence, is_complete) = (log.sequence(), log.is_complete());
+                if is_newer {
+                    feed.beat = head.beat;
+                    self.extend(head.feed, until);
+                }
+                match sequence < head.version.sequence {
+                    true => Learned::Behind(Version { sequence, ..nothing }),
+                    false if is_newer && is_complete => Learned::Beat,
+                    false => Learned::Old,
+                }
+            }
+            State::Over | State::Lapsed | State::Live(_) => Learned::Behind(nothing),
+        }
+    }
+
+    /// Takes the records of a change, if they are what follows.
+    pub fn apply(
+        &mut self,
+        change: &Change,
+        from: Speaker,
+        now: Instant,
+        out: &mut Vec<Changed>,
+    ) -> Learned {
+        let head = &change.news.head;
+        let learned = self.learn(head, from, now, out);
+        // Anything else needs no records, or may not have them.
+        let Learned::Behind(known) = learned else { return learned };
+        let is_current =
+            |feed: &Feed| feed.incarnation == head.version.incarnation && feed.log().is_some();
+        if !self.feeds.get(&head.feed).is_some_and(is_current) {
+            if change.after != 0 {
+                return Learned::Behind(known);
+            }
+            if let Err(refusal) = self.open(head, now) {
+                return Learned::Refused(refusal);
+            }
+        }
+        let room = self.room(head.feed, head.cluster);
+        let feed = self.feeds.get_mut(&head.feed).expect("it was current or was just opened");
+        let State::Live(log) = &mut feed.state else { unreachable!("a current feed has a log") };
+        let before = log.len();
+        let applied = log.apply(change, room, now, &mut self.edits);
+        let after = log.len();
+        self.recount(head.cluster, before, after);
+        self.show_edits(head.feed, head.cluster, out);
+        match applied {
+            Ok(Applied::Known) => Learned::Old,
+            Ok(Applied::Behind(sequence)) => Learned::Behind(Version { sequence, ..known }),
+            Ok(Applied::Partly) => Learned::Partly,
+            Ok(Applied::Wholly { after }) => Learned::News { after },
+            Err(refusal) => Learned::Refused(refusal),
+        }
+    }
+
+    /// Membership declared a node of my cluster dead. The feeds to tell others of.
+    pub fn dead(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        now: Instant,
+        out: &mut Vec<Changed>,
+    ) -> Vec<FeedId> {
+        let mut ended = Vec::new();
+        let until = now + self.lifetimes.keep;
+        for scope in [Scope::Cluster, Scope::Fabric] {
+            let id = FeedId { node, scope };
+            match self.feeds.get(&id) {
+                _ if node == self.me => (),
+                Some(feed) if incarnation < feed.incarnation => (),
+                Some(Feed { state: State::Over, .. }) => (),
+                Some(feed) => {
+                    ended.extend(feed.log().map(|_| id));
+                    self.end(id, incarnation, State::Over, until, out);
+                }
+                None => self.remember_over(id, self.cluster(), incarnation, until),
+            }
+        }
+        ended
+    }
+
+    fn learn_of_me(&self, head: &Head) -> Learned {
+        let said = head.version;
+        let known = self.feeds.get(&head.feed).and_then(Feed::log).map_or(0, Log::sequence);
+        let is_news = self.incarnation < said.incarnation
+            || self.incarnation == said.incarnation && known < said.sequence;
+        if is_news && !self.has_left { Learned::Outlived(said.incarnation) } else { Learned::Old }
+    }
+
+    fn admit(&self, head: &Head, from: Speaker) -> Result<(), Refusal> {
+        let (own, FeedId { node, scope }) = (self.cluster(), head.feed);
+        if !may_cross(head.cluster, scope, from.cluster, own, &self.federation) {
+            return Err(Refusal::NotExported);
+        }
+        let is_misplaced = node == from.node && head.cluster != from.cluster;
+        let is_elsewhere = |scope| {
+            let feed = self.feeds.get(&FeedId { node, scope });
+            feed.is_some_and(|feed| feed.cluster != head.cluster)
+        };
+        if is_misplaced || is_elsewhere(Scope::Cluster) || is_elsewhere(Scope::Fabric) {
+            return Err(Refusal::OtherCluster);
+        }
+        Ok(())
+    }
+
+    /// Makes a feed live in the incarnation of `head`, its records still to come.
+    fn open(&mut self, head: &Head, now: Instant) -> Result<(), Refusal> {
+        let (id, incarnation) = (head.feed, head.version.incarnation);
+        let until = now + Duration::from_millis(head.ttl_ms.into()).min(self.lifetimes.lease);
+        if !self.feeds.contains_key(&id) {
+            self.check_feeds(head.cluster)?;
+            let state = State::Live(Log::unknown());
+            let (cluster, beat) = (head.cluster, head.beat);
+            self.insert(id, Feed { cluster, incarnation, beat, until, state });
+            return Ok(());
+        }
+        let feed = self.feeds.get_mut(&id).expect("just found");
+        (feed.incarnation, feed.beat) = (incarnation, head.beat);
+        match &mut feed.state {
+            State::Live(log) => log.restart(),
+            State::Lapsed | State::Over => feed.state = State::Live(Log::unknown()),
+        }
+        self.extend(id, until);
+        Ok(())
+    }
+
+    /// Remembers the end of a feed that was not known; if there is no room, it is not needed: nothing
+    /// would be taken either.
+    fn remember_over(
+        &mut self,
+        id: FeedId,
+        cluster: ClusterId,
+        incarnation: Incarnation,
+        until: Instant,
+    ) {
+        if self.check_feeds(cluster).is_ok() {
+            let state = State::Over;
+            self.insert(id, Feed { cluster, incarnation, beat: 0, until, state });
+        }
+    }
+}
