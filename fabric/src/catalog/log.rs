@@ -11,7 +11,8 @@
 //! live node's entry never vanishes because of how it is sent.
 //!
 //! Invariants:
-//! - Unless a whole is under way, all that is set here is what the owner had set at `sequence`.
+//! - Unless a whole is under way, what was set at or before `sequence` is set here, or was since cleared
+//!   or set otherwise.
 //! - `by_sequence` names each record once, by its entry's last sequence in this incarnation.
 //! - Records at or below `sequence` change nothing, in whatever order and however often they come.
 

@@ -79,7 +79,7 @@ struct Frames<'a> {
 impl Gossip {
     /// Sends what is queued, if it is time.
     pub(super) fn take_turn(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        if !self.turn_at.is_some_and(|at| at <= now) {
+        if self.turn_at.is_none_or(|at| now < at) {
             return;
         }
         (self.turn_at, self.turned_at) = (None, Some(now));
