@@ -14,6 +14,9 @@
 //! The data plane keeps the shape and pays nothing for it: [`shard::Shard::route`] takes a topic
 //! and answers with targets; payloads stay with the shell.
 //!
+//! Between nodes: `catalog` (what every node offers), `gossip` (spreads it), `want` (makes of it what
+//! shards ask about a topic).
+//!
 //! Reading order: `fact`, `id`, `time`, `limits` (words), `session`, `subscription`, `interest`,
 //! `forward`, `permission` (parts that do not know each other), `handoff` (what shards say), `shard`
 //! (joins them, all but `permission`, which the shell asks). Of the control core: `member` (who is in
@@ -41,3 +44,4 @@ pub mod session;
 pub mod shard;
 pub mod subscription;
 pub mod time;
+pub mod want;

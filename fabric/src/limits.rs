@@ -171,5 +171,15 @@ pub const GOSSIP_REST: Duration = Duration::from_millis(100);
 /// How long an answer is waited for before somebody else is asked: three round trips around the world.
 pub const GOSSIP_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Time between two views of who wants what: shards drop routes at each, so they get them in bunches.
+pub const VIEW_PACE: Duration = Duration::from_millis(10);
+
+/// Topics named as otherwise than before with a view. With more, shards forget all routes.
+pub const VIEW_TOPICS_MAX: usize = 256;
+
+/// Changes waiting for shards to let go of an old view. With more, that view is given up, and another
+/// made from the start: 10,000 patterns take a few milliseconds.
+pub const VIEW_CHANGES_MAX: usize = 1 << 14;
+
 const _: () = assert!(CATALOG_FOREIGN_FEEDS_MAX < CATALOG_FEEDS_MAX);
 const _: () = assert!(CATALOG_FOREIGN_ENTRIES_MAX < CATALOG_ENTRIES_MAX);

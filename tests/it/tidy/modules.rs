@@ -15,8 +15,13 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 const FABRIC: Edges = &[
     ("control", &["dial", "member", "rng", "time"]),
     ("dial", &["limits", "rng", "time"]),
+/// `session`, `interest` and `forward` do not know each other; `shard` joins them. `catalog` is what
+/// `gossip` keeps; `want` knows neither.
+const FABRIC: Edges = &[
+    ("catalog", &["limits", "time"]),
     ("fact", &[]),
     ("forward", &["handoff", "id", "limits"]),
+    ("gossip", &["catalog", "limits", "rng", "time"]),
     ("handoff", &[]),
     ("id", &[]),
     ("interest", &["handoff", "subscription"]),
@@ -43,6 +48,7 @@ const FABRIC: Edges = &[
     ),
     ("subscription", &[]),
     ("time", &[]),
+    ("want", &["limits", "subscription", "time"]),
 ];
 
 /// The parts of a shard, each readable alone. `switch`, `shard`, `drive`, `control` and `node` join
