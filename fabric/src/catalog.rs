@@ -32,7 +32,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
-use mpreg_proto::catalog::{Change, FeedId, Head, Kind, News};
+use mpreg_proto::catalog::{Change, FeedId, Head, Kind, Need, News};
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId, Version};
 
 use crate::limits::{
@@ -49,7 +49,7 @@ mod own;
 
 pub use federation::{Federation, Filter, Mode, may_cross};
 use hold::{End, Tally};
-use log::{Edit, Log};
+use log::{Edit, Lacking, Log};
 
 /// Names an entry of a feed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,8 +136,8 @@ pub enum Learned {
     Old,
     /// The owner lives; its entries are known.
     Beat,
-    /// The owner has entries that are not known: ask for what follows this.
-    Behind(Version),
+    /// The owner has entries that are not known: ask for them.
+    Behind(Need),
     /// Records were taken, and more must follow before others can be told.
     Partly,
     /// Records were taken; those who know the feed up to `after` lack them.
@@ -288,11 +288,28 @@ impl Catalog {
         self.feeds_count.all
     }
 
-    /// How far the records of a feed are known, of the incarnation they are of.
-    pub fn known(&self, id: FeedId) -> Option<Version> {
+    /// What to ask for to know more of a feed.
+    pub fn need(&self, id: FeedId) -> Option<Need> {
         let feed = self.feeds.get(&id)?;
-        let sequence = feed.log().map_or(0, Log::sequence);
-        Some(Version { incarnation: feed.incarnation, sequence })
+        let lacking = feed.log().map_or(Lacking::default(), Log::lacking);
+        Some(learn::need(id, feed.incarnation, lacking))
+    }
+
+    /// From where to send a feed to who needs this. None if it is not newer here.
+    pub fn since(&self, need: &Need, now: Instant) -> Option<Since> {
+        let version = self.head(need.feed, now)?.version;
+        if version <= need.version {
+            return None;
+        }
+        if version.incarnation != need.version.incarnation {
+            return Some(Since::Known(0));
+        }
+        let floor = self.feeds.get(&need.feed)?.log().map_or(0, Log::floor);
+        let sequence = need.version.sequence;
+        Some(match need.whole {
+            Some(theirs) if floor <= theirs => Since::Whole(sequence),
+            Some(_) | None => Since::Known(sequence),
+        })
     }
 
     /// How a feed stands here, if it may be told to others.

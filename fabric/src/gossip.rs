@@ -416,12 +416,12 @@ impl Gossip {
         targets
     }
 
-    fn ask(&mut self, feed: FeedId, need: Need, from: NodeId, now: Instant) {
-        match self.asked.get_mut(&feed) {
+    fn ask(&mut self, need: Need, from: NodeId, now: Instant) {
+        match self.asked.get_mut(&need.feed) {
             Some(asked) if now < asked.until => asked.then = Some(from),
             Some(_) | None => {
                 let until = now + GOSSIP_PATIENCE;
-                self.asked.insert(feed, Asked { from, until, then: None });
+                self.asked.insert(need.feed, Asked { from, until, then: None });
                 self.patient_until.get_or_insert(until);
                 self.needs.entry(from).or_default().push(need);
             }
@@ -435,9 +435,9 @@ impl Gossip {
         self.patient_until = self.asked.values().map(|asked| asked.until).min();
         for (feed, asked) in late {
             if let Some(then) = asked.then.filter(|then| self.links.contains_key(then)) {
-                let known = Version { incarnation: Incarnation(0), sequence: 0 };
-                let version = self.catalog.known(feed).unwrap_or(known);
-                self.ask(feed, Need { feed, version }, then, now);
+                let version = Version { incarnation: Incarnation(0), sequence: 0 };
+                let nothing = Need { feed, version, whole: None };
+                self.ask(self.catalog.need(feed).unwrap_or(nothing), then, now);
             }
         }
     }

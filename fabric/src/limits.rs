@@ -156,7 +156,7 @@ pub const CATALOG_FOREIGN_ENTRIES_MAX: usize = 1 << 19;
 pub const CATALOG_CLEARED_MAX: usize = 1 << 12;
 
 /// Bytes sent to one link before others get their turn, and before the link's queue is asked again.
-pub const GOSSIP_TURN_BYTES: usize = 256 << 10;
+pub const GOSSIP_TURN_BYTES: usize = 128 << 10;
 
 /// Links of its own cluster a node sends each piece of news to. With more it picks some at random.
 pub const GOSSIP_FULL_FANOUT_MAX: usize = 20;

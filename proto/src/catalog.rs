@@ -118,6 +118,9 @@ pub struct Change {
 pub struct Need {
     pub feed: FeedId,
     pub version: Version,
+    /// If this is a part of the whole: the floor of whom it came from. Who has no higher one may
+    /// send the rest.
+    pub whole: Option<u64>,
 }
 
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use mpreg_proto::catalog::{Change, FeedId, Head, Scope};
+use mpreg_proto::catalog::{Change, FeedId, Head, Need, Scope};
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId, Version};
 
-use super::log::{Applied, Log};
+use super::log::{Applied, Lacking, Log};
 use super::{Catalog, Changed, Feed, Learned, Lifetimes, Refusal, Speaker, State, may_cross};
 use crate::time::Instant;
 
@@ -28,7 +28,8 @@ impl Catalog {
             return Learned::Refused(refusal);
         }
         let ttl = Duration::from_millis(head.ttl_ms.into());
-        let nothing = Version { incarnation: head.version.incarnation, sequence: 0 };
+        let need = |lacking| need(head.feed, head.version.incarnation, lacking);
+        let nothing = need(Lacking::default());
         let own = self.cluster();
         let Lifetimes { lease, keep } = self.lifetimes;
         let until = now + ttl.min(if head.is_over() { keep } else { lease });
@@ -57,13 +58,13 @@ impl Catalog {
             State::Lapsed if is_same && head.beat <= feed.beat => Learned::Old,
             State::Live(log) if is_same => {
                 let is_newer = feed.beat < head.beat;
-                let (sequence, is_complete) = (log.sequence(), log.is_complete());
+                let (lacking, is_complete) = (log.lacking(), log.is_complete());
                 if is_newer {
                     feed.beat = head.beat;
                     self.extend(head.feed, until);
                 }
-                match sequence < head.version.sequence {
-                    true => Learned::Behind(Version { sequence, ..nothing }),
+                match lacking.sequence < head.version.sequence {
+                    true => Learned::Behind(need(lacking)),
                     false if is_newer && is_complete => Learned::Beat,
                     false => Learned::Old,
                 }
@@ -83,12 +84,12 @@ impl Catalog {
         let head = &change.news.head;
         let learned = self.learn(head, from, now, out);
         // Anything else needs no records, or may not have them.
-        let Learned::Behind(known) = learned else { return learned };
+        let Learned::Behind(lacked) = learned else { return learned };
         let is_current =
             |feed: &Feed| feed.incarnation == head.version.incarnation && feed.log().is_some();
         if !self.feeds.get(&head.feed).is_some_and(is_current) {
             if change.after != 0 {
-                return Learned::Behind(known);
+                return Learned::Behind(lacked);
             }
             if let Err(refusal) = self.open(head, now) {
                 return Learned::Refused(refusal);
@@ -104,7 +105,9 @@ impl Catalog {
         self.show_edits(head.feed, head.cluster, out);
         match applied {
             Ok(Applied::Known) => Learned::Old,
-            Ok(Applied::Behind(sequence)) => Learned::Behind(Version { sequence, ..known }),
+            Ok(Applied::Behind(lacking)) => {
+                Learned::Behind(need(head.feed, head.version.incarnation, lacking))
+            }
             Ok(Applied::Partly) => Learned::Partly,
             Ok(Applied::Wholly { after }) => Learned::News { after },
             Err(refusal) => Learned::Refused(refusal),
@@ -196,4 +199,9 @@ impl Catalog {
             self.insert(id, Feed { cluster, incarnation, beat: 0, until, state });
         }
     }
+}
+
+pub(super) fn need(feed: FeedId, incarnation: Incarnation, lacking: Lacking) -> Need {
+    let Lacking { sequence, whole } = lacking;
+    Need { feed, version: Version { incarnation, sequence }, whole }
 }

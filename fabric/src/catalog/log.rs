@@ -74,12 +74,19 @@ pub(super) struct Edit {
 pub(super) enum Applied {
     /// All of it was known.
     Known,
-    /// What follows this sequence is needed first.
-    Behind(u64),
+    /// Something is needed first.
+    Behind(Lacking),
     /// Taken; more of the whole must follow.
     Partly,
     /// Taken; those who know the feed up to `after` lack what was.
     Wholly { after: u64 },
+}
+
+/// What follows `sequence` is needed; `whole` as in [`mpreg_proto::catalog::Need`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lacking {
+    pub(super) sequence: u64,
+    pub(super) whole: Option<u64>,
 }
 
 /// Records to be sent, after one sequence up to another.
@@ -102,6 +109,10 @@ impl Log {
 
     pub(super) fn floor(&self) -> u64 {
         self.floor
+    }
+
+    pub(super) fn lacking(&self) -> Lacking {
+        Lacking { sequence: self.sequence, whole: self.whole.as_ref().map(|whole| whole.floor) }
     }
 
     /// Entries that are set.
@@ -147,11 +158,11 @@ impl Log {
                 return Ok(Applied::Known);
             }
             if self.sequence < change.after {
-                return Ok(Applied::Behind(self.sequence));
+                return Ok(Applied::Behind(self.lacking()));
             }
             let is_continued = self.whole.as_ref().is_some_and(|whole| change.floor <= whole.floor);
             if self.sequence < change.floor && !is_continued {
-                return Ok(Applied::Behind(0));
+                return Ok(Applied::Behind(Lacking::default()));
             }
         }
         if room < self.added_by(change) {

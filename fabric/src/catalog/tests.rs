@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use mpreg_proto::catalog::{Change, FeedId, Head, News, Record, Scope, Want};
+use mpreg_proto::catalog::{Change, FeedId, Head, Need, News, Record, Scope, Want};
 use mpreg_proto::id::{Incarnation, Version};
 use mpreg_proto::topic::Pattern;
 use proptest::prelude::*;
@@ -72,15 +72,17 @@ fn apply(catalog: &mut Catalog, change: &Change, from: Speaker) -> Learned {
     catalog.apply(change, from, at(0), &mut Vec::new())
 }
 
-const fn version(sequence: u64) -> Version {
-    Version { incarnation: Incarnation(1), sequence }
+/// Asked of node 2.
+fn behind(sequence: u64, whole: Option<u64>) -> Learned {
+    let version = Version { incarnation: Incarnation(1), sequence };
+    Learned::Behind(Need { feed: head(2, 1, 0).feed, version, whole })
 }
 
 #[test]
 fn records_are_taken_once_and_in_order() {
     let mut catalog = catalog(Bounds::NODE);
     let second = change(head(2, 1, 4), 2, &["-a", "c"]);
-    assert_eq!(apply(&mut catalog, &second, MATE), Learned::Behind(version(0)));
+    assert_eq!(apply(&mut catalog, &second, MATE), behind(0, None));
     let first = change(head(2, 1, 4), 0, &["a", "b"]);
     assert_eq!(apply(&mut catalog, &first, MATE), Learned::Partly);
     assert_eq!(apply(&mut catalog, &first, MATE), Learned::Old);
@@ -101,16 +103,50 @@ fn who_cannot_be_told_what_was_cleared_is_sent_the_whole() {
     apply(&mut catalog, &change(head(2, 1, 2), 0, &["a", "b"]), MATE);
     // `a` was cleared by the third record, which the sender has forgotten.
     let late = floor(3, change(head(2, 1, 9), 2, &["c"]));
-    assert_eq!(apply(&mut catalog, &late, MATE), Learned::Behind(version(0)));
+    assert_eq!(apply(&mut catalog, &late, MATE), behind(0, None));
     let start = floor(3, Change { after: 0, ..change(head(2, 1, 9), 1, &["b"]) });
     assert_eq!(apply(&mut catalog, &start, MATE), Learned::Partly);
     assert_eq!(names(&catalog), "a b", "nothing goes before all is known");
+    let beat = Head { beat: 2, ..head(2, 1, 9) };
+    assert_eq!(catalog.learn(&beat, MATE, at(0), &mut Vec::new()), behind(2, Some(3)));
     // Another sender has forgotten more: what it sends does not continue this.
     let other = floor(4, change(head(2, 1, 9), 2, &["c"]));
-    assert_eq!(apply(&mut catalog, &other, MATE), Learned::Behind(version(0)));
+    assert_eq!(apply(&mut catalog, &other, MATE), behind(0, None));
     let rest = floor(3, Change { upto: 9, ..change(head(2, 1, 9), 2, &["c", "d"]) });
     assert_eq!(apply(&mut catalog, &rest, MATE), Learned::News { after: 0 });
     assert_eq!(names(&catalog), "b c d");
+}
+
+#[test]
+fn a_whole_is_continued_where_no_more_was_forgotten() {
+    let mut catalog = catalog(Bounds::NODE);
+    let mut out = Vec::new();
+    let mut write = |catalog: &mut Catalog, name, body: Option<Bytes>| {
+        catalog.write(Scope::Cluster, key(name), body, at(0), &mut out).unwrap();
+    };
+    write(&mut catalog, "a", Some(Bytes::new()));
+    write(&mut catalog, "b", Some(Bytes::new()));
+    write(&mut catalog, "a", None);
+    catalog.purge(at(120));
+    write(&mut catalog, "c", Some(Bytes::new()));
+    let check = |incarnation: u64, sequence, whole, want| {
+        let version = Version { incarnation: Incarnation(incarnation), sequence };
+        let need = Need { feed: head(1, 1, 0).feed, version, whole };
+        assert_eq!(catalog.since(&need, at(120)), want, "{need:?}");
+    };
+    check(1, 2, None, Some(Since::Known(2)));
+    check(1, 2, Some(2), Some(Since::Known(2)));
+    check(1, 2, Some(3), Some(Since::Whole(2)));
+    check(0, 2, Some(3), Some(Since::Known(0)));
+    check(1, 4, None, None);
+    check(2, 0, None, None);
+    let part = |since| {
+        let change = catalog.change(head(1, 1, 0).feed, since, at(120)).unwrap();
+        (change.after, change.records.len(), change.floor)
+    };
+    assert_eq!(part(Since::Known(2)), (0, 2, 3));
+    assert_eq!(part(Since::Whole(2)), (2, 1, 3));
+    assert_eq!(part(Since::Known(3)), (3, 1, 3));
 }
 
 #[test]
@@ -143,7 +179,7 @@ fn a_lease_shrinks_on_its_way_and_is_never_longer_than_mine() {
     // A lapsed feed comes back with a newer beat only.
     assert_eq!(catalog.learn(&beat, MATE, at(35), &mut out), Learned::Old);
     let newer = Head { beat: 3, ..beat };
-    assert_eq!(catalog.learn(&newer, MATE, at(35), &mut out), Learned::Behind(version(0)));
+    assert_eq!(catalog.learn(&newer, MATE, at(35), &mut out), behind(0, None));
     assert_eq!(catalog.feeds_count(), 1);
     catalog.expire(at(35 + 120), &mut out);
     assert_eq!(catalog.feeds_count(), 0);
@@ -358,7 +394,7 @@ proptest! {
             part.upto = part.upto.min(upto.max(part.after));
             part.records.retain(|record| record.sequence <= part.upto);
             reader.apply(&part, from, at(0), &mut out);
-            let known = reader.known(id).map_or(0, |version| version.sequence);
+            let known = reader.need(id).map_or(0, |need| need.version.sequence);
             if reader.head(id, at(0)).is_some() && known as usize == states.len() - 1 {
                 let held: BTreeMap<Key, Bytes> = reader
                     .entries()

@@ -82,7 +82,7 @@ impl Gossip {
             Learned::Old => return out.push(Effect::Fact(Fact::Duplicate { from })),
             Learned::Refused(why) => return out.push(Effect::Fact(Fact::Refused { from, why })),
             Learned::Outlived(incarnation) => return out.push(Effect::Outlived { incarnation }),
-            Learned::Behind(version) => return self.ask(feed, Need { feed, version }, from, now),
+            Learned::Behind(need) => return self.ask(need, from, now),
             Learned::Partly => (),
             Learned::Beat => self.spread(rumor(None, Lane::News), now),
             Learned::Ended => self.spread(rumor(None, Lane::Departure), now),
@@ -96,24 +96,21 @@ impl Gossip {
     /// The feed is known as far as whoever was asked knew it. Someone may know more.
     fn answered(&mut self, feed: FeedId) {
         let Some(then) = self.asked.remove(&feed).and_then(|asked| asked.then) else { return };
-        if let Some(version) = self.catalog.known(feed)
+        if let Some(need) = self.catalog.need(feed)
             && self.links.contains_key(&then)
         {
-            self.needs.entry(then).or_default().push(Need { feed, version });
+            self.needs.entry(then).or_default().push(need);
         }
     }
 
     fn wanted(&mut self, peer: Speaker, need: Need, now: Instant) {
-        let head = self.catalog.head(need.feed, now);
-        let Some(head) = head.filter(|_| self.catalog.is_for(need.feed, peer)) else { return };
-        if head.version <= need.version {
+        if !self.catalog.is_for(need.feed, peer) {
             return;
         }
-        let is_same = head.version.incarnation == need.version.incarnation;
-        let since = Some(Since::Known(if is_same { need.version.sequence } else { 0 }));
+        let Some(since) = self.catalog.since(&need, now) else { return };
         let Some(link) = self.links.get_mut(&peer.node) else { return };
         if link.rests_until.is_none() {
-            link.put(need.feed, Queued { since, lane: Lane::Bulk, told: Vec::new() });
+            link.put(need.feed, Queued { since: Some(since), lane: Lane::Bulk, told: Vec::new() });
             self.plan_turn(now);
         }
     }

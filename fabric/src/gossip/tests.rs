@@ -4,11 +4,12 @@ extern crate std;
 
 use std::format;
 
-use mpreg_proto::catalog::Kind;
+use mpreg_proto::catalog::{Kind, News};
 use mpreg_proto::id::ClusterId;
 
 use super::*;
 use crate::catalog::Mode;
+use crate::limits::GOSSIP_TURN_BYTES;
 
 mod cross;
 mod net;
@@ -95,6 +96,8 @@ fn a_joiner_of_ten_is_complete_within_a_second_and_is_sent_each_feed_once() {
     assert!(took <= 100, "{took} ms");
     let bytes: usize = (1..=10).map(|node| net.nodes[&NodeId(node)].sent.0).sum();
     assert!(bytes < 2 * 3_000 * 50, "each feed once, not ten times: {bytes} bytes");
+    let bytes = net.nodes[&NodeId(11)].sent.0;
+    assert!(bytes < 3_000 * 10, "nobody is sent what only the joiner lacked: {bytes} bytes");
 }
 
 #[test]
@@ -136,9 +139,162 @@ fn a_peer_without_room_gets_it_when_it_has_room() {
         net.run(20);
     }
     assert!(!net.is_agreed());
+    let queue = &net.nodes[&NodeId(1)].gossip.links[&NodeId(2)].queue;
+    assert!(queue.is_empty(), "it will be compared with, nothing is kept for it");
     net.full.clear();
     let took = net.run_until_agreed(1_000);
     assert!(took <= 200, "{took} ms");
+}
+
+#[test]
+fn when_who_was_asked_is_gone_somebody_else_is_asked() {
+    let mut net = Net::mesh(20, 2);
+    net.start(3, 1, 1);
+    net.latency_ms = 100;
+    net.link(3, 1);
+    net.run(130);
+    assert_eq!(net.nodes[&NodeId(3)].gossip.asked.len(), 2, "both feeds are asked of node 1");
+    net.link(3, 2);
+    net.unlink(3, 1);
+    net.offer(3, CLUSTER, "self");
+    net.unlink(1, 2);
+    net.link(1, 2);
+    let took = net.run_until_agreed(5_000);
+    assert!(took <= 600, "{took} ms");
+}
+
+#[test]
+fn when_who_was_asked_is_silent_somebody_else_is_asked() {
+    let mut net = Net::mesh(21, 2);
+    net.start(3, 1, 1);
+    net.link(3, 1);
+    net.cut.insert((NodeId(1), NodeId(3)));
+    let head = net.nodes[&NodeId(1)]
+        .gossip
+        .catalog()
+        .head(FeedId { node: NodeId(1), scope: CLUSTER }, net.now);
+    let mut bytes = Vec::new();
+    Message::Heads([News { head: head.unwrap(), told: Vec::new() }].into()).put(&mut bytes);
+    net.input(NodeId(3), Input::Received { from: NodeId(1), bytes: bytes.into() });
+    net.run(500);
+    net.link(3, 2);
+    net.run(400);
+    assert!(!net.shows(3, 1, "self") && net.shows(3, 2, "self"));
+    net.run(300);
+    assert!(net.shows(3, 1, "self"), "patience is a second");
+}
+
+#[test]
+fn who_knows_another_incarnation_is_sent_the_whole() {
+    let mut net = Net::mesh(22, 2);
+    let feed = FeedId { node: NodeId(1), scope: CLUSTER };
+    let need = |incarnation, sequence| {
+        let version = Version { incarnation: Incarnation(incarnation), sequence };
+        let mut bytes = Vec::new();
+        Message::Want([Need { feed, version, whole: None }].into()).put(&mut bytes);
+        Input::Received { from: NodeId(2), bytes: bytes.into() }
+    };
+    net.offer(1, CLUSTER, "more");
+    net.run(100);
+    net.recorded = Some(Vec::new());
+    for input in [need(0, 1), need(1, 1), need(1, 2), need(2, 1)] {
+        net.input(NodeId(1), input);
+        net.run(20);
+    }
+    let sent = net.recorded.take().unwrap().into_iter();
+    let deltas = sent.filter_map(|(_, _, bytes)| match Message::parse(&bytes) {
+        Ok(Message::Delta(changes)) => Some((changes[0].after, changes[0].records.len())),
+        Ok(_) | Err(_) => None,
+    });
+    assert_eq!(deltas.collect::<Vec<_>>(), [(0, 2), (1, 1)]);
+}
+
+#[test]
+fn what_is_queued_of_one_feed_joins() {
+    let check = |first: (Option<u64>, Lane),
+                 second: (Option<u64>, Lane),
+                 want: (Option<u64>, Lane)| {
+        let mut link = Link::new(Speaker { node: NodeId(2), cluster: ClusterId(1) });
+        let feed = FeedId { node: NodeId(1), scope: CLUSTER };
+        for ((since, lane), told) in [(first, [1, 2]), (second, [2, 3])] {
+            link.put(feed, Queued { since: since.map(Since::Known), lane, told: told.to_vec() });
+        }
+        let (since, lane) = want;
+        let want = Queued { since: since.map(Since::Known), lane, told: [2].into() };
+        assert_eq!(link.queue[&feed], want);
+    };
+    let (news, bulk, departure) = (Lane::News, Lane::Bulk, Lane::Departure);
+    check((Some(3), news), (Some(5), news), (Some(3), news));
+    check((Some(5), news), (Some(0), bulk), (Some(0), bulk));
+    check((Some(0), bulk), (Some(5), news), (Some(0), bulk));
+    check((None, news), (Some(5), news), (Some(5), news));
+    check((Some(5), bulk), (None, news), (Some(5), bulk));
+    check((Some(5), news), (None, departure), (Some(5), departure));
+}
+
+#[test]
+fn a_whole_of_many_frames_of_which_some_was_forgotten_arrives() {
+    let mut net = Net::mesh(23, 2);
+    for nth in 0..3_000 {
+        net.offer(1, CLUSTER, &format!("kept.{nth}"));
+    }
+    for nth in 0..4_200 {
+        net.offer(1, CLUSTER, &format!("brief.{nth}"));
+        net.retract(1, CLUSTER, &format!("brief.{nth}"));
+        net.run(1);
+    }
+    net.run(130_000);
+    net.start(3, 1, 1);
+    net.link(3, 1);
+    net.offer(3, CLUSTER, "self");
+    let took = net.run_until_agreed(1_000);
+    assert!(took <= 100, "{took} ms");
+}
+
+#[test]
+fn a_whole_arrives_at_a_peer_that_has_room_for_a_little_at_a_time() {
+    let mut net = Net::mesh(25, 2);
+    for nth in 0..4_200 {
+        net.offer(1, CLUSTER, &format!("brief.{nth}"));
+        net.retract(1, CLUSTER, &format!("brief.{nth}"));
+    }
+    for nth in 0..40 {
+        net.offer_body(1, CLUSTER, &format!("large.{nth}"), &[7; 8_000]);
+    }
+    net.run(130_000);
+    for nth in 0..4_200 {
+        net.offer(1, CLUSTER, &format!("brief.{nth}"));
+        net.retract(1, CLUSTER, &format!("brief.{nth}"));
+    }
+    net.run(130_000);
+    net.start(3, 1, 1);
+    net.link(3, 1);
+    net.offer(3, CLUSTER, "self");
+    // After two frames of a turn it has no room.
+    net.room = Some(2);
+    let took = net.run_until_agreed(20_000);
+    assert!(took <= 5_000, "{took} ms");
+}
+
+#[test]
+fn one_feed_of_a_million_bytes_does_not_hold_up_others() {
+    let mut net = Net::mesh(24, 2);
+    for nth in 0..200 {
+        net.offer_body(1, CLUSTER, &format!("large.{nth}"), &[7; 8_000]);
+    }
+    net.run(1_000);
+    net.start(3, 1, 1);
+    net.link(3, 1);
+    net.offer(3, CLUSTER, "self");
+    let (mut before, mut most) = (net.nodes[&NodeId(1)].sent.0, 0);
+    for _ in 0..200 {
+        net.run(1);
+        let sent = net.nodes[&NodeId(1)].sent.0;
+        most = most.max(sent - before);
+        before = sent;
+    }
+    assert!((GOSSIP_TURN_BYTES / 2..GOSSIP_TURN_BYTES + 70_000).contains(&most), "{most}");
+    net.assert_agreed();
 }
 
 #[test]
@@ -220,7 +376,7 @@ fn who_leaves_is_forgotten_at_once() {
 #[test]
 fn nothing_of_a_live_node_ever_vanishes() {
     let mut net = Net::mesh(12, 8);
-    (net.lost, net.doubled, net.latency_ms) = (100, 50, 200);
+    (net.lost, net.doubled, net.latency_ms, net.reorders) = (100, 50, 200, true);
     for _ in 0..600 {
         net.run(1_000);
         net.assert_agreed();
@@ -275,8 +431,8 @@ fn a_new_incarnation_keeps_what_it_still_offers_in_sight() {
     }
     assert_eq!(net.nodes[&NodeId(1)].gossip.catalog().entries().count(), 1_503);
     let feed = FeedId { node: NodeId(3), scope: CLUSTER };
-    let known = net.nodes[&NodeId(1)].gossip.catalog().known(feed).unwrap();
-    assert_eq!(known.incarnation, Incarnation(2));
+    let known = net.nodes[&NodeId(1)].gossip.catalog().need(feed).unwrap();
+    assert_eq!(known.version.incarnation, Incarnation(2));
 }
 
 #[test]
@@ -337,6 +493,7 @@ fn whatever_happens_all_agree_in_the_end() {
     for seed in 0..if cfg!(debug_assertions) { 25 } else { 200 } {
         let mut net = Net::mesh(100 + seed, 7);
         (net.lost, net.doubled, net.latency_ms) = (net.below(200), net.below(200), 150);
+        net.reorders = seed % 2 == 0;
         let mut incarnation = 1;
         for step in 0..150 {
             let node = u128::from(1 + net.below(7));

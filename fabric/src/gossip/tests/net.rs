@@ -50,6 +50,14 @@ pub(super) struct Net {
     pub(super) doubled: u32,
     /// The longest way; the shortest is 1 ms.
     pub(super) latency_ms: u32,
+    /// Whether frames of one lane may overtake each other.
+    pub(super) reorders: bool,
+    /// Frames to one peer that fit one moment; more are refused.
+    pub(super) room: Option<usize>,
+    /// Frames sent at this moment, to whom.
+    sent_now: (Instant, Vec<NodeId>),
+    /// When the last frame of a lane arrives.
+    last: BTreeMap<(NodeId, NodeId, Lane), Instant>,
     /// All frames that were sent, while this is `Some`.
     pub(super) recorded: Option<Vec<(NodeId, NodeId, Bytes)>>,
     pub(super) options: Options,
@@ -70,6 +78,10 @@ impl Net {
             lost: 0,
             doubled: 0,
             latency_ms: 5,
+            reorders: false,
+            room: None,
+            sent_now: (Instant::START, Vec::new()),
+            last: BTreeMap::new(),
             recorded: None,
             options: Options::DEFAULT,
             rng: Rng::from_seed(seed),
@@ -175,7 +187,7 @@ impl Net {
     fn perform(&mut self, node: NodeId, effect: Effect) {
         let peer = self.nodes.get_mut(&node).unwrap();
         match effect {
-            Effect::Send { to, bytes, .. } => self.send(node, to, bytes),
+            Effect::Send { to, lane, bytes } => self.send(node, to, lane, bytes),
             Effect::Changed(Changed { feed, key, body, .. }) => {
                 let what = format!("{feed:?} {key:?} on {node} at {:?}", self.now);
                 match body {
@@ -192,9 +204,18 @@ impl Net {
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, bytes: Bytes) {
+    fn has_room(&mut self, to: NodeId) -> bool {
+        if self.sent_now.0 != self.now {
+            self.sent_now = (self.now, Vec::new());
+        }
+        self.sent_now.1.push(to);
+        let count = self.sent_now.1.iter().filter(|peer| **peer == to).count();
+        !self.full.contains(&to) && self.room.is_none_or(|room| count <= room)
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, lane: Lane, bytes: Bytes) {
         assert!(bytes.len() <= (1 << 16) - 8, "{} bytes are no frame", bytes.len());
-        if self.full.contains(&to) {
+        if !self.has_room(to) {
             return self.soon(from, Input::Refused { to });
         }
         let peer = self.nodes.get_mut(&from).unwrap();
@@ -210,7 +231,12 @@ impl Net {
                 continue;
             }
             let micros = 1000 + self.rng.below(self.latency_ms * 1000 - 999);
-            let time = self.now + Duration::from_micros(micros.into());
+            let mut time = self.now + Duration::from_micros(micros.into());
+            if !self.reorders {
+                let last = self.last.entry((from, to, lane)).or_insert(time);
+                time = time.max(*last);
+                *last = time;
+            }
             self.plan(time, Happening::Arrives { from, to, bytes: bytes.clone() });
         }
     }
