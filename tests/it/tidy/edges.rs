@@ -24,6 +24,8 @@ const OUTSIDE_EDGES: [(&str, &[&str]); 2] = [
     ("mpreg-fabric", &["ahash", "bytes", "foca", "hashbrown", "rand_core", "slab", "thiserror"]),
     ("mpreg-proto", &["rkyv", "sha2", "thiserror"]),
     ("mpreg-fabric", &["ahash", "bytes", "ed25519-dalek", "hashbrown", "slab", "thiserror"]),
+    ("mpreg-proto", &["rkyv", "sha2", "thiserror"]),
+    ("mpreg-fabric", &["ahash", "bytes", "hashbrown", "slab", "thiserror"]),
 ];
 
 /// Packages that only the router's command line may name, not the router.
