@@ -170,7 +170,9 @@ fn a_lease_shrinks_on_its_way_and_is_never_longer_than_mine() {
     let mut out = Vec::new();
     assert_eq!(catalog.learn(&long, MATE, at(20), &mut out), Learned::Old);
     assert_eq!(catalog.next_end(), Some(at(30)), "the same beat extends nothing");
-    let beat = Head { beat: 2, ttl_ms: 5_000, ..long };
+    assert_eq!(catalog.learn(&Head { beat: 2, ..long }, MATE, at(25), &mut out), Learned::Beat);
+    assert_eq!(catalog.next_end(), Some(at(55)));
+    let beat = Head { beat: 3, ttl_ms: 5_000, ..long };
     assert_eq!(catalog.learn(&beat, MATE, at(29), &mut out), Learned::Beat);
     assert_eq!(catalog.next_end(), Some(at(34)));
     assert!(catalog.expire(at(33), &mut out).is_empty() && out.is_empty());
@@ -178,7 +180,7 @@ fn a_lease_shrinks_on_its_way_and_is_never_longer_than_mine() {
     assert_eq!((out.len(), catalog.len()), (1, 0));
     // A lapsed feed comes back with a newer beat only.
     assert_eq!(catalog.learn(&beat, MATE, at(35), &mut out), Learned::Old);
-    let newer = Head { beat: 3, ..beat };
+    let newer = Head { beat: 4, ..beat };
     assert_eq!(catalog.learn(&newer, MATE, at(35), &mut out), behind(0, None));
     assert_eq!(catalog.feeds_count(), 1);
     catalog.expire(at(35 + 120), &mut out);
@@ -203,8 +205,10 @@ fn only_its_owner_and_membership_end_a_feed() {
     assert_eq!(apply(&mut catalog, &reborn, MATE), Learned::News { after: 0 });
     assert_eq!(catalog.dead(NodeId(3), Incarnation(1), at(1), &mut out), []);
     assert_eq!(catalog.len(), 1, "it died in an earlier life");
-    assert_eq!(catalog.dead(NodeId(3), Incarnation(2), at(1), &mut out).len(), 1);
+    assert_eq!(catalog.dead(NodeId(3), Incarnation(4), at(1), &mut out).len(), 1);
     assert_eq!(catalog.len(), 0);
+    reborn.news.head.version.incarnation = Incarnation(3);
+    assert_eq!(apply(&mut catalog, &reborn, MATE), Learned::Old, "a later life is over");
 }
 
 #[test]
@@ -233,6 +237,7 @@ fn who_may_say_what_of_whom() {
     check(Head { feed: hidden, ..head(92, 9, 1) }, STRANGER, Err(Refusal::NotExported));
     check(Head { feed: hidden, ..head(92, 9, 1) }, MATE, Err(Refusal::NotExported));
     check(head(2, 9, 1), STRANGER, Err(Refusal::OtherCluster));
+    check(head(4, 9, 1), Speaker { node: NodeId(4), ..MATE }, Err(Refusal::OtherCluster));
     check(head(2, 9, 1), MATE, Err(Refusal::OtherCluster));
 }
 
@@ -242,6 +247,7 @@ fn of_myself_i_take_nothing() {
     let mut out = Vec::new();
     catalog.write(Scope::Cluster, key("mine"), Some(Bytes::new()), at(0), &mut out).unwrap();
     let mine = head(1, 1, 1);
+    assert_eq!(catalog.head(mine.feed, at(1_000)).unwrap().ttl_ms, 30_000);
     assert_eq!(apply(&mut catalog, &change(mine, 0, &["a"]), MATE), Learned::Old);
     let more = change(head(1, 1, 2), 0, &["a", "b"]);
     assert_eq!(apply(&mut catalog, &more, MATE), Learned::Outlived(Incarnation(1)));

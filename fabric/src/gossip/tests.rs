@@ -139,11 +139,21 @@ fn a_peer_without_room_gets_it_when_it_has_room() {
         net.run(20);
     }
     assert!(!net.is_agreed());
-    let queue = &net.nodes[&NodeId(1)].gossip.links[&NodeId(2)].queue;
-    assert!(queue.is_empty(), "it will be compared with, nothing is kept for it");
     net.full.clear();
     let took = net.run_until_agreed(1_000);
     assert!(took <= 200, "{took} ms");
+}
+
+#[test]
+fn nothing_is_kept_for_a_peer_that_will_be_compared_with() {
+    let mut net = Net::mesh(26, 2);
+    let is_empty = |net: &Net| net.nodes[&NodeId(1)].gossip.links[&NodeId(2)].queue.is_empty();
+    net.offer(1, CLUSTER, "first");
+    net.offer(1, CLUSTER, "second");
+    assert!(!is_empty(&net), "turns are paced");
+    net.input(NodeId(1), Input::Refused { to: NodeId(2) });
+    assert!(is_empty(&net));
+    net.run_until_agreed(200);
 }
 
 #[test]
@@ -165,8 +175,12 @@ fn when_who_was_asked_is_gone_somebody_else_is_asked() {
 
 #[test]
 fn when_who_was_asked_is_silent_somebody_else_is_asked() {
-    let mut net = Net::mesh(21, 2);
-    net.start(3, 1, 1);
+    let mut net = Net::new(21);
+    net.options.interval = Duration::from_secs(60);
+    (1..=3).for_each(|node| net.start(node, 1, 1));
+    net.link(1, 2);
+    (1..=2).for_each(|node| net.offer(node, CLUSTER, "self"));
+    net.run(100);
     net.link(3, 1);
     net.cut.insert((NodeId(1), NodeId(3)));
     let head = net.nodes[&NodeId(1)]

@@ -134,6 +134,11 @@ fn a_view_names_other_nodes_and_other_clusters_once() {
     bench.changed(202, "a.b", "", false);
     bench.changed(2, "a.b", "", false);
     assert_eq!(bench.wanted("a.b"), "n2 n3 c3 g@n2 g@c2");
+    assert_eq!(bench.view.wanters_count(), 5);
+    bench.changed(3, "a.b", "", false);
+    bench.changed(2, "a.*", "", false);
+    assert_eq!(bench.wanted("a.b"), "c3 g@n2 g@c2");
+    assert_eq!(bench.view.wanters_count(), 3);
 }
 
 #[test]
@@ -238,11 +243,11 @@ fn a_view_that_is_held_for_ever_is_given_up() {
     bench.changed(2, "a", "", true);
     let held = Arc::clone(&bench.view);
     bench.changed(201, "kept", "g", true);
+    bench.changed(1, "mine", "", true);
     for nth in 0..VIEW_CHANGES_MAX / 2 {
         bench.changed(3, &format!("b{nth}"), "", true);
         bench.changed(3, &format!("b{nth}"), "", false);
     }
-    bench.changed(1, "mine", "", true);
     bench.changed(3, "last", "", true);
     assert_eq!((held.len(), bench.view.len()), (1, 3));
     assert_eq!(bench.wanted("kept"), "g@c2");

@@ -107,6 +107,11 @@ impl InterestView {
         self.index.is_empty()
     }
 
+    /// Nodes, clusters and their groups that want anything.
+    pub fn wanters_count(&self) -> usize {
+        self.slots.len()
+    }
+
     fn apply(&mut self, edit: &Edit) {
         let want = Want::parse(&edit.name).expect("it was read when it came");
         let key = GroupWanted { group: edit.name.slice_ref(want.group), wanter: edit.wanter };
