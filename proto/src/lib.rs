@@ -7,6 +7,8 @@
 //! `error` (what a peer may be told), `route` (ways between clusters), `nats` (another protocol for the same messages).
 //! `error` (what a peer may be told), `nats` (another protocol for the same messages),
 //! `catalog` (what nodes tell each other about what they offer).
+//! `error` (what a peer may be told), `nats` (another protocol for the same messages). Between nodes:
+//! `hop` (in front of a message), `link_state` (which clusters touch which).
 //!
 //! Invariants:
 //! - Any bytes decode to a frame, to "not yet whole", or to an [`error::ErrorCode`]. Decoding
@@ -27,9 +29,11 @@ pub mod error;
 pub mod frame;
 pub mod header;
 pub mod hello;
+pub mod hop;
 pub mod id;
 pub mod limits;
 pub mod member;
+pub mod link_state;
 pub mod nats;
 pub mod peer;
 pub mod route;

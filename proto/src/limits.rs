@@ -153,3 +153,47 @@ const _: () = assert!(
     CATALOG_FRAME_BYTES + CATALOG_NAME_BYTES_MAX + CATALOG_BODY_BYTES_MAX + 1024 <= 1 << 16,
     "a frame between two nodes"
 );
+/// Bytes a hop header starts with: budget, counts of what follows, deadline, sequence.
+pub const HOP_FRONT_BYTES: usize = 24;
+
+/// Nodes a message may visit: the bound of the path it carries. A cluster of 1,000 nodes is three
+/// hops wide, so 64 cross a chain of twenty such clusters.
+pub const HOP_PATH_MAX: usize = 64;
+
+/// Clusters one copy of a message may be for. What is for more goes in several copies.
+pub const HOP_CLUSTERS_MAX: usize = 256;
+
+/// Nodes of one cluster one copy of a message may be for. At 16 bytes each they are 4 KiB.
+pub const HOP_NODES_MAX: usize = 256;
+
+/// Groups and far nodes one copy of a message may be for. They take 48 bytes each.
+pub const HOP_AIMED_MAX: usize = 64;
+
+/// Data frames behind one hop header. One byte holds the number.
+pub const HOP_MESSAGES_MAX: usize = u8::MAX as usize;
+
+/// Bytes of the longest hop header.
+pub const HOP_HEADER_BYTES_MAX: usize = HOP_FRONT_BYTES
+    + 16 * (3 * HOP_PATH_MAX + HOP_CLUSTERS_MAX + HOP_NODES_MAX)
+    + 48 * HOP_AIMED_MAX;
+
+const _: () = assert!(HOP_PATH_MAX <= u8::MAX as usize && HOP_AIMED_MAX <= u8::MAX as usize);
+const _: () = assert!(HOP_HEADER_BYTES_MAX <= 1 << 14, "a small part of a frame between nodes");
+
+/// Bytes of one link-state advertisement, as its node wrote and signed it.
+pub const ADVERTISEMENT_BYTES_MAX: usize = 1 << 15;
+
+/// Links one node may advertise: its peers in a cluster of 1,000 nodes are 36, the rest is for links
+/// to other clusters. Each takes 48 bytes.
+pub const ADJACENCIES_MAX: usize = 256;
+
+/// Clusters of another area one node may summarise. Each takes 20 bytes.
+pub const SUMMARIES_MAX: usize = 256;
+
+const _: () = assert!(
+    48 * ADJACENCIES_MAX + 20 * SUMMARIES_MAX + 128 <= ADVERTISEMENT_BYTES_MAX,
+    "the fullest advertisement fits"
+);
+
+/// Bytes of an Ed25519 signature (RFC 8032 §5.1.6).
+pub const SIGNATURE_BYTES: usize = 64;

@@ -5,6 +5,8 @@
 
 mod frame;
 mod hello;
+mod hop;
+mod link_state;
 mod nats;
 mod session;
 mod subscription;
@@ -13,6 +15,8 @@ mod websocket;
 
 pub use frame::frame;
 pub use hello::hello;
+pub use hop::hop;
+pub use link_state::link_state;
 pub use nats::nats;
 pub use session::session;
 pub use subscription::subscription;
@@ -24,9 +28,11 @@ pub use websocket::websocket;
 pub type Case = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Case); 7] = [
+pub const TARGETS: [(&str, Case); 9] = [
     ("frame", frame),
     ("hello", hello),
+    ("hop", hop),
+    ("link_state", link_state),
     ("nats", nats),
     ("session", session),
     ("subscription", subscription),

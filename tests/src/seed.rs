@@ -1,6 +1,8 @@
 //! The bytes fuzzing starts from: one file per thing worth reaching, made here so that a change of
 //! the wire changes them too. `cargo run -p mpreg-tests --bin seed-corpus` writes them.
 
+mod fabric;
+
 use crate::fuzz_case::REQUEST;
 use mpreg_proto::envelope::{Encoding, Priority};
 use mpreg_proto::error::ErrorCode;
@@ -16,6 +18,8 @@ pub fn seeds(target: &str) -> Vec<Seed> {
     match target {
         "frame" => frame(),
         "hello" => hello(),
+        "hop" => fabric::hop(),
+        "link_state" => fabric::link_state(),
         "nats" => nats(),
         "session" => session(),
         "subscription" => subscription(),
