@@ -107,32 +107,45 @@ pub struct Here {
     pub cluster: ClusterId,
 }
 
-/// For one receiver among many: of a cluster, one node, or one member of a group, or one member of
-/// a group on one node.
+/// For one receiver among many of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Aimed {
     pub cluster: ClusterId,
-    /// None: whichever of the cluster's nodes has a member of the group.
-    pub node: Option<NodeId>,
-    /// None: everyone who wants the message, on that node alone.
-    pub group: Option<GroupId>,
+    pub aim: Aim,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Aim {
+    /// Everyone on this node who wants the message.
+    Node(NodeId),
+    /// One member of the group, on whichever of the cluster's nodes.
+    Group(GroupId),
+    /// One member of the group, on this node.
+    Member { node: NodeId, group: GroupId },
 }
 
 impl Aimed {
     /// Zero stands for none: no digest is zero in practice, and a node so named has no messages aimed
-    /// at it.
-    fn from_wire(bytes: &[u8; AIMED_BYTES]) -> Self {
-        let word = |at: usize| bytes[at..].first_chunk().map(|word| u128::from_le_bytes(*word));
-        let given = |at: usize| word(at).filter(|&word| word != 0);
-        Self {
-            cluster: ClusterId(word(0).unwrap_or(0)),
-            node: given(ID_BYTES).map(NodeId),
-            group: given(2 * ID_BYTES).map(GroupId),
-        }
+    /// at it. `None` if it is for nobody.
+    fn from_wire(words: &[u8; AIMED_BYTES]) -> Option<Self> {
+        let (words, _) = words.as_chunks::<ID_BYTES>();
+        let [cluster, node, group] = [0, 1, 2].map(|at: usize| u128::from_le_bytes(words[at]));
+        let (to_node, to_group) = (NodeId(node), GroupId(group));
+        let aim = match (node, group) {
+            (0, 0) => return None,
+            (_, 0) => Aim::Node(to_node),
+            (0, _) => Aim::Group(to_group),
+            (_, _) => Aim::Member { node: to_node, group: to_group },
+        };
+        Some(Self { cluster: ClusterId(cluster), aim })
     }
 
     fn put(self, out: &mut Vec<u8>) {
-        let (node, group) = (self.node.map_or(0, |id| id.0), self.group.map_or(0, |id| id.0));
+        let (node, group) = match self.aim {
+            Aim::Node(node) => (node.0, 0),
+            Aim::Group(group) => (0, group.0),
+            Aim::Member { node, group } => (node.0, group.0),
+        };
         for word in [self.cluster.0, node, group] {
             out.extend_from_slice(&word.to_le_bytes());
         }
@@ -179,6 +192,11 @@ impl<T> Default for Ids<'_, T> {
 }
 
 impl<'a, T: Wide> Ids<'a, T> {
+    /// Names as they lie on the wire, little endian.
+    pub fn of(words: &'a [[u8; ID_BYTES]]) -> Self {
+        Self { words, kind: PhantomData }
+    }
+
     pub fn len(self) -> usize {
         self.words.len()
     }
@@ -354,7 +372,7 @@ impl<'a> Header<'a> {
             frames: rest.0,
         };
         if header.trail.clusters.words.windows(2).any(|two| two[0] == two[1])
-            || header.aimed().any(|aimed| aimed.node.is_none() && aimed.group.is_none())
+            || header.aimed.iter().any(|words| Aimed::from_wire(words).is_none())
             || header.frames.len() <= usize::from(front.messages) * ENVELOPE_BYTES
         {
             return Err(ErrorCode::Malformed);
@@ -400,8 +418,8 @@ impl<'a> Header<'a> {
         Some(self.front.deadline_ms.to_native()).filter(|&left| left != 0)
     }
 
-    pub fn aimed(&self) -> impl ExactSizeIterator<Item = Aimed> + 'a {
-        self.aimed.iter().map(Aimed::from_wire)
+    pub fn aimed(&self) -> impl Iterator<Item = Aimed> + 'a {
+        self.aimed.iter().filter_map(Aimed::from_wire)
     }
 }
 
@@ -433,8 +451,8 @@ impl<'a> Rest<'a> {
         Ok(list.as_chunks().0)
     }
 
-    fn ids<T>(&mut self, count: usize) -> Result<Ids<'a, T>, ErrorCode> {
-        Ok(Ids { words: self.chunks(count)?, kind: PhantomData })
+    fn ids<T: Wide>(&mut self, count: usize) -> Result<Ids<'a, T>, ErrorCode> {
+        Ok(Ids::of(self.chunks(count)?))
     }
 }
 
@@ -480,8 +498,7 @@ impl Leg<'_> {
             count.ok_or(ErrorCode::FrameTooLarge)
         }
         let Targets { clusters, nodes, aimed } = self.targets;
-        let is_aimed = |aimed: &Aimed| aimed.node.is_some() || aimed.group.is_some();
-        if self.targets.is_empty() || self.messages == 0 || !aimed.iter().all(is_aimed) {
+        if self.targets.is_empty() || self.messages == 0 {
             return Err(ErrorCode::Malformed);
         }
         let path_clusters = self.trail.clusters.len() + usize::from(is_entered);

@@ -42,7 +42,7 @@ fn written(leg: &Leg<'_>, at: Here) -> Vec<u8> {
 
 #[test]
 fn layout_is_the_one_drawn() {
-    let aimed = Aimed { cluster: ClusterId(5), node: None, group: Some(GroupId(6)) };
+    let aimed = Aimed { cluster: ClusterId(5), aim: Aim::Group(GroupId(6)) };
     let targets =
         Targets { clusters: vec![ClusterId(3)], nodes: vec![node(4)], aimed: vec![aimed] };
     let origin = Here { node: node(1), cluster: ClusterId(2) };
@@ -60,7 +60,7 @@ fn layout_is_the_one_drawn() {
 
 #[test]
 fn a_header_says_what_was_written() {
-    let aimed = Aimed { cluster: cluster(8), node: Some(node(9)), group: None };
+    let aimed = Aimed { cluster: cluster(8), aim: Aim::Node(node(9)) };
     let targets =
         Targets { clusters: vec![cluster(6)], nodes: vec![node(3), node(4)], aimed: vec![aimed] };
     let bytes = written(&leg(Trail::default(), &targets), here(1, 1));
@@ -132,10 +132,7 @@ fn a_bound_that_is_passed_is_not_written() {
         Targets { clusters: vec![cluster(1); HOP_CLUSTERS_MAX + 1], ..Targets::default() },
         Targets { nodes: vec![node(1); HOP_NODES_MAX + 1], ..Targets::default() },
         Targets {
-            aimed: vec![
-                Aimed { cluster: cluster(1), node: Some(node(1)), group: None };
-                HOP_AIMED_MAX + 1
-            ],
+            aimed: vec![Aimed { cluster: cluster(1), aim: Aim::Node(node(1)) }; HOP_AIMED_MAX + 1],
             ..Targets::default()
         },
     ];
@@ -144,11 +141,18 @@ fn a_bound_that_is_passed_is_not_written() {
         let put = leg(Trail::default(), targets).put(here(1, 1), &mut out);
         assert_eq!((put, out.len()), (Err(ErrorCode::FrameTooLarge), 0));
     }
-    let nobody = Aimed { cluster: cluster(1), node: None, group: None };
-    for targets in [Targets::default(), Targets { aimed: vec![nobody], ..Targets::default() }] {
-        let put = leg(Trail::default(), &targets).put(here(1, 1), &mut out);
-        assert_eq!((put, out.len()), (Err(ErrorCode::Malformed), 0));
-    }
+    let put = leg(Trail::default(), &Targets::default()).put(here(1, 1), &mut out);
+    assert_eq!((put, out.len()), (Err(ErrorCode::Malformed), 0));
+}
+
+#[test]
+fn what_is_aimed_at_nobody_is_refused() {
+    let aimed = Aimed { cluster: cluster(8), aim: Aim::Node(node(9)) };
+    let targets = Targets { aimed: vec![aimed], ..Targets::default() };
+    let mut bytes = written(&leg(Trail::default(), &targets), here(1, 1));
+    let at = bytes.len() - FRAMES.len() - 32;
+    assert_eq!(core::mem::take(&mut bytes[at]), 9);
+    assert_eq!(Header::parse(&bytes).err(), Some(ErrorCode::Malformed));
 }
 
 #[test]
@@ -192,12 +196,14 @@ fn a_group_is_named_by_the_digest_of_its_name() {
 }
 
 fn aimed() -> impl Strategy<Value = Aimed> {
-    let id = 1..=u128::MAX;
-    let node = prop::option::of(id.clone().prop_map(NodeId));
-    (any::<u128>(), node, id).prop_map(|(cluster, node, group)| {
-        let group = (node.is_none() || group % 2 == 0).then_some(GroupId(group));
-        Aimed { cluster: ClusterId(cluster), node, group }
-    })
+    let node = (1..=u128::MAX).prop_map(NodeId);
+    let group = (1..=u128::MAX).prop_map(GroupId);
+    let aim = prop_oneof![
+        node.clone().prop_map(Aim::Node),
+        group.clone().prop_map(Aim::Group),
+        (node, group).prop_map(|(node, group)| Aim::Member { node, group }),
+    ];
+    (any::<u128>(), aim).prop_map(|(cluster, aim)| Aimed { cluster: ClusterId(cluster), aim })
 }
 
 fn targets() -> impl Strategy<Value = Targets> {
@@ -268,7 +274,7 @@ proptest! {
         if let Ok(header) = Header::parse(&[&counts[..], &rest].concat()) {
             prop_assert!(header.trail.nodes.contains(header.message().origin));
             prop_assert!(header.trail.clusters.contains(header.source()));
-            prop_assert!(header.aimed().all(|aimed| aimed.node.is_some() || aimed.group.is_some()));
+            prop_assert_eq!(header.aimed().count(), usize::from(counts[4]));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What nodes say to each other.
 
-use mpreg_proto::hop::{Aimed, Flags, GroupId, Header, Here, Leg, Targets, Trail};
+use mpreg_proto::hop::{Aim, Aimed, Flags, GroupId, Header, Here, Leg, Targets, Trail};
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId, Version};
 use mpreg_proto::link_state::{Adjacency, Advertisement, AreaId, Flood, Kind, Metrics, Summary};
 
@@ -31,8 +31,8 @@ fn bytes_of(leg: &Leg<'_>, node: u128, cluster: u128) -> Vec<u8> {
 
 pub(super) fn hop() -> Vec<Seed> {
     let to_nodes = Targets { nodes: vec![NodeId(2), NodeId(3)], ..Targets::default() };
-    let far = Aimed { cluster: ClusterId(20), node: Some(NodeId(21)), group: None };
-    let grouped = Aimed { cluster: ClusterId(30), node: None, group: Some(GroupId(31)) };
+    let far = Aimed { cluster: ClusterId(20), aim: Aim::Node(NodeId(21)) };
+    let grouped = Aimed { cluster: ClusterId(30), aim: Aim::Group(GroupId(31)) };
     let to_all = Targets {
         clusters: vec![ClusterId(20), ClusterId(30)],
         nodes: vec![NodeId(2)],
