@@ -289,10 +289,12 @@ pub enum Reason {
     DeadlinePassed = 6,
     /// The group it was for has no member left.
     GroupEmptied = 7,
+    /// The cluster it was for has no subscriber left.
+    Unwanted = 8,
 }
 
 impl Reason {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::HopBudgetExhausted,
         Self::LoopDetected,
         Self::NoRoute,
@@ -300,6 +302,7 @@ impl Reason {
         Self::LinkOpenCircuit,
         Self::DeadlinePassed,
         Self::GroupEmptied,
+        Self::Unwanted,
     ];
 
     pub fn from_wire(number: u8) -> Option<Self> {
@@ -316,6 +319,7 @@ impl Reason {
             Self::LinkOpenCircuit => "link_open_circuit",
             Self::DeadlinePassed => "deadline_passed",
             Self::GroupEmptied => "group_emptied",
+            Self::Unwanted => "unwanted",
         }
     }
 }

@@ -22,7 +22,16 @@ const FABRIC: Edges = &[
     ("fact", &[]),
     ("forward", &["handoff", "id", "limits"]),
     ("gossip", &["catalog", "limits", "rng", "time"]),
+/// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription`, `rng`, `graph` and `way`
+/// are tools;
+/// `session`, `interest` and `forward` do not know each other; `shard` joins them.
+const FABRIC: Edges = &[
+    ("breaker", &["time"]),
+    ("fact", &[]),
+    ("forward", &["handoff", "id", "limits"]),
+    ("graph", &["rng"]),
     ("handoff", &[]),
+    ("hop", &["graph", "limits", "time", "way"]),
     ("id", &[]),
     ("interest", &["handoff", "subscription"]),
     ("limits", &[]),
@@ -49,6 +58,7 @@ const FABRIC: Edges = &[
     ("subscription", &[]),
     ("time", &[]),
     ("want", &["limits", "subscription", "time"]),
+    ("way", &["breaker", "graph", "limits"]),
 ];
 
 /// The parts of a shard, each readable alone. `switch`, `shard`, `drive`, `control` and `node` join

@@ -1,0 +1,162 @@
+//! Which link leads to a cluster or a node: the tables a data shard looks ways up in.
+//!
+//! ```text
+//!   cluster --> exits: a linked node of the next cluster, or a node of this one that has such a link
+//!   node    --> exits: linked nodes of this cluster
+//!   exit    --> a link that is up, whose circuit is not open, to where the message has not been
+//! ```
+//!
+//! Exits are in order of preference, the first few of them equally good. A flow keeps to one of
+//! those, so that its messages stay in order; the others are alternates, taken when none of the
+//! equally good ones can be. Who made the tables is of no interest here.
+//!
+//! Invariants:
+//! - A way is found only among the exits given for that destination; nothing is guessed.
+//! - An open circuit lets nothing through; a half-open one a message in [`TRIAL_ONE_IN`].
+//! - The same tables and the same message give the same way.
+
+use alloc::vec::Vec;
+
+use mpreg_proto::hop::{Here, MessageId, Reason, Trail};
+use mpreg_proto::id::{ClusterId, NodeId};
+
+use crate::breaker::Circuit;
+use crate::graph::affinity;
+use crate::limits::TRIAL_ONE_IN;
+
+/// Where to head for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Exit {
+    pub node: NodeId,
+    /// The node's.
+    pub cluster: ClusterId,
+}
+
+/// What is known of one destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ways<T> {
+    pub to: T,
+    /// Best first, none twice.
+    pub exits: Vec<Exit>,
+    /// How many of the first are as good as the best. At least one.
+    pub equal_count: usize,
+}
+
+/// A link that is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    pub peer: NodeId,
+    /// The peer's.
+    pub cluster: ClusterId,
+    pub circuit: Circuit,
+}
+
+/// What a node knows of ways. Each list is sorted by its key.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a> {
+    pub here: Here,
+    /// Other clusters.
+    pub clusters: &'a [Ways<ClusterId>],
+    /// Nodes of this cluster, where not all of them are linked.
+    pub nodes: &'a [Ways<NodeId>],
+    pub links: &'a [Link],
+}
+
+/// What of a message decides its way.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow<'a> {
+    /// Where it has been.
+    pub trail: Trail<'a>,
+    /// The same for all messages whose order counts.
+    pub flow: u64,
+    /// Of this message alone.
+    pub draw: u64,
+}
+
+impl<'a> Flow<'a> {
+    pub fn of(message: MessageId, trail: Trail<'a>) -> Self {
+        Self {
+            trail,
+            flow: affinity(u64::from(message.stream()), message.origin.0),
+            draw: affinity(message.sequence, message.origin.0),
+        }
+    }
+}
+
+impl Table<'_> {
+    /// The next node on the way to another cluster.
+    pub fn to_cluster(&self, to: ClusterId, flow: &Flow<'_>) -> Result<NodeId, Reason> {
+        let ways = find(self.clusters, to).ok_or(Reason::NoRoute)?;
+        ways.choose(flow, |exit| self.through(exit, flow))
+    }
+
+    /// The next node on the way to another node of this cluster. A link to it is a way, if no better
+    /// one can be taken.
+    pub fn to_node(&self, to: NodeId, flow: &Flow<'_>) -> Result<NodeId, Reason> {
+        let Some(ways) = find(self.nodes, to) else {
+            return match self.link(to, flow) {
+                Err(Reason::LinkDown) => Err(Reason::NoRoute),
+                known => known,
+            };
+        };
+        let chosen = ways.choose(flow, |exit| self.link(exit.node, flow));
+        chosen.or_else(|reason| self.link(to, flow).map_err(|_| reason))
+    }
+
+    /// The next node on the way through this exit.
+    pub fn through(&self, exit: Exit, flow: &Flow<'_>) -> Result<NodeId, Reason> {
+        if exit.cluster == self.here.cluster {
+            return self.to_node(exit.node, flow);
+        }
+        if flow.trail.clusters.contains(exit.cluster) {
+            return Err(Reason::LoopDetected);
+        }
+        self.link(exit.node, flow)
+    }
+
+    /// The link to this node, whatever its circuit.
+    pub fn peer(&self, node: NodeId) -> Option<&Link> {
+        let at = self.links.binary_search_by_key(&node, |link| link.peer).ok()?;
+        self.links.get(at)
+    }
+
+    /// The peer, if a message may go there now.
+    pub fn link(&self, peer: NodeId, flow: &Flow<'_>) -> Result<NodeId, Reason> {
+        if peer == self.here.node || flow.trail.nodes.contains(peer) {
+            return Err(Reason::LoopDetected);
+        }
+        match self.peer(peer).ok_or(Reason::LinkDown)?.circuit {
+            Circuit::Closed => Ok(peer),
+            Circuit::HalfOpen if flow.draw.is_multiple_of(TRIAL_ONE_IN) => Ok(peer),
+            Circuit::HalfOpen | Circuit::Open => Err(Reason::LinkOpenCircuit),
+        }
+    }
+}
+
+impl<T> Ways<T> {
+    /// Of the equally good exits that lead somewhere, the one that this flow likes most; else the
+    /// first alternate that does. If none does, why the best does not.
+    fn choose(
+        &self,
+        flow: &Flow<'_>,
+        try_exit: impl Fn(Exit) -> Result<NodeId, Reason>,
+    ) -> Result<NodeId, Reason> {
+        let (equal, rest) = self.exits.split_at(self.equal_count.min(self.exits.len()));
+        let open = equal.iter().filter_map(|&exit| Some((exit, try_exit(exit).ok()?)));
+        let liked = open.max_by_key(|(exit, _)| affinity(flow.flow, exit.node.0));
+        let alternate = || rest.iter().find_map(|&exit| try_exit(exit).ok());
+        liked.map(|(_, next)| next).or_else(alternate).ok_or_else(|| {
+            let best = self.exits.first().map(|&exit| try_exit(exit));
+            best.and_then(Result::err).unwrap_or(Reason::NoRoute)
+        })
+    }
+}
+
+/// The ways to one destination in a sorted list.
+fn find<T: Copy + Ord>(list: &[Ways<T>], to: T) -> Option<&Ways<T>> {
+    let at = list.binary_search_by_key(&to, |ways| ways.to).ok()?;
+    list.get(at)
+}
+
+#[cfg(test)]
+mod tests;
