@@ -42,6 +42,7 @@ pub mod id;
 pub mod interest;
 pub mod limits;
 pub mod member;
+pub mod link_state;
 pub mod permission;
 pub mod rng;
 pub mod route;

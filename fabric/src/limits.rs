@@ -46,6 +46,13 @@ pub const STREAMS_SEEN_MAX: usize = 1024;
 /// seen. A way that takes 60 ms longer reorders this many at a million a second.
 pub const SEEN_BACK: u64 = 1 << 16;
 
+/// Advertisements of links a node keeps, its own among them. 1,000 nodes of its cluster and 2,000
+/// gateways of others fit; at 1 KiB each 4 MiB.
+pub const ADVERTISEMENTS_MAX: usize = 4096;
+
+/// Exits kept of one destination: the best and three alternates.
+pub const EXITS_MAX: usize = 4;
+
 /// The bounds above that one shard is built with: tests build it with small ones, and meet them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {

@@ -42,6 +42,18 @@ pub struct Ways<T> {
     pub equal_count: usize,
 }
 
+/// What ways computed from link-state count for, beside those that neighbours announce.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LinkStateMode {
+    /// Nothing: links to other clusters are neither advertised nor heard of.
+    #[default]
+    Disabled,
+    /// They come before announced routes.
+    Prefer,
+    /// Announced routes count for nothing.
+    Only,
+}
+
 /// A link that is up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link {
@@ -106,7 +118,9 @@ impl Table<'_> {
     /// The next node on the way through this exit.
     pub fn through(&self, exit: Exit, flow: &Flow<'_>) -> Result<NodeId, Reason> {
         if exit.cluster == self.here.cluster {
-            return self.to_node(exit.node, flow);
+            // Whoever made the table may count on the link: a way round it may come back.
+            let linked = self.link(exit.node, flow);
+            return linked.or_else(|_| self.to_node(exit.node, flow));
         }
         if flow.trail.clusters.contains(exit.cluster) {
             return Err(Reason::LoopDetected);
