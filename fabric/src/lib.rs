@@ -21,6 +21,9 @@
 //! `forward`, `permission` (parts that do not know each other), `handoff` (what shards say), `shard`
 //! (joins them, all but `permission`, which the shell asks). Of the control core: `member` (who is in
 //! the cluster), `dial` (whom to be linked with), `control` (joins them).
+//! (joins them, all but `permission`, which the shell asks). Between nodes: `way` (which link leads
+//! where), `hop` (what becomes of a message on one node), `plan` (which ways count), `link_state`
+//! (who has which links), `graph` and `breaker` (their tools).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -44,6 +47,7 @@ pub mod limits;
 pub mod member;
 pub mod link_state;
 pub mod permission;
+pub mod plan;
 pub mod rng;
 pub mod route;
 pub mod session;

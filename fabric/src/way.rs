@@ -98,6 +98,11 @@ impl<'a> Flow<'a> {
 impl Table<'_> {
     /// The next node on the way to another cluster.
     pub fn to_cluster(&self, to: ClusterId, flow: &Flow<'_>) -> Result<NodeId, Reason> {
+        self.choose(to, flow).map(|(_, next)| next)
+    }
+
+    /// The exit taken to another cluster, and the next node on the way to it.
+    pub fn choose(&self, to: ClusterId, flow: &Flow<'_>) -> Result<(Exit, NodeId), Reason> {
         let ways = find(self.clusters, to).ok_or(Reason::NoRoute)?;
         ways.choose(flow, |exit| self.through(exit, flow))
     }
@@ -112,7 +117,8 @@ impl Table<'_> {
             };
         };
         let chosen = ways.choose(flow, |exit| self.link(exit.node, flow));
-        chosen.or_else(|reason| self.link(to, flow).map_err(|_| reason))
+        let next = chosen.map(|(_, next)| next);
+        next.or_else(|reason| self.link(to, flow).map_err(|_| reason))
     }
 
     /// The next node on the way through this exit.
@@ -154,12 +160,12 @@ impl<T> Ways<T> {
         &self,
         flow: &Flow<'_>,
         try_exit: impl Fn(Exit) -> Result<NodeId, Reason>,
-    ) -> Result<NodeId, Reason> {
+    ) -> Result<(Exit, NodeId), Reason> {
         let (equal, rest) = self.exits.split_at(self.equal_count.min(self.exits.len()));
-        let open = equal.iter().filter_map(|&exit| Some((exit, try_exit(exit).ok()?)));
-        let liked = open.max_by_key(|(exit, _)| affinity(flow.flow, exit.node.0));
-        let alternate = || rest.iter().find_map(|&exit| try_exit(exit).ok());
-        liked.map(|(_, next)| next).or_else(alternate).ok_or_else(|| {
+        let open = |&exit: &Exit| Some((exit, try_exit(exit).ok()?));
+        let liked = equal.iter().filter_map(open);
+        let liked = liked.max_by_key(|(exit, _)| affinity(flow.flow, exit.node.0));
+        liked.or_else(|| rest.iter().find_map(open)).ok_or_else(|| {
             let best = self.exits.first().map(|&exit| try_exit(exit));
             best.and_then(Result::err).unwrap_or(Reason::NoRoute)
         })

@@ -373,11 +373,11 @@ fn between_areas(summaries: Vec<SummaryFilter>) -> Node {
 
 /// What the neighbour in area 1 was told of others.
 fn told(node: &Node) -> Vec<(u128, u32)> {
-    let sent = node.out.iter().filter_map(|effect| match effect {
+    let mut sent = node.out.iter().filter_map(|effect| match effect {
         Effect::Send { to: NodeId(21), flood } => Some(Advertisement::parse(&flood.body).unwrap()),
         Effect::Send { .. } | Effect::Computed | Effect::Rejected { .. } => None,
     });
-    let last = sent.last().expect("it was told of the link");
+    let last = sent.next_back().expect("it was told of the link");
     assert_eq!((last.area, last.links.len()), (AreaId(1), 1), "area 2 stays in area 2");
     last.summaries.iter().map(|told| (told.cluster.0, told.cost)).collect()
 }
