@@ -118,12 +118,36 @@ fn what_contradicts_itself_is_refused() {
     for change in [(1, 0), (2, 0), (10, 0), (5, 0), (5, 3)] {
         assert_eq!(refused(&[change]), Some(ErrorCode::Malformed), "{change:?}");
     }
-    // Over a bound, whatever the bytes at hand.
-    for change in [(1, 65), (2, 65), (3, 65), (4, 65), (9, 2), (11, 2)] {
-        assert_eq!(refused(&[change]), Some(ErrorCode::Malformed), "{change:?}");
+    // Over a bound, whatever the bytes at hand: no two words of which are the same.
+    let words = (0..1000_u128).flat_map(|word| (word << 64 | 5).to_le_bytes());
+    let long = [&good[..HOP_FRONT_BYTES], &words.collect::<Vec<_>>()].concat();
+    let parsed = |at: usize, count: u16| {
+        let mut bytes = long.clone();
+        let count = count.to_le_bytes();
+        bytes[at] = count[0];
+        if 8 <= at {
+            bytes[at + 1] = count[1];
+        }
+        Header::parse(&bytes).map(|_| ())
+    };
+    for (at, max) in [(1, 64), (2, 64), (3, 64), (4, 64), (8, 256), (10, 256)] {
+        assert_eq!(parsed(at, max), Ok(()), "{at}");
+        assert_eq!(parsed(at, max + 1), Err(ErrorCode::Malformed), "{at}");
     }
     let endless = [&good[..], &vec![0; FRAME_BYTES_MAX]].concat();
     assert_eq!(Header::parse(&endless).err(), Some(ErrorCode::FrameTooLarge));
+}
+
+#[test]
+fn no_cluster_is_twice_in_a_row_in_a_path() {
+    let targets = Targets { nodes: vec![node(2)], ..Targets::default() };
+    let bytes = written(&leg(Trail::default(), &targets), here(1, 1));
+    let (before, after) = bytes.split_at(HOP_FRONT_BYTES + ID_BYTES);
+    for (next, is_good) in [(cluster(1), false), (cluster(2), true)] {
+        let mut longer = [before, &next.0.to_le_bytes(), after].concat();
+        longer[2] = 2;
+        assert_eq!(Header::parse(&longer).is_ok(), is_good);
+    }
 }
 
 #[test]
