@@ -14,38 +14,33 @@
 //! The data plane keeps the shape and pays nothing for it: [`shard::Shard::route`] takes a topic
 //! and answers with targets; payloads stay with the shell.
 //!
-//! Between nodes: `catalog` (what every node offers), `gossip` (spreads it), `want` (makes of it what
-//! shards ask about a topic).
-//!
 //! Reading order: `fact`, `id`, `time`, `limits` (words), `session`, `subscription`, `interest`,
 //! `forward`, `permission` (parts that do not know each other), `handoff` (what shards say), `shard`
 //! (joins them, all but `permission`, which the shell asks). Of the control core: `member` (who is in
 //! the cluster), `dial` (whom to be linked with), `control` (joins them).
-//! (joins them, all but `permission`, which the shell asks). Between nodes: `way` (which link leads
-//! where), `hop` (what becomes of a message on one node), `plan` (which ways count), `link_state`
-//! (who has which links), `graph` and `breaker` (their tools).
+//! What `control` does not join yet: `catalog` and `gossip` (what every node offers), `want` (what
+//! subscribers elsewhere want), `route` and `link_state` (ways between clusters, two kinds), `plan`
+//! (which of them count), `way` and `hop` (one hop of a message), `graph` and `breaker` (their tools).
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
+pub mod breaker;
+pub mod catalog;
 pub mod control;
 pub mod dial;
-pub mod catalog;
 pub mod fact;
 pub mod forward;
 pub mod gossip;
-pub mod breaker;
-pub mod fact;
-pub mod forward;
 pub mod graph;
 pub mod handoff;
 pub mod hop;
 pub mod id;
 pub mod interest;
 pub mod limits;
-pub mod member;
 pub mod link_state;
+pub mod member;
 pub mod permission;
 pub mod plan;
 pub mod rng;

@@ -2,13 +2,9 @@
 //!
 //! Reading order: `limits` (every bound), `id` and `topic` (names), `envelope` (a message on the
 //! wire), `hello` (the only thing parsed before a peer is known), `frame` (everything after it),
-//! `error` (what a peer may be told), `nats` (another protocol for the same messages), `peer` (a link
-//! between nodes), `member` (what nodes say about each other).
-//! `error` (what a peer may be told), `route` (ways between clusters), `nats` (another protocol for the same messages).
-//! `error` (what a peer may be told), `nats` (another protocol for the same messages),
-//! `catalog` (what nodes tell each other about what they offer).
 //! `error` (what a peer may be told), `nats` (another protocol for the same messages). Between nodes:
-//! `hop` (in front of a message), `link_state` (which clusters touch which).
+//! `peer` (a link), `member` (who is there), `catalog` (what they offer), `route` (ways between
+//! clusters), `link_state` (which touch which), `hop` (what goes in front of a message).
 //!
 //! Invariants:
 //! - Any bytes decode to a frame, to "not yet whole", or to an [`error::ErrorCode`]. Decoding
@@ -32,8 +28,8 @@ pub mod hello;
 pub mod hop;
 pub mod id;
 pub mod limits;
-pub mod member;
 pub mod link_state;
+pub mod member;
 pub mod nats;
 pub mod peer;
 pub mod route;

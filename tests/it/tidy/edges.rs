@@ -20,12 +20,11 @@ const PACKAGE_EDGES: [(&str, &[&str]); 7] = [
 
 /// What the pure packages may bring in: nothing that reads a clock, a socket or a file.
 const OUTSIDE_EDGES: [(&str, &[&str]); 2] = [
-    ("mpreg-proto", &["rkyv", "thiserror"]),
-    ("mpreg-fabric", &["ahash", "bytes", "foca", "hashbrown", "rand_core", "slab", "thiserror"]),
     ("mpreg-proto", &["rkyv", "sha2", "thiserror"]),
-    ("mpreg-fabric", &["ahash", "bytes", "ed25519-dalek", "hashbrown", "slab", "thiserror"]),
-    ("mpreg-proto", &["rkyv", "sha2", "thiserror"]),
-    ("mpreg-fabric", &["ahash", "bytes", "hashbrown", "slab", "thiserror"]),
+    (
+        "mpreg-fabric",
+        &["ahash", "bytes", "ed25519-dalek", "foca", "hashbrown", "rand_core", "slab", "thiserror"],
+    ),
 ];
 
 /// Packages that only the router's command line may name, not the router.

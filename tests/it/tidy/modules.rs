@@ -9,26 +9,18 @@ use super::source::{self, Source};
 
 type Edges = &'static [(&'static str, &'static [&'static str])];
 
-/// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription` and `rng` are tools;
-/// `session`, `interest` and `forward` do not know each other; `shard` joins them. `member` and `dial`
-/// are parts of the control core and know nobody; `control` joins them.
+/// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription`, `rng`, `graph` and `way`
+/// are tools; `session`, `interest` and `forward` do not know each other; `shard` joins them. `member`,
+/// `dial`, `route`, `link_state`, `plan` and `want` are parts of the control core and know nobody;
+/// `control` joins them. `catalog` is what `gossip` keeps.
 const FABRIC: Edges = &[
+    ("breaker", &["time"]),
+    ("catalog", &["limits", "time"]),
     ("control", &["dial", "member", "rng", "time"]),
     ("dial", &["limits", "rng", "time"]),
-/// `session`, `interest` and `forward` do not know each other; `shard` joins them. `catalog` is what
-/// `gossip` keeps; `want` knows neither.
-const FABRIC: Edges = &[
-    ("catalog", &["limits", "time"]),
     ("fact", &[]),
     ("forward", &["handoff", "id", "limits"]),
     ("gossip", &["catalog", "limits", "rng", "time"]),
-/// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription`, `rng`, `graph` and `way`
-/// are tools;
-/// `session`, `interest` and `forward` do not know each other; `shard` joins them.
-const FABRIC: Edges = &[
-    ("breaker", &["time"]),
-    ("fact", &[]),
-    ("forward", &["handoff", "id", "limits"]),
     ("graph", &["rng"]),
     ("handoff", &[]),
     ("hop", &["graph", "limits", "time", "way"]),
