@@ -1,7 +1,7 @@
 //! One seed of a fabric, from start to rest.
 //!
 //! First everything may go wrong and only what must never happen is checked. Then all is healed and
-//! every node runs; within [`HEALED_WITHIN`] every node must agree with every other, and stay so.
+//! every node runs; within `HEALED_WITHIN` every node must agree with every other, and stay so.
 
 use std::fmt;
 use std::time::Duration;
