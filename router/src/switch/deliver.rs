@@ -474,6 +474,7 @@ impl Switch {
         if let Some(client) = &mut link.nats {
             let headers = if client.options.headers { data.headers().len() } else { 0 };
             client.traffic.sent(1, headers + data.payload().len());
+            self.stall = self.stall.max(link.stall(*now));
         }
         self.produced_bytes += bytes;
         self.mark_dirty(session);
