@@ -64,10 +64,9 @@ fn refusals_are_one_line_and_say_whether_to_change_something() {
     fs::write(&conf, "port: -1\nfoo: bar\n").unwrap();
     let conf = conf.to_str().unwrap();
     let unknown = format!("mpreg: {conf}, line 2: unknown key \"foo\"\n");
-    let table: [(&[&str], i32, &str); 7] = [
+    let table: [(&[&str], i32, &str); 6] = [
         (&["--nope"], 2, "mpreg: there is no flag --nope\n"),
         (&["serve"], 2, "mpreg: unrecognized command: \"serve\"\n"),
-        (&["--routes", "nats://a:1"], 2, "mpreg: routes: clusters are not served\n"),
         (&["-c", conf], 78, &unknown),
         (&["-t", "-c", conf], 78, &unknown),
         (&["-c", "/does/not/exist"], 78, "mpreg: reading /does/not/exist: "),
