@@ -28,14 +28,18 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use mpreg_proto::cluster::ClusterName;
+use mpreg_proto::hop::Here;
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId, ShardIx};
 use mpreg_proto::member::{LeaveReason, Life, PeerAddress};
 use mpreg_proto::peer::{Lane, Plane};
 
+use crate::breaker::Circuit;
 use crate::dial::{self, Dialler};
 use crate::member::{self, Member, Membership};
 use crate::rng::Rng;
 use crate::time::Instant;
+use crate::want::{InterestView, Stale};
+use crate::way::{self, Ways};
 
 mod cluster;
 
@@ -128,7 +132,7 @@ pub struct Want {
 }
 
 /// What the control core wants done.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Effect {
     /// Read from this link.
     Admit {
@@ -161,8 +165,12 @@ pub enum Effect {
         ticket: Ticket,
         record: Record,
     },
-    /// What shards go by from here on.
-    View(Arc<View>),
+    /// What shards go by from here on, and of which topics it is no longer right who was remembered
+    /// to want them. Ways are not to be remembered.
+    View {
+        view: Arc<View>,
+        stale: Stale,
+    },
     /// Everyone was told goodbye: the process may end once its links are written.
     Left,
     Fact(Fact),
@@ -180,10 +188,39 @@ pub enum Record {
 }
 
 /// What shards need to know of other nodes. Never changed: a change is another view.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct View {
+    pub here: Here,
     /// Nodes with an admitted link.
     pub peers: BTreeMap<NodeId, Peer>,
+    /// Links with the same nodes, ascending, as far as ways go.
+    pub links: Vec<way::Link>,
+    /// Ways to other clusters, ascending.
+    pub clusters: Vec<Ways<ClusterId>>,
+    /// Ways to nodes of this cluster that are not all linked, ascending.
+    pub nodes: Vec<Ways<NodeId>>,
+    /// Who else wants what.
+    pub interest: Arc<InterestView>,
+}
+
+impl View {
+    /// Of a node that knows no other.
+    pub fn alone(here: Here) -> Self {
+        Self {
+            here,
+            peers: BTreeMap::new(),
+            links: Vec::new(),
+            clusters: Vec::new(),
+            nodes: Vec::new(),
+            interest: Arc::default(),
+        }
+    }
+
+    /// What ways are looked up in.
+    pub fn table(&self) -> way::Table<'_> {
+        let Self { here, links, clusters, nodes, .. } = self;
+        way::Table { here: *here, clusters, nodes, links }
+    }
 }
 
 /// A node at the other end of a link.
@@ -224,10 +261,11 @@ pub enum Fact {
 }
 
 pub struct Control {
-    cluster: ClusterId,
+    here: Here,
     /// Who is at the other end of each link, whether it is used or not.
     links: BTreeMap<LinkId, (NodeId, ClusterId)>,
     peers: BTreeMap<NodeId, Peer>,
+    interest: Arc<InterestView>,
     member: Membership,
     dialler: Dialler,
     seeds: Vec<PeerAddress>,
@@ -247,9 +285,10 @@ impl Control {
         let root = Rng::from_seed(settings.seed);
         let life = Life { node: settings.node, incarnation: settings.incarnation };
         Self {
-            cluster: settings.cluster.id(),
+            here: Here { node: settings.node, cluster: settings.cluster.id() },
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
+            interest: Arc::default(),
             member: Membership::new(life, settings.address, settings.member, root.stream(1)),
             dialler: Dialler::new(settings.node, settings.dial, root.stream(2)),
             seeds: settings.seeds,
@@ -338,8 +377,20 @@ impl Control {
         }
     }
 
-    fn publish(&self, out: &mut Vec<Effect>) {
-        out.push(Effect::View(Arc::new(View { peers: self.peers.clone() })));
+    /// Tells shards of what changed: links and ways, and of which topics who wants them.
+    fn publish(&self, stale: Stale, out: &mut Vec<Effect>) {
+        let link = |(&node, peer): (&NodeId, &Peer)| way::Link {
+            peer: node,
+            cluster: peer.cluster,
+            circuit: Circuit::Closed,
+        };
+        let view = View {
+            peers: self.peers.clone(),
+            links: self.peers.iter().map(link).collect(),
+            interest: Arc::clone(&self.interest),
+            ..View::alone(self.here)
+        };
+        out.push(Effect::View { view: Arc::new(view), stale });
     }
 }
 

@@ -53,8 +53,8 @@ pub const ALL: &[Planted] = &[
     Planted {
         name: "link_up_is_said_once",
         file: "fabric/src/control/cluster.rs",
-        from: "        if cluster == self.cluster {\n            self.member(member::Input::LinkUp",
-        to: "        if before.is_none() && cluster == self.cluster {\n            self.member(member::Input::LinkUp",
+        from: "        if cluster == self.here.cluster {\n            self.member(member::Input::LinkUp",
+        to: "        if before.is_none() && cluster == self.here.cluster {\n            self.member(member::Input::LinkUp",
     },
     Planted {
         name: "link_down_is_not_said",
@@ -71,7 +71,7 @@ pub const ALL: &[Planted] = &[
     Planted {
         name: "clusters_are_mixed",
         file: "fabric/src/control/cluster.rs",
-        from: "        if cluster == self.cluster {\n            self.member(member::Input::LinkUp",
+        from: "        if cluster == self.here.cluster {\n            self.member(member::Input::LinkUp",
         to: "        if cluster.0 != 0 {\n            self.member(member::Input::LinkUp",
     },
     Planted {

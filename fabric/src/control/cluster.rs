@@ -11,6 +11,10 @@ use super::{Control, Effect, Fact, LinkId, LinkUp, Peer, Record, Unwritten};
 use crate::dial::{self, CloseReason, End, Gone};
 use crate::member::{self, LinkEnd, Member, Why};
 use crate::time::Instant;
+use crate::want::Stale;
+
+/// Links and ways changed, who wants what did not.
+const NOT_STALE: Stale = Stale::Topics(Vec::new());
 
 impl Control {
     pub(super) fn link_up(&mut self, up: LinkUp, now: Instant, out: &mut Vec<Effect>) {
@@ -64,12 +68,12 @@ impl Control {
         let (_, cluster) = self.links[&link];
         let before = self.peers.insert(node, Peer { link, cluster, incarnation });
         out.push(Effect::Use { peer: node, link });
-        self.publish(out);
+        self.publish(NOT_STALE, out);
         if before.is_none() {
             out.push(Effect::Fact(Fact::PeerUp { peer: node }));
         }
         // Said again when the choice changes: what was sent on a link that both ends then close is lost.
-        if cluster == self.cluster {
+        if cluster == self.here.cluster {
             self.member(member::Input::LinkUp { node, incarnation }, now, out);
         }
     }
@@ -77,8 +81,8 @@ impl Control {
     fn lost(&mut self, node: NodeId, end: End, now: Instant, out: &mut Vec<Effect>) {
         let Some(peer) = self.peers.remove(&node) else { return };
         out.push(Effect::Fact(Fact::PeerDown { peer: node, end }));
-        self.publish(out);
-        if peer.cluster == self.cluster {
+        self.publish(NOT_STALE, out);
+        if peer.cluster == self.here.cluster {
             let end = match end {
                 End::Closed => LinkEnd::Closed,
                 End::Lost => LinkEnd::Lost,
@@ -125,7 +129,7 @@ impl Control {
             self.close(link, CloseReason::Stopping, out);
         }
         self.peers.clear();
-        self.publish(out);
+        self.publish(NOT_STALE, out);
         out.push(Effect::Left);
     }
 }

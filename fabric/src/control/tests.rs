@@ -111,9 +111,10 @@ fn show(effects: &[Effect]) -> String {
             Effect::Fact(Fact::PlaneUnknown { plane, .. }) => {
                 write!(text, "{comma}unknown {plane}")
             }
-            Effect::Dial { .. } | Effect::Persist { .. } | Effect::View(_) | Effect::Fact(_) => {
-                Ok(())
-            }
+            Effect::Dial { .. }
+            | Effect::Persist { .. }
+            | Effect::View { .. }
+            | Effect::Fact(_) => Ok(()),
         }
         .unwrap();
     }

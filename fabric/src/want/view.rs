@@ -140,6 +140,13 @@ impl InterestView {
     }
 }
 
+/// Of a node that knows no other.
+impl Default for InterestView {
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
 impl fmt::Debug for InterestView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "InterestView of {}", self.len())

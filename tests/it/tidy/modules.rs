@@ -16,7 +16,7 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 const FABRIC: Edges = &[
     ("breaker", &["time"]),
     ("catalog", &["limits", "time"]),
-    ("control", &["dial", "member", "rng", "time"]),
+    ("control", &["breaker", "dial", "member", "rng", "time", "want", "way"]),
     ("dial", &["limits", "rng", "time"]),
     ("fact", &[]),
     ("forward", &["handoff", "id", "limits"]),

@@ -27,7 +27,7 @@ pub(super) fn is_answered(node: usize, link: LinkId, effects: &[Effect]) -> Verd
         | Effect::Use { .. }
         | Effect::Dial { .. }
         | Effect::Persist { .. }
-        | Effect::View(_)
+        | Effect::View { .. }
         | Effect::Left
         | Effect::Fact(_) => false,
     };

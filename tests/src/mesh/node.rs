@@ -9,6 +9,7 @@ use mpreg_fabric::rng::Rng;
 use mpreg_fabric::time::Instant;
 use mpreg_fabric::{dial, member};
 use mpreg_proto::cluster::ClusterName;
+use mpreg_proto::hop::Here;
 use mpreg_proto::id::{Incarnation, NodeId};
 use mpreg_proto::member::PeerAddress;
 use mpreg_proto::peer::Lane;
@@ -129,6 +130,7 @@ impl Node {
     pub(super) fn start(&mut self, now: Instant, addresses: &[PeerAddress], seed: u64) {
         self.disk.incarnation += 1;
         self.lives += 1;
+        let here = Here { node: self.id, cluster: self.cluster.id() };
         let incarnation = Incarnation(self.disk.incarnation);
         let settings = Settings {
             node: self.id,
@@ -148,7 +150,7 @@ impl Node {
             wake_at: None,
             links: BTreeMap::new(),
             used: BTreeMap::new(),
-            view: Arc::default(),
+            view: Arc::new(View::alone(here)),
             refusals: BTreeMap::new(),
         });
     }

@@ -76,7 +76,7 @@ impl Mesh {
                 let delay = self.delay(self.plan.disk_delay);
                 self.after(delay, Happening::Written { node, life });
             }
-            Effect::View(view) => self.life_mut(node).view = view,
+            Effect::View { view, .. } => self.life_mut(node).view = view,
             Effect::Left => {
                 let life = self.life_mut(node).number;
                 let delay = self.delay(Duration::from_millis(200));
