@@ -4,14 +4,52 @@ use alloc::string::String;
 use core::fmt;
 use core::str::FromStr;
 
-use sha2::{Digest as _, Sha256};
-
-use crate::id::ClusterId;
+use crate::id::{ClusterId, FabricId, first_128_bits};
 use crate::limits::CLUSTER_NAME_BYTES_MAX;
 
 /// A name that was checked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterName(String);
+
+/// What a node may be for its cluster. In its certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum NodeRole {
+    /// Has links within its cluster only.
+    Node,
+    /// May have links to gateways of other clusters.
+    Gateway,
+}
+
+/// Why a text is no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the role of a node is node or gateway")]
+pub struct NodeRoleError;
+
+impl NodeRole {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Gateway => "gateway",
+        }
+    }
+}
+
+impl FromStr for NodeRole {
+    type Err = NodeRoleError;
+
+    fn from_str(text: &str) -> Result<Self, NodeRoleError> {
+        [Self::Node, Self::Gateway]
+            .into_iter()
+            .find(|role| role.word() == text)
+            .ok_or(NodeRoleError)
+    }
+}
+
+impl fmt::Display for NodeRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
 
 /// Why a text names no cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,9 +67,12 @@ impl ClusterName {
 
     /// What the wire calls it.
     pub fn id(&self) -> ClusterId {
-        let digest = Sha256::digest(self.0.as_bytes());
-        let first = digest.first_chunk().expect("SHA-256 has 32 bytes");
-        ClusterId(u128::from_be_bytes(*first))
+        ClusterId(first_128_bits(self.0.as_bytes()))
+    }
+
+    /// The fabric of this name; names of fabrics are spelled like those of clusters.
+    pub fn fabric(&self) -> FabricId {
+        FabricId(self.id().0)
     }
 }
 

@@ -3,12 +3,21 @@
 use core::fmt;
 
 use rkyv::{Archive, Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
-/// A node. Drawn at random when the process starts; 128 bits, so two nodes never collide.
+/// A node: the first 128 bits of SHA-256 over its Ed25519 public key, so two nodes never collide and
+/// none can say that it is another.
 #[derive(
     Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
 pub struct NodeId(pub u128);
+
+impl NodeId {
+    /// The node that has this public key.
+    pub fn of_key(key: &[u8; 32]) -> Self {
+        Self(first_128_bits(key))
+    }
+}
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,6 +33,17 @@ impl fmt::Display for NodeId {
 pub struct ClusterId(pub u128);
 
 impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// All clusters that may ever meet: the first 128 bits of SHA-256 over a name that they share. Nodes
+/// of two fabrics have no link, whoever issued their certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FabricId(pub u128);
+
+impl fmt::Display for FabricId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
@@ -96,5 +116,29 @@ impl ShardIx {
 impl fmt::Display for ShardIx {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// Of SHA-256 over `bytes`.
+pub(crate) fn first_128_bits(bytes: &[u8]) -> u128 {
+    let digest = Sha256::digest(bytes);
+    u128::from_be_bytes(*digest.first_chunk().expect("SHA-256 has 32 bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::ToString as _;
+
+    use super::*;
+
+    /// The key of RFC 8032 §7.1, test 1; `xxd -r -p | sha256sum`.
+    #[test]
+    fn a_node_is_named_by_its_key() {
+        let key: u128 = 0xd75a_9801_82b1_0ab7_d54b_fed3_c964_073a;
+        let rest: u128 = 0x0ee1_72f3_daa6_2325_af02_1a68_f707_511a;
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&key.to_be_bytes());
+        bytes[16..].copy_from_slice(&rest.to_be_bytes());
+        assert_eq!(NodeId::of_key(&bytes).to_string(), "21fe31dfa154a261626bf854046fd227");
     }
 }

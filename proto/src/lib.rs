@@ -5,6 +5,8 @@
 //! `error` (what a peer may be told), `nats` (another protocol for the same messages). Between nodes:
 //! `peer` (a link), `member` (who is there), `catalog` (what they offer), `route` (ways between
 //! clusters), `link_state` (which touch which), `hop` (what goes in front of a message).
+//! `error` (what a peer may be told), `nats` (another protocol for the same messages), `peer_hello` and
+//! `peer` (what nodes say to each other).
 //!
 //! Invariants:
 //! - Any bytes decode to a frame, to "not yet whole", or to an [`error::ErrorCode`]. Decoding
@@ -32,5 +34,6 @@ pub mod link_state;
 pub mod member;
 pub mod nats;
 pub mod peer;
+pub mod peer_hello;
 pub mod route;
 pub mod topic;
