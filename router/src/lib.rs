@@ -26,5 +26,6 @@ pub mod probe;
 pub mod ring;
 pub mod roster;
 pub mod shard;
+pub mod store;
 pub mod switch;
 pub mod transport;

@@ -171,6 +171,13 @@ pub const WEBSOCKET_SENT_FRAME_BYTES_MAX: usize = u16::MAX as usize;
 pub const CONNECTIONS_LISTED_MAX: usize = 1024;
 pub const SUBSCRIPTIONS_LISTED_MAX: usize = 4096;
 
+/// Bytes of one record of the state that survives. Snapshots are hints: what does not fit is learnt
+/// from others again.
+pub const STORE_RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// Changes that wait for the thread that keeps state, and that it commits together.
+pub const STORE_CHANGES_MAX: usize = 64;
+
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize / 2);
 const _: () = assert!(SHARED_RUN_BYTES_MIN < RECEIVE_BUFFER_BYTES);

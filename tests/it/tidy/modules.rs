@@ -71,6 +71,7 @@ const ROUTER_PARTS: Edges = &[
     ("probe", &[]),
     ("ring", &["limits", "outbound"]),
     ("roster", &[]),
+    ("store", &["limits"]),
     ("transport", &["limits"]),
 ];
 

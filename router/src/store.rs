@@ -1,0 +1,311 @@
+//! What survives the process: the node's key, its incarnation, sequences given out, and snapshots.
+//!
+//! One redb file in the data directory, of a few named records. Each carries the version of its layout
+//! and the start of a digest over both: what is not what was written is an error, never a guess. Small
+//! and rarely written; messages are not kept here.
+//!
+//! Invariants:
+//! - What a call returns was committed and synced before it returned: an incarnation or a sequence that
+//!   is used was never used before, whatever happens to the process or the machine.
+//! - After a commit that failed nothing is written any more: what the disk holds is not known.
+//! - A directory belongs to one node, and to one process at a time.
+//!
+//! Tests: `store/tests.rs`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
+use mpreg_proto::id::{Incarnation, NodeId};
+use redb::backends::FileBackend;
+use redb::{Builder, Database, DatabaseError, TableDefinition, TableError};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::limits::STORE_RECORD_BYTES_MAX;
+
+pub mod writer;
+
+const FILE_NAME: &str = "node.redb";
+
+const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
+
+const VERSION_BYTES: usize = 2;
+const DIGEST_BYTES: usize = 8;
+
+/// Bytes of pages kept in memory. The default of a gigabyte is for other uses.
+const CACHE_BYTES: usize = 1 << 20;
+
+/// What is kept, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Whose state this is.
+    Key,
+    Incarnation,
+    /// The first route sequence not given out yet.
+    RouteSequence,
+    /// Keys of clusters as the route plane writes them.
+    RouteKeys,
+    /// What was last known of the catalog, as the catalog plane writes it.
+    CatalogHints,
+}
+
+impl Record {
+    pub const ALL: [Self; 5] =
+        [Self::Key, Self::Incarnation, Self::RouteSequence, Self::RouteKeys, Self::CatalogHints];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Incarnation => "incarnation",
+            Self::RouteSequence => "route_sequence",
+            Self::RouteKeys => "route_keys",
+            Self::CatalogHints => "catalog_hints",
+        }
+    }
+
+    /// Of the layout that this program writes and reads.
+    const fn version(self) -> u16 {
+        match self {
+            Self::Key
+            | Self::Incarnation
+            | Self::RouteSequence
+            | Self::RouteKeys
+            | Self::CatalogHints => 1,
+        }
+    }
+}
+
+/// Why state could not be read or written. Nothing is retried: the operator looks at the disk.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{path}: {source}")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("{path} is in use by another process")]
+    InUse { path: PathBuf },
+    #[error("opening {path}: {source}")]
+    Open { path: PathBuf, source: DatabaseError },
+    #[error("reading {record} of {path}: {source}")]
+    Read { path: PathBuf, record: &'static str, source: Box<redb::Error> },
+    #[error(
+        "{record} of {path} has version {found}, this program knows {known}; use the one that wrote it"
+    )]
+    Version { path: PathBuf, record: &'static str, found: u16, known: u16 },
+    #[error("{record} of {path} is not what was written")]
+    Damaged { path: PathBuf, record: &'static str },
+    #[error("{record} has {bytes} bytes, at most {STORE_RECORD_BYTES_MAX} are kept")]
+    TooLong { record: &'static str, bytes: usize },
+    #[error("writing {path}: {source}")]
+    Commit { path: PathBuf, source: Box<redb::Error> },
+    /// An earlier commit failed.
+    #[error("{path} is not written to any more, since writing it has failed")]
+    Fenced { path: PathBuf },
+    #[error("{path} holds the state of node {of}, this is node {node}")]
+    OtherNode { path: PathBuf, of: NodeId, node: NodeId },
+    #[error("the operating system gives no chance for a key: {0}")]
+    Chance(getrandom::Error),
+    #[error("there is no number left after {0}")]
+    Exhausted(u64),
+}
+
+/// The open file of one node.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+    path: PathBuf,
+    is_fenced: bool,
+}
+
+/// How the node's key is kept. The first byte says which.
+const KEY_OF_CERTIFICATE: u8 = 1;
+const KEY_OF_ITS_OWN: u8 = 2;
+
+impl Store {
+    /// Opens the directory's state, or begins it. Nobody but this user may look.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let path = directory.join(FILE_NAME);
+        let file = create(directory, &path)
+            .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+        let open = |file| {
+            let backend = FileBackend::new(file)?;
+            Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)
+        };
+        match open(file) {
+            Ok(database) => Ok(Self { database, path, is_fenced: false }),
+            Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::InUse { path }),
+            Err(source) => Err(StoreError::Open { path, source }),
+        }
+    }
+
+    /// The node whose state this is. `certified` is the public key of its certificate, if it has one;
+    /// otherwise a key is drawn, once.
+    pub fn settle_node(&mut self, certified: Option<&[u8; 32]>) -> Result<NodeId, StoreError> {
+        let node = match self.node()? {
+            Some(node) => node,
+            None => {
+                let record = self.first_key(certified)?;
+                self.put(&[(Record::Key, record.as_slice())])?;
+                self.node()?.ok_or_else(|| self.damaged(Record::Key))?
+            }
+        };
+        match certified.map(NodeId::of_key) {
+            Some(now) if now != node => {
+                Err(StoreError::OtherNode { path: self.path.clone(), of: node, node: now })
+            }
+            Some(_) | None => Ok(node),
+        }
+    }
+
+    /// `None`: the directory is new.
+    fn node(&self) -> Result<Option<NodeId>, StoreError> {
+        let Some(record) = self.get(Record::Key)?.map(Zeroizing::new) else { return Ok(None) };
+        let (kind, key) = record.split_first().ok_or_else(|| self.damaged(Record::Key))?;
+        let key: &[u8; 32] = key.try_into().map_err(|_| self.damaged(Record::Key))?;
+        match *kind {
+            KEY_OF_CERTIFICATE => Ok(Some(NodeId::of_key(key))),
+            KEY_OF_ITS_OWN => {
+                let public = SigningKey::from_bytes(key).verifying_key();
+                Ok(Some(NodeId::of_key(public.as_bytes())))
+            }
+            _ => Err(self.damaged(Record::Key)),
+        }
+    }
+
+    fn first_key(&self, certified: Option<&[u8; 32]>) -> Result<Zeroizing<[u8; 33]>, StoreError> {
+        let mut record = Zeroizing::new([KEY_OF_ITS_OWN; 33]);
+        match certified {
+            Some(key) => {
+                record[0] = KEY_OF_CERTIFICATE;
+                record[1..].copy_from_slice(key);
+            }
+            None => getrandom::fill(&mut record[1..]).map_err(StoreError::Chance)?,
+        }
+        Ok(record)
+    }
+
+    /// The life that begins. Greater than any before; and not less than `wall_ms`, milliseconds since
+    /// 1970, so that it is greater as well when the directory was lost.
+    pub fn next_incarnation(&mut self, wall_ms: u64) -> Result<Incarnation, StoreError> {
+        let last = self.number(Record::Incarnation)?;
+        let next = last.checked_add(1).ok_or(StoreError::Exhausted(last))?.max(wall_ms);
+        self.put(&[(Record::Incarnation, &next.to_le_bytes())])?;
+        Ok(Incarnation(next))
+    }
+
+    /// `count` route sequences that were never given out.
+    pub fn reserve_route_sequences(&mut self, count: u64) -> Result<Range<u64>, StoreError> {
+        let start = self.number(Record::RouteSequence)?;
+        let end = start.checked_add(count).ok_or(StoreError::Exhausted(start))?;
+        self.put(&[(Record::RouteSequence, &end.to_le_bytes())])?;
+        Ok(start..end)
+    }
+
+    /// Zero if there is none.
+    fn number(&self, record: Record) -> Result<u64, StoreError> {
+        let Some(bytes) = self.get(record)? else { return Ok(0) };
+        let bytes = bytes.try_into().map_err(|_| self.damaged(record))?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// What was last put there.
+    pub fn get(&self, record: Record) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(kept) = self.read(record)? else { return Ok(None) };
+        let Some((version, rest)) = kept.split_first_chunk::<VERSION_BYTES>() else {
+            return Err(self.damaged(record));
+        };
+        let found = u16::from_le_bytes(*version);
+        if found != record.version() {
+            return Err(StoreError::Version {
+                path: self.path.clone(),
+                record: record.name(),
+                found,
+                known: record.version(),
+            });
+        }
+        match rest.split_first_chunk::<DIGEST_BYTES>() {
+            Some((digest, body)) if *digest == digest_of(record, body) => Ok(Some(body.to_vec())),
+            Some(_) | None => Err(self.damaged(record)),
+        }
+    }
+
+    fn read(&self, record: Record) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
+        let read = || -> Result<_, redb::Error> {
+            let transaction = redb::ReadableDatabase::begin_read(&self.database)?;
+            let table = match transaction.open_table(RECORDS) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+                table => table?,
+            };
+            let kept = table.get(record.name())?;
+            Ok(kept.map(|kept| Zeroizing::new(kept.value().to_vec())))
+        };
+        read().map_err(|source| StoreError::Read {
+            path: self.path.clone(),
+            record: record.name(),
+            source: Box::new(source),
+        })
+    }
+
+    /// Writes all of `changes` or none, and returns once the disk has them.
+    pub fn put(&mut self, changes: &[(Record, &[u8])]) -> Result<(), StoreError> {
+        if self.is_fenced {
+            return Err(StoreError::Fenced { path: self.path.clone() });
+        }
+        for (record, body) in changes {
+            if STORE_RECORD_BYTES_MAX < body.len() {
+                return Err(StoreError::TooLong { record: record.name(), bytes: body.len() });
+            }
+        }
+        self.commit(changes).map_err(|source| {
+            self.is_fenced = true;
+            StoreError::Commit { path: self.path.clone(), source: Box::new(source) }
+        })
+    }
+
+    fn commit(&self, changes: &[(Record, &[u8])]) -> Result<(), redb::Error> {
+        let mut transaction = self.database.begin_write()?;
+        // So that opening it after a crash takes no walk through the file.
+        transaction.set_quick_repair(true);
+        {
+            let mut table = transaction.open_table(RECORDS)?;
+            for (record, body) in changes {
+                let mut kept =
+                    Zeroizing::new(Vec::with_capacity(VERSION_BYTES + DIGEST_BYTES + body.len()));
+                kept.extend_from_slice(&record.version().to_le_bytes());
+                kept.extend_from_slice(&digest_of(*record, body));
+                kept.extend_from_slice(body);
+                table.insert(record.name(), kept.as_slice())?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn damaged(&self, record: Record) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), record: record.name() }
+    }
+}
+
+/// The start of SHA-256 over name, version and body.
+fn digest_of(record: Record, body: &[u8]) -> [u8; DIGEST_BYTES] {
+    let digest = Sha256::new()
+        .chain_update(record.name())
+        .chain_update(record.version().to_le_bytes())
+        .chain_update(body)
+        .finalize();
+    *digest.first_chunk().expect("SHA-256 has 32 bytes")
+}
+
+/// The file, and that it is there, survive a power cut from here on.
+fn create(directory: &Path, path: &Path) -> io::Result<File> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    let mut options = OpenOptions::new();
+    let file =
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    File::open(directory)?.sync_all()?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests;

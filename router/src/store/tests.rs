@@ -1,0 +1,233 @@
+//! What survives, what is refused, and what a failing disk does.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use crossbeam::channel::bounded;
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
+use tempfile::TempDir;
+
+use super::writer::{Busy, Change, Outcome, Writer};
+use super::*;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn text(result: Result<impl std::fmt::Debug, StoreError>) -> String {
+    match result {
+        Ok(value) => format!("{value:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn each_life_is_greater_than_the_last() {
+    let folder = folder();
+    let mut lives = Vec::new();
+    for wall_ms in [5, 5, 3, 100, 0] {
+        let mut store = Store::open(folder.path()).unwrap();
+        lives.push(store.next_incarnation(wall_ms).unwrap().0);
+    }
+    assert_eq!(lives, [5, 6, 7, 100, 101]);
+    let mut store = Store::open(folder.path()).unwrap();
+    store.put(&[(Record::Incarnation, &u64::MAX.to_le_bytes())]).unwrap();
+    assert!(matches!(store.next_incarnation(0), Err(StoreError::Exhausted(u64::MAX))));
+}
+
+#[test]
+fn a_route_sequence_is_given_out_once() {
+    let folder = folder();
+    let reserve = |count| Store::open(folder.path()).unwrap().reserve_route_sequences(count);
+    assert_eq!(reserve(10).unwrap(), 0..10);
+    assert_eq!(reserve(1).unwrap(), 10..11);
+    assert!(matches!(reserve(u64::MAX), Err(StoreError::Exhausted(11))));
+    assert_eq!(reserve(1).unwrap(), 11..12);
+}
+
+#[test]
+fn a_drawn_key_stays_and_names_the_node() {
+    let (one, other) = (folder(), folder());
+    let settle = |at: &TempDir| Store::open(at.path()).unwrap().settle_node(None).unwrap();
+    let node = settle(&one);
+    assert_eq!(settle(&one), node);
+    assert_ne!(settle(&other), node);
+}
+
+#[test]
+fn a_directory_belongs_to_one_node() {
+    let folder = folder();
+    let settle = |key: Option<&[u8; 32]>| Store::open(folder.path()).unwrap().settle_node(key);
+    let (mine, yours) = ([1; 32], [2; 32]);
+    let node = settle(Some(&mine)).unwrap();
+    assert_eq!(node, NodeId::of_key(&mine));
+    assert_eq!(settle(None).unwrap(), node, "the certificate is not there this time");
+    let refusal = settle(Some(&yours)).unwrap_err().to_string();
+    assert!(refusal.ends_with(&format!("of node {node}, this is node {}", NodeId::of_key(&yours))));
+}
+
+#[test]
+fn a_directory_has_one_process() {
+    let folder = folder();
+    let first = Store::open(folder.path()).unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::InUse { .. })));
+    drop(first);
+    Store::open(folder.path()).unwrap();
+}
+
+#[test]
+fn nobody_else_may_look() {
+    let folder = folder();
+    let directory = folder.path().join("a/b");
+    drop(Store::open(&directory).unwrap());
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&directory), mode(&directory.join(FILE_NAME))), (0o700, 0o600));
+}
+
+/// Puts bytes there that no version of this program writes.
+fn forge(store: &Store, record: Record, kept: &[u8]) {
+    let transaction = store.database.begin_write().unwrap();
+    transaction.open_table(RECORDS).unwrap().insert(record.name(), kept).unwrap();
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn what_this_program_did_not_write_is_refused_by_name() {
+    let folder = folder();
+    let mut store = Store::open(folder.path()).unwrap();
+    for record in Record::ALL {
+        assert_eq!(store.get(record).unwrap(), None);
+        store.put(&[(record, b"body")]).unwrap();
+        assert_eq!(store.get(record).unwrap().unwrap(), b"body");
+        let kept = store.read(record).unwrap().unwrap();
+        let mut newer = kept.to_vec();
+        newer[0] += 1;
+        forge(&store, record, &newer);
+        let refusal = text(store.get(record));
+        assert!(refusal.contains(&format!("{} of ", record.name())), "{refusal}");
+        assert!(refusal.contains("has version 2, this program knows 1"), "{refusal}");
+        for bit in (8 * VERSION_BYTES)..(8 * kept.len()) {
+            let mut flipped = kept.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            forge(&store, record, &flipped);
+            assert!(matches!(store.get(record), Err(StoreError::Damaged { .. })), "bit {bit}");
+        }
+        for bytes in 0..VERSION_BYTES + DIGEST_BYTES {
+            forge(&store, record, &kept[..bytes]);
+            assert!(matches!(store.get(record), Err(StoreError::Damaged { .. })), "{bytes} bytes");
+        }
+    }
+    let other = store.read(Record::Key).unwrap().unwrap();
+    forge(&store, Record::Incarnation, &other);
+    assert!(store.next_incarnation(0).is_err(), "a record is not another's");
+}
+
+#[test]
+fn a_file_of_another_program_is_refused() {
+    let folder = folder();
+    fs::write(folder.path().join(FILE_NAME), "precious data".repeat(1000)).unwrap();
+    assert!(matches!(Store::open(folder.path()), Err(StoreError::Open { .. })));
+    let text = fs::read_to_string(folder.path().join(FILE_NAME)).unwrap();
+    assert!(text.starts_with("precious data"));
+}
+
+#[test]
+fn a_record_has_a_bound() {
+    let folder = folder();
+    let mut store = Store::open(folder.path()).unwrap();
+    let body = vec![7; STORE_RECORD_BYTES_MAX + 1];
+    let refused = store.put(&[(Record::RouteKeys, b"kept"), (Record::CatalogHints, &body)]);
+    assert!(matches!(refused, Err(StoreError::TooLong { record: "catalog_hints", .. })));
+    assert_eq!(store.get(Record::RouteKeys).unwrap(), None, "all or nothing");
+    store.put(&[(Record::CatalogHints, &body[1..])]).unwrap();
+    assert_eq!(store.get(Record::CatalogHints).unwrap().unwrap(), &body[1..]);
+}
+
+/// A disk that fails to sync when it is told to.
+#[derive(Debug)]
+struct Failing {
+    disk: InMemoryBackend,
+    fails: Arc<AtomicBool>,
+}
+
+impl StorageBackend for Failing {
+    fn len(&self) -> io::Result<u64> {
+        self.disk.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.disk.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.disk.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        if self.fails.load(Relaxed) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.disk.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.disk.write(offset, data)
+    }
+}
+
+fn failing() -> (Store, Arc<AtomicBool>) {
+    let fails = Arc::new(AtomicBool::new(false));
+    let backend = Failing { disk: InMemoryBackend::new(), fails: fails.clone() };
+    let database = Builder::new().create_with_backend(backend).unwrap();
+    (Store { database, path: "disk".into(), is_fenced: false }, fails)
+}
+
+#[test]
+fn after_a_failed_commit_nothing_is_written() {
+    let (mut store, fails) = failing();
+    store.next_incarnation(1).unwrap();
+    fails.store(true, Relaxed);
+    assert!(matches!(store.next_incarnation(1), Err(StoreError::Commit { .. })));
+    fails.store(false, Relaxed);
+    assert!(matches!(store.next_incarnation(1), Err(StoreError::Fenced { .. })));
+    assert!(matches!(store.reserve_route_sequences(1), Err(StoreError::Fenced { .. })));
+}
+
+fn change(ticket: u64, body: &[u8]) -> Change {
+    Change { ticket, record: Record::RouteKeys, body: body.to_vec() }
+}
+
+#[test]
+fn changes_are_told_of_in_order_and_once() {
+    let folder = folder();
+    let (told, outcomes) = bounded(100);
+    let store = Store::open(folder.path()).unwrap();
+    let writer = Writer::start(store, move |outcome| told.send(outcome).unwrap()).unwrap();
+    for ticket in 0..50 {
+        let mut change = change(ticket, &[ticket as u8]);
+        while let Err(Busy(again)) = writer.keep(change) {
+            change = again;
+            std::thread::yield_now();
+        }
+    }
+    drop(writer);
+    let want: Vec<Outcome> = (0..50).map(|ticket| Outcome { ticket, is_kept: true }).collect();
+    assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), want);
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.get(Record::RouteKeys).unwrap().unwrap(), [49]);
+}
+
+#[test]
+fn whoever_asks_hears_that_it_failed() {
+    let (store, fails) = failing();
+    fails.store(true, Relaxed);
+    let (told, outcomes) = bounded(2);
+    let writer = Writer::start(store, move |outcome| told.send(outcome).unwrap()).unwrap();
+    for ticket in [1, 2] {
+        writer.keep(change(ticket, b"a")).unwrap();
+        assert_eq!(outcomes.recv().unwrap(), Outcome { ticket, is_kept: false });
+        fails.store(false, Relaxed);
+    }
+}
