@@ -165,6 +165,13 @@ pub enum Effect {
     Forward {
         held: Vec<Held>,
     },
+    /// The first subscriber here of this pattern in this group came, or the last one went (zero
+    /// members). Said only by a shard that has joined a cluster.
+    Wanted {
+        pattern: Bytes,
+        group: Bytes,
+        members: u32,
+    },
     /// A command or session was refused: for the counters.
     Refused {
         code: ErrorCode,
@@ -236,6 +243,8 @@ pub struct Shard {
     /// Slots whose socket is closed while their subscriptions are still leaving.
     closed: BTreeSet<SessionIx>,
     is_stopping: bool,
+    /// Other nodes are to know what is wanted here.
+    is_clustered: bool,
     interest_effects: Vec<interest::Effect>,
 }
 
@@ -274,9 +283,15 @@ impl Shard {
             leaving: VecDeque::new(),
             closed: BTreeSet::new(),
             is_stopping: false,
+            is_clustered: false,
             interest_effects: Vec::new(),
             rng,
         }
+    }
+
+    /// The node is one of a cluster, which is told from here on what is wanted.
+    pub fn join(&mut self) {
+        self.is_clustered = true;
     }
 
     pub fn handle(&mut self, input: Input<'_>, now: Instant, out: &mut Vec<Effect>) {

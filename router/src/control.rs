@@ -13,6 +13,10 @@ use glommio::io::BufferedFile;
 use glommio::timer::Timer;
 use rustix::event::{EventfdFlags, eventfd};
 
+pub mod report;
+
+use report::{Report, Reporters};
+
 use crate::clock::Clock;
 use crate::limits::STALL_AFTER;
 use crate::mesh::{Bell, Command};
@@ -34,12 +38,15 @@ pub enum Request {
 pub struct Desk {
     requests: Sender<Request>,
     eventfd: OwnedFd,
+    /// What shards are given to report by.
+    pub reporters: Reporters,
 }
 
 /// The control core's end.
 #[derive(Debug)]
 pub struct Inbox {
     requests: Receiver<Request>,
+    reports: Receiver<Report>,
     eventfd: OwnedFd,
 }
 
@@ -49,8 +56,9 @@ const REQUESTS_MAX: usize = 4;
 pub fn inbox() -> io::Result<(Desk, Inbox)> {
     let (sender, requests) = bounded(REQUESTS_MAX);
     let eventfd = eventfd(0, EventfdFlags::CLOEXEC)?;
-    let desk = Desk { requests: sender, eventfd: eventfd.try_clone()? };
-    Ok((desk, Inbox { requests, eventfd }))
+    let (reporters, reports) = report::reports(eventfd.try_clone()?);
+    let desk = Desk { requests: sender, eventfd: eventfd.try_clone()?, reporters };
+    Ok((desk, Inbox { requests, reports, eventfd }))
 }
 
 impl Desk {
@@ -85,6 +93,9 @@ pub async fn run(inbox: Inbox, watch: Watch) -> io::Result<()> {
     'asked: loop {
         let read = eventfd.read_at(0, size_of::<u64>()).await;
         read.map_err(|error| io::Error::other(error.to_string()))?;
+        for report in inbox.reports.try_iter() {
+            tracing::trace!(?report, "a shard reports");
+        }
         for request in inbox.requests.try_iter() {
             match request {
                 Request::Stop => {

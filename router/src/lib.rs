@@ -22,6 +22,7 @@ pub mod nats;
 pub mod nats_conf;
 pub mod node;
 pub mod outbound;
+pub mod peer_link;
 pub mod probe;
 pub mod ring;
 pub mod roster;

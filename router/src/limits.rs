@@ -104,6 +104,9 @@ pub const MESH_BATCH_MAX: usize = 256;
 /// Bytes waiting for a full ring past which publishers are not read from.
 pub const STAGED_BYTES_MAX: usize = 1 << 20;
 
+/// Words of shards that wait for the control core. What finds no room waits on its shard.
+pub const REPORTS_MAX: usize = 1024;
+
 /// Longest wait in the ring. Below the tick of 4 ms a timeout reprograms the timer at each park and
 /// costs 11 to 28 % CPU; above it the executor's own timers come late.
 pub const WAIT_MAX: Duration = Duration::from_millis(5);

@@ -16,13 +16,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
+use mpreg_fabric::control::View;
 use mpreg_fabric::handoff::Handoff;
+use mpreg_fabric::want::Stale;
 use mpreg_proto::id::ShardIx;
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::auth::{Accounts, Answer, Desk};
 use crate::limits::{MESH_BATCH_MAX, MESH_RING_BYTES_MAX, MESH_RING_SLOTS, STAGED_BYTES_MAX};
+use crate::peer_link::PeerLink;
 use crate::roster::Question;
 
 pub mod rest;
@@ -30,7 +33,7 @@ pub mod rest;
 use rest::{Rest, Resting};
 
 /// What the control core tells a shard.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Command {
     /// Say goodbye to every client, send what is queued, end.
     Stop,
@@ -42,6 +45,11 @@ pub enum Command {
     List(Question),
     /// These hold from here on. `desk` verifies by them, if anybody has to be verified.
     Reload { accounts: Arc<Accounts>, desk: Option<Arc<Desk>> },
+    /// A data link, secured and greeted, for this shard to serve.
+    PeerLink(Box<PeerLink>),
+    /// What the shard knows of other nodes from here on, and of which topics it is no longer right who
+    /// was remembered to want them.
+    View { view: Arc<View>, stale: Stale },
 }
 
 /// How others wake a shard.

@@ -36,7 +36,7 @@ use crate::nats;
 use crate::probe::{ControlProbe, ShardProbe};
 use crate::ring::Ring;
 use crate::shard::{Listener, Shard};
-use crate::switch::{Connections, Means, Switch};
+use crate::switch::{Clustered, Connections, Means, Switch};
 use crate::transport::tls::{LoadTlsError, TlsFiles, TlsSettings};
 
 /// Why a node did not start.
@@ -161,6 +161,7 @@ impl Node {
                 spin: config.node.spin,
                 clock,
                 probe: probes[index].clone(),
+                clustered: None,
                 started: started.clone(),
             };
             let cpu = cpus.shards[index];
@@ -272,6 +273,8 @@ struct ShardPlan {
     spin: Duration,
     clock: Clock,
     probe: Arc<ShardProbe>,
+    /// Of a node that is in a cluster.
+    clustered: Option<Clustered>,
     started: Sender<(usize, io::Result<()>)>,
 }
 
@@ -299,7 +302,7 @@ impl ShardPlan {
     fn build(self) -> io::Result<Shard> {
         let ring = Ring::new()?;
         let machine = Machine::new(self.settings);
-        let switch = Switch::new(
+        let mut switch = Switch::new(
             machine,
             self.mesh,
             self.connections,
@@ -307,6 +310,9 @@ impl ShardPlan {
             self.means,
             self.probe.clone(),
         );
+        if let Some(clustered) = self.clustered {
+            switch.join(clustered);
+        }
         Shard::new(ring, switch, self.listeners, self.clock, self.probe)
     }
 }

@@ -24,10 +24,11 @@ use mpreg_fabric::shard::{Effect, Input, Shard as Machine};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Frame, Refusal};
-use mpreg_proto::id::{ShardIx, Sid};
+use mpreg_proto::id::{Incarnation, ShardIx, Sid};
 
 use crate::arena::Arena;
-use crate::limits::LINGER;
+use crate::control::report::Reporter;
+use crate::limits::{LINGER, WAIT_MAX};
 use crate::link::{Link, Stage};
 use crate::listen::Door;
 use crate::mesh::{Command, Mesh};
@@ -39,6 +40,7 @@ mod admission;
 mod commands;
 mod deliver;
 mod effect;
+mod fabric;
 mod receive;
 mod roster;
 mod text;
@@ -77,6 +79,14 @@ pub struct Means {
     pub memory_bytes: usize,
     /// How long clients may read what is queued once the node stops.
     pub drain: Duration,
+}
+
+/// What a shard of a node in a cluster is told besides.
+#[derive(Debug)]
+pub struct Clustered {
+    pub reporter: Reporter,
+    /// The life this node is in.
+    pub incarnation: Incarnation,
 }
 
 /// See the file's header.
@@ -123,6 +133,8 @@ pub struct Switch {
     is_lame: bool,
     /// How long clients may read what is queued once the node stops.
     drain: Duration,
+    /// `None` in a node that is in no cluster.
+    clustered: Option<Clustered>,
     probe: Arc<ShardProbe>,
 }
 
@@ -169,8 +181,15 @@ impl Switch {
             is_stopping: false,
             is_lame: false,
             drain,
+            clustered: None,
             probe,
         }
+    }
+
+    /// The node is one of a cluster: other nodes are told what is wanted here.
+    pub fn join(&mut self, clustered: Clustered) {
+        self.clustered = Some(clustered);
+        self.machine.join();
     }
 
     /// A connection was accepted. Over the cap it is told so and closed.
@@ -250,6 +269,8 @@ impl Switch {
                 Command::Verified(answer) => self.verified(answer),
                 Command::List(question) => self.list(&question),
                 Command::Reload { accounts, desk } => self.reload(accounts, desk),
+                Command::PeerLink(link) => self.peer_link(*link),
+                Command::View { view, stale } => self.view(view, stale),
             }
         }
         self.mesh.receive(mail);
@@ -277,6 +298,9 @@ impl Switch {
             self.introduce_late(session, false);
         }
         self.resume_paused();
+        if let Some(clustered) = &mut self.clustered {
+            clustered.reporter.flush();
+        }
     }
 
     /// When something is next due.
@@ -287,7 +311,9 @@ impl Switch {
         let of_link =
             |session: &SessionIx| Some(self.links.get(session.0 as usize)?.as_ref()?.paused_until);
         let paused = self.paused.iter().filter_map(of_link).filter(|&until| self.now < until).min();
-        machine.into_iter().chain(going).chain(introducing).chain(paused).min()
+        let is_telling = self.clustered.as_ref().is_some_and(|at| at.reporter.is_waiting());
+        let telling = is_telling.then(|| self.now + WAIT_MAX);
+        machine.into_iter().chain(going).chain(introducing).chain(paused).chain(telling).min()
     }
 
     /// Stopped, and every client is gone.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Frame, Subscribe};
 use mpreg_proto::id::{ShardIx, Sid};
-use mpreg_proto::topic::{Dialect, Pattern};
+use mpreg_proto::topic::{Dialect, Pattern, Segment};
 
 use super::route::GROUPED;
 use super::{Effect, Leaving, Settling, Shard, Subscription};
@@ -76,6 +76,7 @@ impl Shard {
         let Some(at) = self.live(session) else { return };
         at.subscriptions.insert(sid, ix);
         self.changed(pattern);
+        self.tell_wanted(pattern, &group, had_plain, out);
         let ticket = if self.settings.shards_count == 1 {
             None
         } else if group.is_empty() && had_plain {
@@ -185,6 +186,7 @@ impl Shard {
         let was_there = self.index.remove(pattern, value_of(ix, &group));
         assert!(was_there, "a subscription is in the index while it is in the table");
         self.changed(pattern);
+        self.tell_unwanted(pattern, &group, out);
         if self.settings.shards_count == 1 {
             return;
         }
@@ -202,6 +204,33 @@ impl Shard {
             self.routes.forget(pattern.as_bytes(), hash);
         } else {
             self.stamp += 1;
+        }
+    }
+
+    /// Tells the node of the first subscriber of a pattern in a group.
+    fn tell_wanted(
+        &self,
+        pattern: Pattern<'_>,
+        group: &Bytes,
+        had_plain: bool,
+        out: &mut Vec<Effect>,
+    ) {
+        if !self.is_clustered || !is_told(pattern) {
+            return;
+        }
+        let is_first =
+            if group.is_empty() { !had_plain } else { self.members(pattern, group) == 1 };
+        if is_first {
+            let (pattern, group) = (Bytes::copy_from_slice(pattern.as_bytes()), group.clone());
+            out.push(Effect::Wanted { pattern, group, members: 1 });
+        }
+    }
+
+    /// Tells the node if that was the last one.
+    fn tell_unwanted(&self, pattern: Pattern<'_>, group: &Bytes, out: &mut Vec<Effect>) {
+        if self.is_clustered && is_told(pattern) && self.members(pattern, group) == 0 {
+            let (pattern, group) = (Bytes::copy_from_slice(pattern.as_bytes()), group.clone());
+            out.push(Effect::Wanted { pattern, group, members: 0 });
         }
     }
 
@@ -327,6 +356,13 @@ impl Shard {
             }
         }
     }
+}
+
+/// Whether other nodes hear of a pattern. What is under `mpreg.` each node says for itself, and a `#`
+/// that is a word has no native spelling.
+fn is_told(pattern: Pattern<'_>) -> bool {
+    let is_reserved = pattern.segments().next() == Some(Segment::Word("mpreg"));
+    pattern.dialect() == Dialect::Native && !is_reserved
 }
 
 /// The index value of a subscription: ungrouped ones sort first.

@@ -300,6 +300,26 @@ fn a_stopping_shard_ends_all_and_takes_nobody() {
 }
 
 #[test]
+fn the_first_and_the_last_subscriber_are_told_to_other_nodes() {
+    check(
+        "join | 1 open | 2 open | 1 sub 1 a.* | 2 sub 1 a.* | 2 sub 2 a.* g | 1 unsub 1 0 | \
+         1 sub 3 a.* g | 2 unsub 2 0 | 2 lost | 1 sub 4 mpreg.x | 1 lost | wake 0",
+        "
+            1 sub 1 a.*: wanted a.* \"\" 1, 1 subscribed 1
+            2 sub 1 a.*: 2 subscribed 1
+            2 sub 2 a.* g: wanted a.* \"g\" 1, 2 subscribed 2
+            1 unsub 1 0: 1 unsubscribed 1
+            1 sub 3 a.* g: 1 subscribed 3
+            2 unsub 2 0: 2 unsubscribed 2
+            2 lost: end 2, wanted a.* \"\" 0
+            1 sub 4 mpreg.x: 1 subscribed 4
+            1 lost: end 1
+            wake 0: wanted a.* \"g\" 0
+        ",
+    );
+}
+
+#[test]
 fn a_queue_wish_is_granted_up_to_the_bound() {
     let granted = |queue_bytes| {
         let mut shard = Played::new();
@@ -320,7 +340,7 @@ fn a_queue_wish_is_granted_up_to_the_bound() {
 ///
 /// `<slot> accept|hello|connect|open|ping|drain|connected|lost|closed|empty|refuse`, where `open`
 /// is the first three; `<slot> sub <sid> <pattern> [<group>|- [<overload>]]`; `<slot> unsub <sid>
-/// <deliveries>`; `<slot> publish <topic>`; `wake <seconds>`; `stop`.
+/// <deliveries>`; `<slot> publish <topic>`; `wake <seconds>`; `join`; `stop`.
 #[track_caller]
 fn check(script: &str, want: &str) {
     let mut shard = Played::new();
@@ -365,6 +385,10 @@ impl Played {
     fn step(&mut self, step: &str) -> Vec<String> {
         let words: Vec<&str> = step.split(' ').collect();
         match words[..] {
+            ["join"] => {
+                self.machine.join();
+                return Vec::new();
+            }
             ["stop"] => return self.feed(Input::Stop, 0),
             ["wake", at] => return self.feed(Input::DeadlineReached, at.parse().unwrap()),
             [slot, "open"] => {
@@ -453,6 +477,10 @@ fn render(effect: &Effect) -> Option<String> {
         Effect::End { session, .. } => std::format!("end {}", session.0),
         Effect::AwaitEmpty { session } => std::format!("await empty {}", session.0),
         Effect::Freed { session } => std::format!("freed {}", session.0),
+        Effect::Wanted { pattern, group, members } => {
+            let [pattern, group] = [pattern, group].map(|text| str::from_utf8(text).unwrap());
+            std::format!("wanted {pattern} {group:?} {members}")
+        }
         // For the counters.
         Effect::Refused { .. } => return None,
         Effect::Handoff { .. } | Effect::Forward { .. } => {

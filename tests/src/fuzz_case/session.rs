@@ -305,7 +305,8 @@ impl Node {
                 assert!(matches!(client, Client::Closed), "freed while {client:?}");
                 *client = Client::Absent;
             }
-            Effect::Refused { .. } => (),
+            // No world here has another node.
+            Effect::Wanted { .. } | Effect::Refused { .. } => (),
             Effect::Handoff { .. } | Effect::Forward { .. } => panic!("there is no other shard"),
         }
     }

@@ -72,7 +72,8 @@ impl World {
                 self.push(shard, to.index(), handoff);
             }
             Effect::Forward { held } => self.forward(shard, held),
-            Effect::Refused { .. } => (),
+            // No world here has another node.
+            Effect::Wanted { .. } | Effect::Refused { .. } => (),
         }
     }
 

@@ -1,0 +1,43 @@
+//! A data link to another node, on its way from the control core, which secured and greeted it, to
+//! the shard that serves it.
+//!
+//! Each shard has one link out to each peer, so that what one publisher sends stays in order, and
+//! serves some of those that peers opened. Messages go one way on it.
+
+use std::os::fd::OwnedFd;
+
+use mpreg_proto::id::{ClusterId, Incarnation, NodeId};
+
+/// Which way messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    Outgoing,
+    Incoming,
+}
+
+impl Direction {
+    /// The word logs use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Outgoing => "outgoing",
+            Self::Incoming => "incoming",
+        }
+    }
+}
+
+/// See the file's header.
+#[derive(Debug)]
+pub struct PeerLink {
+    pub peer: NodeId,
+    /// The peer's.
+    pub cluster: ClusterId,
+    pub incarnation: Incarnation,
+    pub direction: Direction,
+    pub socket: OwnedFd,
+    /// After its handshake.
+    pub tls: rustls::Connection,
+    /// Decrypted, and not read yet.
+    pub plain: Vec<u8>,
+    /// Sealed, and not written yet.
+    pub wire: Vec<u8>,
+}
