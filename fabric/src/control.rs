@@ -4,6 +4,15 @@
 //! handed to the others here, and leaves never name each other.
 //!
 //! ```text
+//!   member, dial --links--> gossip --entries--> want --who wants what--> View
+//!                    |                            |
+//!                    |                            +--what this node wants--> gossip
+//!                    +----> route, link_state, breaker --ways--> plan --> View
+//! ```
+//!
+//! What it asks of its shell and answers:
+//!
+//! ```text
 //!   links    --> handle --> Effect::{Admit, Close, Dial}  --> the shell's connections
 //!   frames   --> handle --> Effect::Send                  --> links, by lane
 //!   shards   --> handle --> Effect::View                  --> all shards, swapped by pointer
@@ -17,50 +26,54 @@
 //! - Each link is answered with `Admit` or `Close` at once, and closed at most once.
 //! - Nothing is sent to a node before a link of it is used, nor after that one is closed or down.
 //! - Shards see a peer from the first `Use` of a link of it until its last link is gone.
+//! - No link with a cluster that the federation mode does not allow is admitted.
+//! - A view is told once per input at most, and only if it is another than before.
 //!
-//! Parts: `cluster.rs` joins `member` and `dial`; `tests.rs`. Whole fabrics are tested in the simulator
-//! of many nodes (`tests/src/mesh.rs`).
+//! Each plane keeps to a lane or two of its own, so that a `Refused` names who was refused.
+//!
+//! Parts: `settings.rs`, `cluster.rs` joins `member` and `dial`, `offers.rs` joins `gossip` and `want`,
+//! `ways.rs` joins what decides ways, `explain.rs` answers questions; `tests.rs`. Whole fabrics are
+//! tested in the simulator of many nodes (`tests/src/mesh.rs`).
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
+use mpreg_proto::catalog::{Kind, Scope};
 use mpreg_proto::cluster::ClusterName;
+use mpreg_proto::error::ErrorCode;
 use mpreg_proto::hop::Here;
-use mpreg_proto::id::{ClusterId, Incarnation, NodeId, ShardIx};
+use mpreg_proto::id::{ClusterId, Incarnation, NodeId, ShardIx, Version};
 use mpreg_proto::member::{LeaveReason, Life, PeerAddress};
 use mpreg_proto::peer::{Lane, Plane};
 
-use crate::breaker::Circuit;
+use crate::breaker::{self, Circuit};
+use crate::catalog::{self, Key};
 use crate::dial::{self, Dialler};
+use crate::gossip::{self, Gossip};
+use crate::link_state::{self, LinkState};
 use crate::member::{self, Member, Membership};
+use crate::plan::{Federation, Judgement};
 use crate::rng::Rng;
+use crate::route::{self, Routes, WallClock};
 use crate::time::Instant;
-use crate::want::{InterestView, Stale};
-use crate::way::{self, Ways};
+use crate::want::{self, InterestView, Stale, Wants};
+use crate::way::{self, LinkStateMode, Ways};
 
 mod cluster;
+mod explain;
+mod offers;
+mod settings;
+mod ways;
 
 pub use crate::dial::{CloseReason, End, LinkId, Origin};
-
-/// What a node is told at start.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub node: NodeId,
-    pub cluster: ClusterName,
-    /// Greater than any this node had before, and on disk already.
-    pub incarnation: Incarnation,
-    /// Where others reach this node.
-    pub address: PeerAddress,
-    /// Nodes to dial that nobody told of.
-    pub seeds: Vec<PeerAddress>,
-    pub member: member::Timing,
-    pub dial: dial::Timing,
-    /// All chance of the control core comes from here.
-    pub seed: u64,
-}
+pub use explain::{Candidate, Explanation};
+use settings::Start;
+pub use settings::{LinkStateSettings, RouteSettings, Settings};
+use ways::Gauge;
 
 /// What can happen to the control core.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +113,16 @@ pub enum Input {
         peer: NodeId,
         round_trip: Duration,
     },
+    /// A message for this peer did not go out, or went nowhere.
+    LinkFailed {
+        peer: NodeId,
+    },
+    /// Messages for this peer went out.
+    LinkWorked {
+        peer: NodeId,
+    },
+    /// The time of day: when it was set, and every minute.
+    WallClockRead(WallClock),
     Command(Command),
     DeadlineReached,
 }
@@ -118,7 +141,25 @@ pub struct LinkUp {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Say goodbye to everyone. [`Effect::Left`] says when that is done.
-    Leave { reason: LeaveReason },
+    Leave {
+        reason: LeaveReason,
+    },
+    /// Offer this entry to others, or offer it otherwise, until it is taken back.
+    Offer {
+        scope: Scope,
+        key: Key,
+        body: Bytes,
+    },
+    Retract {
+        scope: Scope,
+        key: Key,
+    },
+    /// Another policy about routes, as a whole.
+    Policy(Box<route::Policy>),
+    /// A key that routes are signed with, or the end of one.
+    Key(route::Provided),
+    /// What this cluster's routes are signed with from here on.
+    Signer(Option<route::Signer>),
 }
 
 /// One shard's subscribers of one pattern in one queue group.
@@ -185,6 +226,10 @@ pub struct Ticket(pub u64);
 pub enum Record {
     /// The life this node is in.
     Incarnation(Incarnation),
+    /// Numbers of routes that may be used up to here: [`RouteSettings::stored`] of the next life.
+    RouteSequence(Version),
+    /// Keys of clusters: [`RouteSettings::keys`] of the next life.
+    RouteKeys(Bytes),
 }
 
 /// What shards need to know of other nodes. Never changed: a change is another view.
@@ -214,6 +259,14 @@ impl View {
             nodes: Vec::new(),
             interest: Arc::default(),
         }
+    }
+
+    /// Whether it is the same but for who wants what.
+    fn is_same(&self, other: &Self) -> bool {
+        self.peers == other.peers
+            && self.links == other.links
+            && self.clusters == other.clusters
+            && self.nodes == other.nodes
     }
 
     /// What ways are looked up in.
@@ -257,20 +310,70 @@ pub enum Fact {
     Unlinked {
         to: NodeId,
     },
+    /// A frame that is none of its plane.
+    Unreadable {
+        from: NodeId,
+        plane: Plane,
+        code: ErrorCode,
+    },
+    /// A link of a cluster that the federation mode does not allow.
+    ClusterRefused {
+        peer: NodeId,
+        judgement: Judgement,
+    },
+    /// An entry came, changed or went; this node's too.
+    Entry(catalog::Changed),
+    /// What this node offers was not taken.
+    NotOffered {
+        key: Key,
+        why: catalog::Refusal,
+    },
+    /// An entry of this node that should name a want, and names none.
+    WantUnreadable {
+        owner: NodeId,
+    },
+    Circuit {
+        peer: NodeId,
+        circuit: Circuit,
+    },
     Member(member::Fact),
+    Gossip(gossip::Fact),
+    Route(route::Fact),
+    /// What a peer said of links has no effect.
+    LinkState {
+        from: NodeId,
+        reason: link_state::Reject,
+    },
 }
 
 pub struct Control {
     here: Here,
+    federation: Federation,
+    mode: LinkStateMode,
     /// Who is at the other end of each link, whether it is used or not.
     links: BTreeMap<LinkId, (NodeId, ClusterId)>,
     peers: BTreeMap<NodeId, Peer>,
-    interest: Arc<InterestView>,
+    /// Of peers, and of some that were.
+    gauges: BTreeMap<NodeId, Gauge>,
+    breaker: breaker::Settings,
     member: Membership,
     dialler: Dialler,
-    seeds: Vec<PeerAddress>,
+    gossip: Gossip,
+    wants: Wants,
+    routes: Routes,
+    link_state: LinkState,
+    /// What is said once, at the start.
+    start: Option<Start>,
+    /// The last that shards were told.
+    view: Arc<View>,
+    /// What makes another view necessary, if it makes a difference.
+    is_changed: bool,
+    interest: Arc<InterestView>,
+    stale: Option<Stale>,
     /// What waits for the disk.
     unwritten: BTreeMap<Ticket, Unwritten>,
+    /// The greatest incarnation asked for.
+    renewing: Incarnation,
     next_ticket: u64,
 }
 
@@ -278,31 +381,48 @@ pub struct Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unwritten {
     Incarnation(Incarnation),
+    Routes(route::Ticket),
+    Nothing,
 }
 
 impl Control {
     pub fn new(settings: Settings) -> Self {
         let root = Rng::from_seed(settings.seed);
-        let life = Life { node: settings.node, incarnation: settings.incarnation };
+        let Settings { node, incarnation, .. } = settings;
+        let here = Here { node, cluster: settings.cluster.id() };
+        let life = Life { node, incarnation };
+        let gossip = settings.gossip(here, root.stream(3));
+        let routes = Routes::new(settings.routes(here), root.stream(4));
+        let wants = Wants::new(node, here.cluster, root.stream(5).draw());
+        let link_state = LinkState::new(settings.link_state(here), Instant::START);
         Self {
-            here: Here { node: settings.node, cluster: settings.cluster.id() },
+            here,
+            mode: settings.link_state.mode,
             links: BTreeMap::new(),
             peers: BTreeMap::new(),
-            interest: Arc::default(),
+            gauges: BTreeMap::new(),
+            breaker: settings.breaker,
+            start: Some(Start::of(&settings)),
             member: Membership::new(life, settings.address, settings.member, root.stream(1)),
-            dialler: Dialler::new(settings.node, settings.dial, root.stream(2)),
-            seeds: settings.seeds,
+            dialler: Dialler::new(node, settings.dial, root.stream(2)),
+            federation: settings.federation,
+            gossip,
+            interest: wants.view(),
+            wants,
+            routes,
+            link_state,
+            view: Arc::new(View::alone(here)),
+            is_changed: false,
+            stale: None,
             unwritten: BTreeMap::new(),
+            renewing: incarnation,
             next_ticket: 0,
         }
     }
 
     pub fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Effect>) {
         match input {
-            Input::Started => {
-                let seeds = core::mem::take(&mut self.seeds);
-                self.dial(dial::Input::Seeds(seeds), now, out);
-            }
+            Input::Started => self.started(now, out),
             Input::LinkUp(up) => self.link_up(up, now, out),
             Input::LinkDown { link, end } => {
                 self.links.remove(&link);
@@ -312,24 +432,74 @@ impl Control {
                 self.dial(dial::Input::DialFailed { address }, now, out);
             }
             Input::Received { link, plane, body } => self.received(link, plane, body, now, out),
-            Input::Persisted { ticket } => self.persisted(ticket, now, out),
-            Input::Command(Command::Leave { reason }) => self.leave(reason, now, out),
-            Input::DeadlineReached => {
-                self.member(member::Input::Tick, now, out);
-                self.dial(dial::Input::Tick, now, out);
+            Input::Refused { to, lane } => self.refused(to, lane, now, out),
+            Input::Want(Want { shard, pattern, group, members }) => {
+                self.want(want::Input::Local { shard, pattern, group, members }, now, out);
             }
-            Input::Refused { .. } | Input::Want(_) | Input::Measured { .. } => (),
+            Input::Persisted { ticket } => self.persisted(ticket, now, out),
+            Input::Measured { peer, round_trip } => self.measured(peer, round_trip, now, out),
+            Input::LinkFailed { peer } => self.tried(peer, breaker::Input::Failed, now, out),
+            Input::LinkWorked { peer } => self.tried(peer, breaker::Input::Succeeded, now, out),
+            Input::WallClockRead(wall) => self.route(route::Input::WallClockRead(wall), now, out),
+            Input::Command(command) => self.command(command, now, out),
+            Input::DeadlineReached => self.wake(now, out),
         }
+        self.publish(out);
     }
 
     /// When it wants `DeadlineReached`, and why.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        [self.member.deadline(), self.dialler.deadline()].into_iter().flatten().min()
+        let breakers = self.gauges.values().filter_map(|gauge| gauge.breaker.deadline()).min();
+        let gossip = self.gossip.deadline().map(|at| (at, "gossip"));
+        let wants = self.wants.deadline().map(|at| (at, "view of wants"));
+        let routes = self.routes.deadline().map(|at| (at, "routes"));
+        let links = self.link_state.deadline();
+        let cluster = [self.member.deadline(), self.dialler.deadline()];
+        [breakers, gossip, wants, routes, links].into_iter().chain(cluster).flatten().min()
     }
 
-    /// Live members of this node's cluster, itself left out.
-    pub fn members(&self) -> impl Iterator<Item = Member> {
-        self.member.members()
+    fn started(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        let Some(Start { seeds, keys, about }) = self.start.take() else { return };
+        self.provide(&keys, now, out);
+        self.route(route::Input::DeadlineReached, now, out);
+        let (scope, key) = (Scope::Fabric, Key::new(Kind::NODE, b""));
+        self.spread(gossip::Input::Offer { scope, key, body: about }, now, out);
+        self.dial(dial::Input::Seeds(seeds), now, out);
+    }
+
+    fn command(&mut self, command: Command, now: Instant, out: &mut Vec<Effect>) {
+        match command {
+            Command::Leave { reason } => self.leave(reason, now, out),
+            Command::Offer { scope, key, body } => {
+                self.spread(gossip::Input::Offer { scope, key, body }, now, out);
+            }
+            Command::Retract { scope, key } => {
+                self.spread(gossip::Input::Retract { scope, key }, now, out);
+            }
+            Command::Policy(policy) => self.route(route::Input::PolicyChanged(policy), now, out),
+            Command::Key(provided) => self.route(route::Input::KeyProvided(provided), now, out),
+            Command::Signer(signer) => self.route(route::Input::SignerChanged(signer), now, out),
+        }
+    }
+
+    /// Some wait for one moment, some only look at what is due.
+    fn wake(&mut self, now: Instant, out: &mut Vec<Effect>) {
+        self.member(member::Input::Tick, now, out);
+        self.dial(dial::Input::Tick, now, out);
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.gossip.deadline()) {
+            self.spread(gossip::Input::DeadlineReached, now, out);
+        }
+        if is_due(self.wants.deadline()) {
+            self.want(want::Input::DeadlineReached, now, out);
+        }
+        if is_due(self.routes.deadline()) {
+            self.route(route::Input::DeadlineReached, now, out);
+        }
+        if is_due(self.link_state.deadline().map(|(at, _why)| at)) {
+            self.flood(link_state::Input::DeadlineReached, now, out);
+        }
+        self.wake_breakers(now, out);
     }
 
     fn received(
@@ -345,19 +515,34 @@ impl Control {
             Some(Plane::Member) => {
                 self.member(member::Input::Received { from, packet: body }, now, out);
             }
-            Some(Plane::Catalog | Plane::Route | Plane::LinkState) => (),
+            Some(Plane::Catalog) => {
+                let bytes = body.into();
+                self.spread(gossip::Input::Received { from, bytes }, now, out);
+            }
+            Some(Plane::Route) => self.route_heard(from, &body, now, out),
+            Some(Plane::LinkState) => self.flood_heard(from, &body, now, out),
             Some(Plane::Data | Plane::Ping | Plane::Pong) | None => {
                 out.push(Effect::Fact(Fact::PlaneUnknown { from, plane }));
             }
         }
     }
 
-    fn send(&self, to: NodeId, plane: Plane, body: Vec<u8>, out: &mut Vec<Effect>) {
+    fn send(&self, to: NodeId, lane: Lane, plane: Plane, body: Bytes, out: &mut Vec<Effect>) {
         if self.peers.contains_key(&to) {
-            let lane = Lane::Control;
-            out.push(Effect::Send { to, lane, plane, body: body.into() });
+            out.push(Effect::Send { to, lane, plane, body });
         } else {
             out.push(Effect::Fact(Fact::Unlinked { to }));
+        }
+    }
+
+    /// By its lane one knows whose frame it was; membership expects frames to get lost.
+    fn refused(&mut self, to: NodeId, lane: Lane, now: Instant, out: &mut Vec<Effect>) {
+        match lane {
+            ROUTES => self.route(route::Input::Refused { to }, now, out),
+            LINKS => self.flood(link_state::Input::Refused { to }, now, out),
+            Lane::Control | Lane::High | Lane::Low | Lane::Bulk => {
+                self.spread(gossip::Input::Refused { to }, now, out);
+            }
         }
     }
 
@@ -372,27 +557,43 @@ impl Control {
         match self.unwritten.remove(&ticket) {
             Some(Unwritten::Incarnation(incarnation)) => {
                 self.member(member::Input::Renewed { incarnation }, now, out);
+                self.spread(gossip::Input::Renewed(incarnation), now, out);
+                self.route(route::Input::Renewed { incarnation }, now, out);
             }
-            None => (),
+            Some(Unwritten::Routes(ticket)) => {
+                self.route(route::Input::Persisted { ticket }, now, out);
+            }
+            Some(Unwritten::Nothing) | None => (),
         }
     }
 
-    /// Tells shards of what changed: links and ways, and of which topics who wants them.
-    fn publish(&self, stale: Stale, out: &mut Vec<Effect>) {
-        let link = |(&node, peer): (&NodeId, &Peer)| way::Link {
-            peer: node,
-            cluster: peer.cluster,
-            circuit: Circuit::Closed,
-        };
-        let view = View {
-            peers: self.peers.clone(),
-            links: self.peers.iter().map(link).collect(),
-            interest: Arc::clone(&self.interest),
-            ..View::alone(self.here)
-        };
-        out.push(Effect::View { view: Arc::new(view), stale });
+    /// A greater incarnation than this is needed, once, whoever says so.
+    fn renew(&mut self, above: Incarnation, out: &mut Vec<Effect>) {
+        if self.renewing <= above {
+            let next = Incarnation(above.0 + 1);
+            self.renewing = next;
+            self.persist(Record::Incarnation(next), Unwritten::Incarnation(next), out);
+        }
+    }
+
+    /// Tells shards of what changed, if anything did.
+    fn publish(&mut self, out: &mut Vec<Effect>) {
+        let stale = self.stale.take();
+        if !core::mem::take(&mut self.is_changed) && stale.is_none() {
+            return;
+        }
+        let view = self.next_view();
+        if stale.is_some() || !view.is_same(&self.view) {
+            self.view = Arc::new(view);
+            let stale = stale.unwrap_or(Stale::Topics(Vec::new()));
+            out.push(Effect::View { view: Arc::clone(&self.view), stale });
+        }
     }
 }
+
+/// Lanes of planes; membership has `Control`, gossip the other three.
+const ROUTES: Lane = Lane::Critical;
+const LINKS: Lane = Lane::Normal;
 
 #[cfg(test)]
 mod tests;

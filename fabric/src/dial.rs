@@ -180,6 +180,8 @@ pub enum CloseReason {
     Departed,
     /// We are leaving.
     Stopping,
+    /// No links are kept with its cluster.
+    ClusterRefused,
 }
 
 impl CloseReason {
@@ -189,6 +191,7 @@ impl CloseReason {
             Self::Duplicate => "duplicate",
             Self::Departed => "departed",
             Self::Stopping => "stopping",
+            Self::ClusterRefused => "cluster_refused",
         }
     }
 }

@@ -267,6 +267,8 @@ impl Gossip {
             }
             Input::Leave => {
                 let mine = self.catalog.leave(now, &mut self.changed);
+                // Links are about to close: who leaves does not wait for the next turn.
+                (self.turn_at, self.turned_at) = (None, None);
                 self.tell(mine, Lane::Departure, None, now);
             }
             Input::Federation(federation) => self.catalog.set_federation(federation),

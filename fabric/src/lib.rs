@@ -17,10 +17,10 @@
 //! Reading order: `fact`, `id`, `time`, `limits` (words), `session`, `subscription`, `interest`,
 //! `forward`, `permission` (parts that do not know each other), `handoff` (what shards say), `shard`
 //! (joins them, all but `permission`, which the shell asks). Of the control core: `member` (who is in
-//! the cluster), `dial` (whom to be linked with), `control` (joins them).
-//! What `control` does not join yet: `catalog` and `gossip` (what every node offers), `want` (what
-//! subscribers elsewhere want), `route` and `link_state` (ways between clusters, two kinds), `plan`
-//! (which of them count), `way` and `hop` (one hop of a message), `graph` and `breaker` (their tools).
+//! the cluster), `dial` (whom to be linked with), `catalog` and `gossip` (what every node offers),
+//! `want` (what subscribers elsewhere want), `route` and `link_state` (ways between clusters, two
+//! kinds), `plan` (which of them count), `breaker` (which links work), `control` (joins them). `way`
+//! and `hop` (one hop of a message) are what shards do with the view it makes; `graph` is a tool.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -63,9 +63,25 @@ impl Federation {
     }
 
     pub fn allows(&self, mine: ClusterId, other: ClusterId) -> bool {
-        match self.judge(mine, other) {
-            Judgement::Authorised | Judgement::AuthorisedWithWarning => true,
-            Judgement::RejectedIsolated | Judgement::RejectedNotAllowed => false,
+        self.judge(mine, other).is_allowed()
+    }
+}
+
+impl Judgement {
+    pub const fn is_allowed(self) -> bool {
+        match self {
+            Self::Authorised | Self::AuthorisedWithWarning => true,
+            Self::RejectedIsolated | Self::RejectedNotAllowed => false,
+        }
+    }
+
+    /// The word logs, metrics and `--json` use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Authorised => "authorised",
+            Self::AuthorisedWithWarning => "authorised_with_warning",
+            Self::RejectedIsolated => "rejected_isolated",
+            Self::RejectedNotAllowed => "rejected_not_allowed",
         }
     }
 }

@@ -114,9 +114,14 @@ pub enum Input {
     PeerDown {
         peer: NodeId,
     },
-    /// A node of this cluster has left or is dead, whether or not it was a peer.
+    /// A node of this cluster has left or is dead in this incarnation, whether or not it was a peer.
     NodeGone {
         node: NodeId,
+        incarnation: Incarnation,
+    },
+    /// This node has a greater incarnation, as others took it for gone, and it is on disk.
+    Renewed {
+        incarnation: Incarnation,
     },
     Heard {
         from: NodeId,
@@ -259,9 +264,11 @@ impl Routes {
         match input {
             Input::PeerUp { peer, cluster, link } => self.peer_up(peer, cluster, link, now, out),
             Input::PeerDown { peer } => self.peer_down(peer, now),
-            Input::NodeGone { node } => {
-                let forget_at = now + self.policy.timing.ttl_max;
-                self.touched.extend(self.gateways.leave(node, forget_at));
+            Input::NodeGone { node, incarnation } => self.node_gone(node, incarnation, now),
+            Input::Renewed { incarnation } => {
+                // What was offered under the old one is offered again.
+                self.node_gone(self.node, incarnation, now);
+                self.sequence.renew(incarnation);
             }
             Input::Heard { from, message } => self.heard(from, &message, now, out),
             Input::Refused { to } => self.refused(to, now),
@@ -377,6 +384,11 @@ impl Routes {
             self.touched.extend(self.gateways.destinations(peer));
         }
         self.touched.extend(self.rib.down(peer, &self.policy, now));
+    }
+
+    fn node_gone(&mut self, node: NodeId, incarnation: Incarnation, now: Instant) {
+        let forget_at = now + self.policy.timing.ttl_max;
+        self.touched.extend(self.gateways.leave(node, incarnation, forget_at));
     }
 
     fn refused(&mut self, to: NodeId, now: Instant) {

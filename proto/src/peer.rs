@@ -72,7 +72,7 @@ impl Plane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Lane {
-    /// Everything but messages.
+    /// What never waits for anything: who is alive, who is gone.
     Control = 0,
     Critical = 1,
     High = 2,

@@ -5,20 +5,26 @@ use alloc::vec::Vec;
 
 use mpreg_proto::id::{Incarnation, NodeId};
 use mpreg_proto::member::LeaveReason;
-use mpreg_proto::peer::Plane;
+use mpreg_proto::peer::{Lane, Plane};
 
-use super::{Control, Effect, Fact, LinkId, LinkUp, Peer, Record, Unwritten};
+use super::{Control, Effect, Fact, LinkId, LinkUp, Origin, Peer};
 use crate::dial::{self, CloseReason, End, Gone};
 use crate::member::{self, LinkEnd, Member, Why};
 use crate::time::Instant;
-use crate::want::Stale;
-
-/// Links and ways changed, who wants what did not.
-const NOT_STALE: Stale = Stale::Topics(Vec::new());
+use crate::{gossip, route};
 
 impl Control {
     pub(super) fn link_up(&mut self, up: LinkUp, now: Instant, out: &mut Vec<Effect>) {
         let LinkUp { link, peer: node, incarnation, origin, cluster } = up;
+        let judgement = self.federation.judge(self.here.cluster, cluster.id());
+        if !judgement.is_allowed() {
+            out.push(Effect::Close { link, why: CloseReason::ClusterRefused });
+            out.push(Effect::Fact(Fact::ClusterRefused { peer: node, judgement }));
+            if let Origin::Dialled { address } = origin {
+                self.dial(dial::Input::DialFailed { address }, now, out);
+            }
+            return;
+        }
         self.links.insert(link, (node, cluster.id()));
         let mut effects = Vec::new();
         self.dialler.handle(
@@ -66,9 +72,9 @@ impl Control {
         out: &mut Vec<Effect>,
     ) {
         let (_, cluster) = self.links[&link];
-        let before = self.peers.insert(node, Peer { link, cluster, incarnation });
+        let peer = Peer { link, cluster, incarnation };
+        let before = self.peers.insert(node, peer);
         out.push(Effect::Use { peer: node, link });
-        self.publish(NOT_STALE, out);
         if before.is_none() {
             out.push(Effect::Fact(Fact::PeerUp { peer: node }));
         }
@@ -76,12 +82,15 @@ impl Control {
         if cluster == self.here.cluster {
             self.member(member::Input::LinkUp { node, incarnation }, now, out);
         }
+        self.offers_linked(node, peer, now, out);
+        self.ways_linked(node, peer, now, out);
     }
 
     fn lost(&mut self, node: NodeId, end: End, now: Instant, out: &mut Vec<Effect>) {
         let Some(peer) = self.peers.remove(&node) else { return };
         out.push(Effect::Fact(Fact::PeerDown { peer: node, end }));
-        self.publish(NOT_STALE, out);
+        self.offers_unlinked(node, now, out);
+        self.ways_unlinked(node, now, out);
         if peer.cluster == self.here.cluster {
             let end = match end {
                 End::Closed => LinkEnd::Closed,
@@ -96,10 +105,15 @@ impl Control {
         self.member.handle(input, now, &mut effects);
         for effect in effects {
             match effect {
-                member::Effect::Send { to, packet } => self.send(to, Plane::Member, packet, out),
-                member::Effect::MemberUp { member, .. } => {
+                member::Effect::Send { to, packet } => {
+                    self.send(to, Lane::Control, Plane::Member, packet.into(), out);
+                }
+                member::Effect::MemberUp { member, replaces } => {
                     let Member { node, incarnation, address } = member.clone();
                     out.push(Effect::Fact(Fact::MemberUp(member)));
+                    if let Some(earlier) = replaces {
+                        self.life_over(node, earlier, now, out);
+                    }
                     let input = dial::Input::MemberUp { node, incarnation, address };
                     self.dial(input, now, out);
                 }
@@ -109,27 +123,41 @@ impl Control {
                         Why::Failed => Gone::Failed,
                         Why::Left(_) => Gone::Left,
                     };
+                    self.life_over(node, incarnation, now, out);
                     self.dial(dial::Input::MemberDown { node, incarnation, how }, now, out);
                 }
-                member::Effect::Renew { above } => {
-                    let next = Incarnation(above.0 + 1);
-                    self.persist(Record::Incarnation(next), Unwritten::Incarnation(next), out);
-                }
+                member::Effect::Renew { above } => self.renew(above, out),
                 member::Effect::Left => (),
                 member::Effect::Fact(fact) => out.push(Effect::Fact(Fact::Member(fact))),
             }
         }
     }
 
-    /// Says goodbye to members, then closes every link.
+    /// What a node of this cluster offered in this life of it, and its ways, are no longer.
+    fn life_over(
+        &mut self,
+        node: NodeId,
+        incarnation: Incarnation,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) {
+        self.spread(gossip::Input::NodeDead { node, incarnation }, now, out);
+        self.route(route::Input::NodeGone { node, incarnation }, now, out);
+    }
+
+    /// Says goodbye to members, takes back what was offered and announced, then closes every link.
     pub(super) fn leave(&mut self, reason: LeaveReason, now: Instant, out: &mut Vec<Effect>) {
         self.member(member::Input::Leave { reason }, now, out);
+        self.spread(gossip::Input::Leave, now, out);
+        self.route(route::Input::Leaving, now, out);
         self.dial(dial::Input::Stop, now, out);
         while let Some((&link, _)) = self.links.first_key_value() {
             self.close(link, CloseReason::Stopping, out);
         }
-        self.peers.clear();
-        self.publish(NOT_STALE, out);
+        while let Some((node, _)) = self.peers.pop_first() {
+            self.offers_unlinked(node, now, out);
+            self.ways_unlinked(node, now, out);
+        }
         out.push(Effect::Left);
     }
 }

@@ -49,19 +49,15 @@ fn planes_of_later_versions_are_skipped() {
     check("0 up 1 b dialled | 1 hear 2 200", "admit 1, use 1, send b | nothing");
 }
 
+fn settings() -> Settings {
+    let (cluster, address) = ("here".parse().unwrap(), "m:1".parse().unwrap());
+    Settings::new(ME, cluster, Incarnation(1), address, 1)
+}
+
 /// Runs steps of `<ms> <what>` and compares what came of each.
 #[track_caller]
 fn check(script: &str, want: &str) {
-    let mut control = Control::new(Settings {
-        node: ME,
-        cluster: "here".parse().unwrap(),
-        incarnation: Incarnation(1),
-        address: "m:1".parse().unwrap(),
-        seeds: vec![],
-        member: member::Timing::DEFAULT,
-        dial: dial::Timing::DEFAULT,
-        seed: 1,
-    });
+    let mut control = Control::new(settings());
     let mut came = vec![];
     for step in script.split(" | ") {
         let (ms, what) = step.split_once(' ').unwrap();
@@ -106,12 +102,15 @@ fn show(effects: &[Effect]) -> String {
             Effect::Admit { link } => write!(text, "{comma}admit {}", link.0),
             Effect::Use { link, .. } => write!(text, "{comma}use {}", link.0),
             Effect::Close { link, .. } => write!(text, "{comma}close {}", link.0),
-            Effect::Send { to, .. } => write!(text, "{comma}send {}", to.0 as u8 as char),
+            Effect::Send { to, plane: Plane::Member, .. } => {
+                write!(text, "{comma}send {}", to.0 as u8 as char)
+            }
             Effect::Left => write!(text, "{comma}left"),
             Effect::Fact(Fact::PlaneUnknown { plane, .. }) => {
                 write!(text, "{comma}unknown {plane}")
             }
-            Effect::Dial { .. }
+            Effect::Send { .. }
+            | Effect::Dial { .. }
             | Effect::Persist { .. }
             | Effect::View { .. }
             | Effect::Fact(_) => Ok(()),

@@ -164,10 +164,18 @@ impl Gateways {
         })
     }
 
-    /// A gateway has left the cluster, and its ways with it. Says where to. Its versions stay, so
+    /// This life of a gateway is over, and its ways with it. Says where to. Its versions stay, so
     /// that nothing it said comes back over another node.
-    pub(super) fn leave(&mut self, gateway: NodeId, forget_at: Instant) -> Vec<ClusterId> {
-        let Some(gateway) = self.gateways.get_mut(&gateway) else { return Vec::new() };
+    pub(super) fn leave(
+        &mut self,
+        gateway: NodeId,
+        incarnation: Incarnation,
+        forget_at: Instant,
+    ) -> Vec<ClusterId> {
+        let gateway = self.gateways.get_mut(&gateway);
+        let Some(gateway) = gateway.filter(|gateway| gateway.incarnation <= incarnation) else {
+            return Vec::new();
+        };
         let mut gone = Vec::new();
         for (destination, held) in &mut gateway.held {
             if held.offer.take().is_some() {

@@ -58,6 +58,11 @@ impl Sequence {
         }
     }
 
+    /// This life goes on under a greater incarnation, and so do its numbers.
+    pub(super) fn renew(&mut self, incarnation: Incarnation) {
+        self.incarnation = self.incarnation.max(incarnation);
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.next < self.reserved
     }

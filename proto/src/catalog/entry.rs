@@ -30,6 +30,11 @@ impl Kind {
     /// A key the owner's cluster signs routes with. The name is the public key; what the body says
     /// is the business of routes.
     pub const ROUTE_KEY: Self = Self(4);
+    /// A function the owner runs for others. What names and bodies of this kind and those below say
+    /// is the business of those who offer and use them.
+    pub const FUNCTION: Self = Self(5);
+    pub const QUEUE: Self = Self(6);
+    pub const CACHE: Self = Self(7);
 
     /// The word logs, metrics and `--json` use.
     pub const fn word(self) -> &'static str {
@@ -38,6 +43,9 @@ impl Kind {
             Self::SUBSCRIPTION => "subscription",
             Self::CLUSTER_INTEREST => "cluster_interest",
             Self::ROUTE_KEY => "route_key",
+            Self::FUNCTION => "function",
+            Self::QUEUE => "queue",
+            Self::CACHE => "cache",
             Self(_) => "unknown",
         }
     }

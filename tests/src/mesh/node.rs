@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mpreg_fabric::control::{Control, Input, LinkId, Record, Settings, Ticket, View};
+use bytes::Bytes;
+use mpreg_fabric::control::{
+    Control, Input, LinkId, Record, RouteSettings, Settings, Ticket, View,
+};
 use mpreg_fabric::rng::Rng;
+use mpreg_fabric::route::{Policy, Signatures};
 use mpreg_fabric::time::Instant;
-use mpreg_fabric::{dial, member};
 use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::hop::Here;
-use mpreg_proto::id::{Incarnation, NodeId};
+use mpreg_proto::id::{Incarnation, NodeId, Version};
 use mpreg_proto::member::PeerAddress;
 use mpreg_proto::peer::Lane;
 
@@ -41,6 +44,8 @@ pub(super) struct Node {
 #[derive(Default)]
 struct Disk {
     incarnation: u64,
+    route_sequence: Option<Version>,
+    route_keys: Bytes,
     /// Handed to the disk, not yet safe.
     unwritten: VecDeque<(Ticket, Record)>,
 }
@@ -132,16 +137,10 @@ impl Node {
         self.lives += 1;
         let here = Here { node: self.id, cluster: self.cluster.id() };
         let incarnation = Incarnation(self.disk.incarnation);
-        let settings = Settings {
-            node: self.id,
-            cluster: self.cluster.clone(),
-            incarnation,
-            address: self.address.clone(),
-            seeds: self.seeds.iter().map(|&seed| addresses[seed].clone()).collect(),
-            member: member::Timing::DEFAULT,
-            dial: dial::Timing::DEFAULT,
-            seed,
-        };
+        let (cluster, address) = (self.cluster.clone(), self.address.clone());
+        let mut settings = Settings::new(self.id, cluster, incarnation, address, seed);
+        settings.seeds = self.seeds.iter().map(|&seed| addresses[seed].clone()).collect();
+        settings.route = self.disk.routes();
         self.life = Some(Life {
             number: self.lives,
             incarnation,
@@ -184,12 +183,24 @@ impl Node {
 }
 
 impl Disk {
+    /// Without keys: signatures are tried where routes are (`fabric/src/route/tests`).
+    fn routes(&self) -> RouteSettings {
+        RouteSettings {
+            policy: Policy { signatures: Signatures::UnsignedAllowed, ..Policy::open() },
+            stored: self.route_sequence,
+            keys: self.route_keys.clone(),
+            ..RouteSettings::default()
+        }
+    }
+
     fn write(&mut self) -> Option<Ticket> {
         let (ticket, record) = self.unwritten.pop_front()?;
         match record {
             Record::Incarnation(Incarnation(life)) => {
                 self.incarnation = self.incarnation.max(life);
             }
+            Record::RouteSequence(upto) => self.route_sequence = Some(upto),
+            Record::RouteKeys(keys) => self.route_keys = keys,
         }
         Some(ticket)
     }

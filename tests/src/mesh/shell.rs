@@ -42,6 +42,9 @@ impl Mesh {
             | Input::Want(_)
             | Input::Persisted { .. }
             | Input::Measured { .. }
+            | Input::LinkFailed { .. }
+            | Input::LinkWorked { .. }
+            | Input::WallClockRead(_)
             | Input::Command(_)
             | Input::DeadlineReached => None,
         };
@@ -219,6 +222,9 @@ impl Mesh {
             | Input::Want(_)
             | Input::Persisted { .. }
             | Input::Measured { .. }
+            | Input::LinkFailed { .. }
+            | Input::LinkWorked { .. }
+            | Input::WallClockRead(_)
             | Input::Command(_) => trace.note(now, node, &(), format_args!("{input:?}")),
             Input::Started => (),
             Input::DeadlineReached => trace.note(now, node, &(), format_args!("wakes")),

@@ -66,7 +66,7 @@ fn a_cluster_carries_from_one_gateway_to_the_other() {
 fn a_gateway_that_is_gone_takes_its_ways_along() {
     let mut net = line(Net::unsigned(3));
     for node in [12, 13, 14] {
-        net.input(NodeId(node), Input::NodeGone { node: NodeId(11) });
+        net.input(NodeId(node), Input::NodeGone { node: NodeId(11), incarnation: Incarnation(1) });
         assert_eq!(net.path(NodeId(node), 9), [3, 9], "in the same moment");
     }
     // Cluster 3 went over this one, and goes and tells the other way round.
