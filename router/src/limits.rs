@@ -72,10 +72,14 @@ pub const SID_BYTES_MAX: usize = 64;
 /// do by themselves. Those of two sends and of all receive buffers.
 pub const STALL_BYTES: usize = 4 << 20;
 
-/// How long they wait for each so many bytes, and at most, before one more read is taken: a read is 2 MiB at
-/// most, so a subscriber that reads 26 MB/s and more is waited for before it is cut off at 64 MiB.
-pub const STALL_STEP: Duration = Duration::from_millis(5);
-pub const STALL_MAX: Duration = Duration::from_millis(80);
+/// How long they wait, all together, for each so many bytes they publish, all of one read: so long times the
+/// square of how many times [`STALL_BYTES`] are queued. 4 MiB allow 1 GB/s, 16 MiB 65 MB/s, and a subscriber that reads 5 MB/s is waited
+/// for before it is cut off at 64 MiB.
+pub const STALL_STEP: Duration = Duration::from_millis(2);
+pub const STALL_SHARE: usize = RECEIVE_BUFFERS as usize * RECEIVE_BUFFER_BYTES;
+
+/// How long one of them waits at most: well below what clients wait for an answer to a ping.
+pub const STALL_MAX: Duration = Duration::from_secs(1);
 
 /// The time since its last send completed after which a subscriber no longer reads, so that nobody waits
 /// for it.

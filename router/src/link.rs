@@ -18,7 +18,7 @@ use std::time::Duration;
 use mpreg_fabric::time::Instant;
 use mpreg_proto::frame::Echo;
 
-use crate::limits::{OWN_QUEUE_BYTES_MAX, READING_WITHIN, STALL_BYTES, STALL_MAX, STALL_STEP};
+use crate::limits::{OWN_QUEUE_BYTES_MAX, READING_WITHIN, STALL_BYTES, STALL_MAX, STALL_SHARE, STALL_STEP};
 use crate::nats::Client;
 use crate::outbound::Outbound;
 use crate::ring::Flight;
@@ -49,6 +49,8 @@ pub struct Link {
     pub is_paused: bool,
     /// Until when, if that is because a subscriber is behind.
     pub paused_until: Instant,
+    /// When the last of its publishers who wait for it may go on.
+    stalls_until: Instant,
     /// When a send last completed.
     pub sent_at: Instant,
     pub is_dirty: bool,
@@ -84,6 +86,7 @@ impl Link {
             is_receiving: false,
             is_paused: false,
             paused_until: Instant::START,
+            stalls_until: Instant::START,
             sent_at: Instant::START,
             is_dirty: false,
             is_squeezed: false,
@@ -111,14 +114,17 @@ impl Link {
         self.is_dirty || self.is_sending && entered <= self.flight_entered
     }
 
-    /// How long publishers are to wait for a NATS subscriber that reads, but slower than it is published
-    /// to: the longer the more is queued.
-    pub fn stall(&self, now: Instant) -> Duration {
-        let steps = self.outbound.queued_bytes() / STALL_BYTES;
+    /// How long the publisher of `bytes` more is to wait, for a NATS subscriber that reads, but slower
+    /// than it is published to: the longer the more is queued, and after all who wait already, so that
+    /// many publishers are slowed to what it reads as one is.
+    pub fn stall(&mut self, bytes: usize, now: Instant) -> Duration {
+        let steps = (self.outbound.queued_bytes() / STALL_BYTES) as u32;
         if steps == 0 || self.sent_at + READING_WITHIN <= now {
             return Duration::ZERO;
         }
-        (STALL_STEP * steps as u32).min(STALL_MAX)
+        let share = bytes as f64 / STALL_SHARE as f64;
+        self.stalls_until = self.stalls_until.max(now) + (STALL_STEP * steps * steps).mul_f64(share);
+        self.stalls_until.since(now).min(STALL_MAX)
     }
 
     /// A NATS client that is sent more than it reads is not read from, so that one that hears itself

@@ -461,7 +461,7 @@ impl Switch {
             return;
         }
         if has_stalled {
-            link.paused_until = now + stall;
+            link.paused_until = link.paused_until.max(now + stall);
         }
         if !link.is_paused && link.stage == Stage::Opened {
             link.is_paused = true;

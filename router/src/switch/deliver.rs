@@ -315,7 +315,8 @@ impl Switch {
                 (Some(_), Some(sid)) => {
                     let texts = texts.get_or_insert_with(|| Texts::of(run));
                     let queued = texts.queue(sid, has_several, link, budget, spares, arena);
-                    self.stall = self.stall.max(link.stall(self.now));
+                    let bytes = queued.map_or(0, Queued::bytes);
+                    self.stall = self.stall.max(link.stall(bytes, self.now));
                     queued
                 }
                 _ => {
@@ -474,7 +475,7 @@ impl Switch {
         if let Some(client) = &mut link.nats {
             let headers = if client.options.headers { data.headers().len() } else { 0 };
             client.traffic.sent(1, headers + data.payload().len());
-            self.stall = self.stall.max(link.stall(*now));
+            self.stall = self.stall.max(link.stall(bytes, *now));
         }
         self.produced_bytes += bytes;
         self.mark_dirty(session);

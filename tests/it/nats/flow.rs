@@ -179,6 +179,42 @@ fn who_lags_is_ended_as_a_slow_consumer_and_nobody_else_notices() {
     }
 }
 
+/// Reads `count` messages, with a pause after each quarter of a mebibyte.
+#[track_caller]
+fn read_slowly(client: &mut NatsPeer, count: usize, want: &str) {
+    for number in 0..count {
+        assert!(client.hear() == want, "message {number}");
+        if number % 256 == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn publishers_wait_for_a_subscriber_that_reads_slowly() {
+    /// Three times what its queue holds.
+    const MESSAGES: usize = 200_000;
+    let want = format!("MSG s.a 1 1000|{}", "x".repeat(1000));
+    // A subscription that ends by itself is delivered to message by message.
+    for command in ["SUB s.a 1".to_owned(), format!("SUB s.a 1\r\nUNSUB 1 {MESSAGES}")] {
+        let router = Launch::of(1).with_nats().start();
+        let mut slow = router.nats();
+        slow.say(&command);
+        slow.flush();
+        let mut publisher = router.nats();
+        let batch = publication("s.a", "", &[b'x'; 1000]).repeat(100);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                (0..MESSAGES / 100).for_each(|_| publisher.send(&batch));
+                publisher.flush();
+            });
+            read_slowly(&mut slow, MESSAGES, &want);
+        });
+        slow.flush();
+        assert_eq!(router.page().refused("slow_consumer"), 0, "{command}");
+    }
+}
+
 #[test]
 fn who_does_not_answer_pings_is_stale() {
     let file = "nats.ping_interval_ms = 60\nnats.pings_out_max = 2";
