@@ -20,13 +20,15 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use hashbrown::HashTable;
 use mpreg_proto::frame::Overload;
-use mpreg_proto::id::{SessionId, ShardIx, Sid};
+use mpreg_proto::id::{ClusterId, NodeId, SessionId, ShardIx, Sid};
 use mpreg_proto::topic::{Dialect, Topic};
 use slab::Slab;
 
 use crate::handoff::{GroupWant, Wanted};
+use crate::hop;
 use crate::id::{SessionIx, SubIx};
 use crate::limits::Bounds;
+use crate::time::Instant;
 
 /// One session that gets a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +69,42 @@ pub struct Targets {
     pub shards: u64,
     /// Some subscription ends after a number of messages, so messages go one by one.
     pub has_limit: bool,
+    /// Everyone on all nodes, in a node that knows of others.
+    pub audience: Option<Box<Audience>>,
+}
+
+/// Who wants a topic, this node and others, as a hop between nodes wants it said.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Audience {
+    /// Other clusters with ungrouped subscribers.
+    pub clusters: Vec<ClusterId>,
+    /// Nodes of this cluster with ungrouped subscribers, this one among them.
+    pub nodes: Vec<NodeId>,
+    pub groups: Vec<hop::GroupWanted>,
+    /// Somebody else wants it.
+    pub is_elsewhere: bool,
+}
+
+impl Audience {
+    pub fn wanted(&self) -> hop::Wanted<'_> {
+        let Self { clusters, nodes, groups, .. } = self;
+        hop::Wanted { clusters, nodes, groups }
+    }
+
+    /// Some group has members elsewhere and none on this node: each message is for one of them.
+    pub fn is_drawn_elsewhere(&self, me: NodeId) -> bool {
+        let is_here = |group: &hop::GroupWanted| group.holders.iter().any(|to| to.node == me);
+        !self.groups.iter().all(is_here)
+    }
+
+    fn len(&self) -> usize {
+        let grouped = self.groups.iter().map(|group| group.holders.len() + group.clusters.len());
+        self.clusters.len() + self.nodes.len() + grouped.sum::<usize>()
+    }
 }
 
 impl Targets {
+    /// Nobody on this node gets it.
     pub fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.groups.is_empty() && self.shards == 0
     }
@@ -81,7 +116,8 @@ impl Targets {
 
     fn len(&self) -> usize {
         let grouped: usize = self.groups.iter().map(|g| g.members.len() + g.remote.len()).sum();
-        self.plain.len() + self.counted.len() + grouped
+        let audience = self.audience.as_ref().map_or(0, |audience| audience.len());
+        self.plain.len() + self.counted.len() + grouped + audience
     }
 
     /// Puts in what other shards want.
@@ -187,12 +223,31 @@ pub enum Remote {
     Known,
 }
 
-/// Messages of one topic and publisher that wait for an answer.
+/// Messages of one topic that wait for an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// `None` once the session has ended.
-    pub publisher: Option<Publisher>,
+    pub source: Source,
     pub frames: Bytes,
+}
+
+/// Where messages that wait are from, and what is left to do with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A client of this shard published them; `None` once its session has ended.
+    Client(Option<Publisher>),
+    /// Another node sent them then, and a hop header stands before them.
+    Node { came_at: Instant },
+    /// Another node sent them, and all that is left is to hand them out here.
+    Here(Reach),
+}
+
+/// Who on this node is to get messages of another one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// The ungrouped subscribers.
+    pub is_here: bool,
+    /// One member each.
+    pub groups: Vec<Bytes>,
 }
 
 /// The session in a slot, told from those that have the slot later.
@@ -211,7 +266,6 @@ impl Entry {
 /// The remembered routes of a shard.
 #[derive(Debug)]
 pub struct Routes {
-    me: ShardIx,
     bounds: Bounds,
     table: HashTable<u32>,
     entries: Slab<Entry>,
@@ -226,9 +280,8 @@ pub struct Routes {
 const SEEN_ONCE: usize = 1 << 12;
 
 impl Routes {
-    pub fn new(me: ShardIx, bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
-            me,
             bounds,
             table: HashTable::new(),
             entries: Slab::new(),
@@ -302,16 +355,9 @@ impl Routes {
         RouteIx(ix)
     }
 
-    /// Fills in the owner's answer over freshly matched local targets; returns the messages that
+    /// Fills in freshly matched targets, with the owner's answer; returns the messages that
     /// waited for it.
-    pub fn answer(
-        &mut self,
-        ix: RouteIx,
-        mut targets: Targets,
-        wanted: &Wanted,
-        stamp: u64,
-    ) -> Vec<Held> {
-        targets.add_remote(wanted, self.me);
+    pub fn answer(&mut self, ix: RouteIx, targets: Targets, stamp: u64) -> Vec<Held> {
         let grown = targets.len();
         let entry = self.entry_mut(ix);
         entry.stamp = stamp;

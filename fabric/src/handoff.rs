@@ -2,10 +2,11 @@
 //!
 //! Each ordered pair of shards has one first-in-first-out ring; the rules below lean on it.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use mpreg_proto::id::ShardIx;
+use mpreg_proto::id::{ClusterId, NodeId, ShardIx};
 use mpreg_proto::topic::{Dialect, Pattern};
 
 /// Identifies one conversation of the shard that opened it.
@@ -22,6 +23,8 @@ pub enum Handoff {
     Member { frame: Bytes, group: Bytes, tried: u64 },
     /// To the shard that drew: the members here may not have it either. Draw another one.
     Returned { frame: Bytes, group: Bytes, tried: u64 },
+    /// A message that follows asks for a reply to this topic, and this is the way to who asked.
+    Asked { reply: Bytes, way: Arc<ReplyWay> },
     /// To the owner of the topic: which shards want it?
     Ask { topic: Bytes },
     /// What the owner knew when it answered. Later changes follow on the same ring.
@@ -37,6 +40,16 @@ pub enum Handoff {
     Forgotten { ticket: Ticket },
     /// From an owner: no literal subscription is left in this bucket of my topics.
     Emptied { bucket: u32 },
+}
+
+/// Who on another node asked for a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyWay {
+    pub origin: NodeId,
+    /// The origin's.
+    pub cluster: ClusterId,
+    /// The nodes the request came through, the last one first and the origin at the end.
+    pub back: Vec<NodeId>,
 }
 
 /// A pattern on its way.

@@ -16,7 +16,8 @@
 //! - A session's slot is freed once, after its socket is closed and its subscriptions are gone.
 //! - A subscription is in the session's table, in `subs` and in `index`, or in none of them.
 //!
-//! Parts: `route.rs` (the hot path), `subscribe.rs` (subscriptions and wants), `tests.rs`;
+//! Parts: `route.rs` (the hot path), `audience.rs` (other nodes), `subscribe.rs` (subscriptions and
+//! wants), `tests.rs`;
 //! whole nodes of shards are tested in the simulator (`tests/src/world.rs`).
 
 use alloc::boxed::Box;
@@ -44,9 +45,11 @@ use crate::session::{Due, Phase, Protocol, Session, Timing};
 use crate::subscription::Index;
 use crate::time::Instant;
 
+mod audience;
 mod route;
 mod subscribe;
 
+use audience::Others;
 pub use route::{Place, Route};
 pub use subscribe::Subscribed;
 
@@ -245,6 +248,7 @@ pub struct Shard {
     is_stopping: bool,
     /// Other nodes are to know what is wanted here.
     is_clustered: bool,
+    others: Option<Others>,
     interest_effects: Vec<interest::Effect>,
 }
 
@@ -272,7 +276,7 @@ impl Shard {
             index: Index::new(rng.stream(1).draw()),
             interest: Interest::new(me, shards_count, bounds.interest_buckets, interest_seed),
             filled: alloc::vec![alloc::vec![0; words].into_boxed_slice(); shards_count],
-            routes: Routes::new(me, bounds),
+            routes: Routes::new(bounds),
             stamp: 0,
             scratch: Targets::default(),
             held_bytes: 0,
@@ -284,6 +288,7 @@ impl Shard {
             closed: BTreeSet::new(),
             is_stopping: false,
             is_clustered: false,
+            others: None,
             interest_effects: Vec::new(),
             rng,
         }
@@ -557,7 +562,10 @@ impl Shard {
     fn hear(&mut self, from: ShardIx, handoff: Handoff, out: &mut Vec<Effect>) {
         match handoff {
             // The shell routes messages; nothing else may send them here.
-            Handoff::Run { .. } | Handoff::Member { .. } | Handoff::Returned { .. } => (),
+            Handoff::Run { .. }
+            | Handoff::Member { .. }
+            | Handoff::Returned { .. }
+            | Handoff::Asked { .. } => (),
             Handoff::Ask { topic } => self.answer(from, topic, out),
             Handoff::Answer { topic, wanted } => self.answered(&topic, &wanted, out),
             Handoff::Want { pattern, group, members, ticket } => {

@@ -108,6 +108,21 @@ pub const MESH_BATCH_MAX: usize = 256;
 /// Bytes waiting for a full ring past which publishers are not read from.
 pub const STAGED_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes queued for another node on one link. Publishers wait from 4 MiB on while the link drains; at
+/// 10 Gbit/s this is 27 ms of it, and one that stands still costs no more.
+pub const LINK_QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// Links between nodes that a message may be sent on: ten clusters of 1,000 nodes, three hops each.
+pub const HOP_BUDGET: u8 = 32;
+
+/// Streams whose messages of late a shard remembers may be silent for so long, and are forgotten then.
+pub const STREAM_IDLE: Duration = Duration::from_secs(60);
+
+/// Replies asked for by other nodes whose way back a shard knows, and for how long at least: as long as
+/// interest takes to spread, many times over, and as most who ask wait. At about 200 bytes, 1.6 MiB.
+pub const REPLY_WAYS_MAX: usize = 8192;
+pub const REPLY_WAY_FOR: Duration = Duration::from_secs(30);
+
 /// Words of shards that wait for the control core. What finds no room waits on its shard.
 pub const REPORTS_MAX: usize = 1024;
 
@@ -185,6 +200,7 @@ pub const STORE_RECORD_BYTES_MAX: usize = 4 << 20;
 /// Changes that wait for the thread that keeps state, and that it commits together.
 pub const STORE_CHANGES_MAX: usize = 64;
 
+const _: () = assert!(STALL_BYTES < LINK_QUEUE_BYTES_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize / 2);
 const _: () = assert!(SHARED_RUN_BYTES_MIN < RECEIVE_BUFFER_BYTES);

@@ -1,4 +1,4 @@
-//! One client connection as bytes: its socket, what of a frame has come, what is to go out.
+//! One connection of a client, or of another node, as bytes: its socket, what of a frame has come, what is to go out.
 //!
 //! ```text
 //!   accepted --> OPENED --session ends--> FLUSHING --queue sent--> SHUT --peer closed, or linger--> CLOSED
@@ -18,9 +18,13 @@ use std::time::Duration;
 use mpreg_fabric::time::Instant;
 use mpreg_proto::frame::Echo;
 
-use crate::limits::{OWN_QUEUE_BYTES_MAX, READING_WITHIN, STALL_BYTES, STALL_MAX, STALL_SHARE, STALL_STEP};
+use crate::limits::{
+    LINK_QUEUE_BYTES_MAX, OWN_QUEUE_BYTES_MAX, READING_WITHIN, STALL_BYTES, STALL_MAX, STALL_SHARE,
+    STALL_STEP,
+};
 use crate::nats::Client;
 use crate::outbound::Outbound;
+use crate::peer_link::{PeerEnd, PeerLink};
 use crate::ring::Flight;
 use crate::transport::Transport;
 
@@ -63,6 +67,8 @@ pub struct Link {
     pub outbound: Outbound,
     /// What a NATS client has agreed on. None: the client is native.
     pub nats: Option<Box<Client>>,
+    /// The node at the other end, of a data link.
+    pub peer: Option<Box<PeerEnd>>,
     pub transport: Transport,
     /// What goes out as it is, before anything the transport seals.
     pub wire: Vec<u8>,
@@ -95,12 +101,25 @@ impl Link {
             partial: Vec::new(),
             outbound: Outbound::new(queue_bytes),
             nats: None,
+            peer: None,
             transport: Transport::plain(),
             wire: Vec::new(),
             is_closing: false,
             flight: None,
             is_sending: false,
             flight_entered: 0,
+        }
+    }
+
+    /// A data link to or from another node.
+    pub fn of_peer(link: PeerLink, now: Instant) -> Self {
+        let PeerLink { peer, cluster, incarnation, direction, socket, tls, wire, .. } = link;
+        Self {
+            peer: Some(Box::new(PeerEnd { node: peer, cluster, incarnation, direction })),
+            transport: Transport::established(tls),
+            wire,
+            sent_at: now,
+            ..Self::accepted(socket, LINK_QUEUE_BYTES_MAX)
         }
     }
 
@@ -114,8 +133,8 @@ impl Link {
         self.is_dirty || self.is_sending && entered <= self.flight_entered
     }
 
-    /// How long the publisher of `bytes` more is to wait, for a NATS subscriber that reads, but slower
-    /// than it is published to: the longer the more is queued, and after all who wait already, so that
+    /// How long the publisher of `bytes` more is to wait, for a NATS subscriber or node that reads, but
+    /// slower than it is sent to: the longer the more is queued, and after all who wait already, so that
     /// many publishers are slowed to what it reads as one is.
     pub fn stall(&mut self, bytes: usize, now: Instant) -> Duration {
         let steps = (self.outbound.queued_bytes() / STALL_BYTES) as u32;
@@ -123,7 +142,8 @@ impl Link {
             return Duration::ZERO;
         }
         let share = bytes as f64 / STALL_SHARE as f64;
-        self.stalls_until = self.stalls_until.max(now) + (STALL_STEP * steps * steps).mul_f64(share);
+        self.stalls_until =
+            self.stalls_until.max(now) + (STALL_STEP * steps * steps).mul_f64(share);
         self.stalls_until.since(now).min(STALL_MAX)
     }
 

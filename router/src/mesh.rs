@@ -278,7 +278,8 @@ fn payload_bytes(handoff: &Handoff) -> usize {
     match handoff {
         Handoff::Run { frames } => frames.len(),
         Handoff::Member { frame, .. } | Handoff::Returned { frame, .. } => frame.len(),
-        Handoff::Ask { .. }
+        Handoff::Asked { .. }
+        | Handoff::Ask { .. }
         | Handoff::Answer { .. }
         | Handoff::Want { .. }
         | Handoff::Settled { .. }

@@ -25,6 +25,16 @@ impl Direction {
     }
 }
 
+/// Who is at the other end of a data link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerEnd {
+    pub node: NodeId,
+    /// The node's.
+    pub cluster: ClusterId,
+    pub incarnation: Incarnation,
+    pub direction: Direction,
+}
+
 /// See the file's header.
 #[derive(Debug)]
 pub struct PeerLink {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use mpreg_fabric::fact::{DropReason, EndReason};
 use mpreg_proto::error::ErrorCode;
+use mpreg_proto::hop::Reason;
 
 /// A number with one writer: a plain add, no locked instruction.
 #[derive(Debug, Default)]
@@ -69,6 +70,47 @@ pub struct ShardProbe {
     pub routes_cached: Count,
     pub runs_copied: Count,
     pub runs_shared: Count,
+    pub links_out: Count,
+    pub links_in: Count,
+    pub link_messages_out: Count,
+    pub link_bytes_out: Count,
+    pub link_messages_in: Count,
+    pub link_bytes_in: Count,
+    /// Frames of planes that this version does not know.
+    pub link_frames_skipped: Count,
+    pub duplicates: Count,
+    pub link_dropped: [Count; LinkDrop::COUNT],
+}
+
+/// Why a message that was for another node, or from one, did not get where it was meant to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkDrop {
+    /// No link leads there, or nobody there wants it.
+    Hop(Reason),
+    /// The link has not sent what was queued before, and its queue is full.
+    QueueFull,
+}
+
+impl LinkDrop {
+    const COUNT: usize = Reason::ALL.len() + 1;
+
+    fn all() -> impl Iterator<Item = Self> {
+        Reason::ALL.into_iter().map(Self::Hop).chain([Self::QueueFull])
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Hop(reason) => reason as usize - 1,
+            Self::QueueFull => Self::COUNT - 1,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Hop(reason) => reason.word(),
+            Self::QueueFull => "queue_full",
+        }
+    }
 }
 
 /// What the control core counts.
@@ -100,7 +142,7 @@ pub struct Row {
 /// The numbers of a shard without a label of their own: kind, name, help, where it is counted.
 type Plain = (Kind, &'static str, &'static str, fn(&ShardProbe) -> &Count);
 
-const PLAIN: [Plain; 28] = [
+const PLAIN: [Plain; 36] = [
     (Kind::Counter, "mpreg_messages_in_total", "Messages received.", |p| &p.messages_in),
     (Kind::Counter, "mpreg_bytes_in_total", "Bytes received.", |p| &p.bytes_in),
     (Kind::Counter, "mpreg_messages_out_total", "Messages queued.", |p| &p.messages_out),
@@ -171,11 +213,48 @@ const PLAIN: [Plain; 28] = [
         "Bytes of messages waiting for another shard's answer.",
         |p| &p.held_bytes,
     ),
+    (Kind::Gauge, "mpreg_links_out", "Links to other nodes.", |p| &p.links_out),
+    (Kind::Gauge, "mpreg_links_in", "Links from other nodes.", |p| &p.links_in),
+    (
+        Kind::Counter,
+        "mpreg_link_messages_out_total",
+        "Messages queued for other nodes, each copy counted.",
+        |p| &p.link_messages_out,
+    ),
+    (Kind::Counter, "mpreg_link_bytes_out_total", "Bytes sent to other nodes.", |p| {
+        &p.link_bytes_out
+    }),
+    (Kind::Counter, "mpreg_link_messages_in_total", "Messages from other nodes.", |p| {
+        &p.link_messages_in
+    }),
+    (Kind::Counter, "mpreg_link_bytes_in_total", "Bytes received from other nodes.", |p| {
+        &p.link_bytes_in
+    }),
+    (
+        Kind::Counter,
+        "mpreg_link_frames_skipped_total",
+        "Frames from other nodes of a kind this version does not know.",
+        |p| &p.link_frames_skipped,
+    ),
+    (
+        Kind::Counter,
+        "mpreg_link_duplicates_total",
+        "Messages from other nodes that had come before.",
+        |p| &p.duplicates,
+    ),
 ];
 
 impl ShardProbe {
     pub fn dropped(&self, reason: DropReason, messages: u64) {
         self.dropped[reason as usize].add(messages);
+    }
+
+    pub fn link_dropped(&self, reason: LinkDrop, messages: u64) {
+        self.link_dropped[reason.index()].add(messages);
+    }
+
+    pub fn link_dropped_for(&self, reason: LinkDrop) -> u64 {
+        self.link_dropped[reason.index()].get()
     }
 
     pub fn refused(&self, code: ErrorCode) {
@@ -206,6 +285,11 @@ impl ShardProbe {
             let count = &self.dropped[reason as usize];
             let help = "Messages not delivered to somebody they were meant for.";
             labelled("mpreg_messages_dropped_total", help, "reason", reason.word(), count);
+        }
+        for reason in LinkDrop::all() {
+            let count = &self.link_dropped[reason.index()];
+            let help = "Messages that did not get to, or through, another node.";
+            labelled("mpreg_link_dropped_total", help, "reason", reason.word(), count);
         }
         for (code, count) in ErrorCode::ALL.into_iter().zip(&self.refused) {
             let help = "Frames, commands and sessions refused.";

@@ -311,3 +311,6 @@ impl Shard {
 }
 
 const _: () = assert!(RECEIVE_BUFFERS > 1, "one to fill while another is read");
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,9 @@
 //! - Effects of the machine are performed in the order it named them.
 //! - A message is counted once in, and once per receiver out or dropped.
 //!
-//! Parts: `receive.rs` (bytes to frames), `commands.rs` (to commands of NATS), `admission.rs` (other accounts), `deliver.rs` (runs to
-//! queues), `text.rs` (those of NATS clients), `effect.rs` (what the machine wants).
+//! Parts: `receive.rs` (bytes to frames), `commands.rs` (to commands of NATS), `admission.rs` (other accounts), `run.rs`, `deliver.rs` (runs to
+//! queues), `text.rs` (those of NATS clients), `effect.rs` (what the machine wants), `fabric.rs` (links with
+//! other nodes), `carry.rs` (their messages), `replies.rs` (and the way back).
 
 use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -37,13 +38,18 @@ use crate::outbound::{Budget, Piece, Spares};
 use crate::probe::ShardProbe;
 
 mod admission;
+mod carry;
 mod commands;
 mod deliver;
 mod effect;
 mod fabric;
 mod receive;
+mod replies;
 mod roster;
+mod run;
 mod text;
+
+use fabric::Fabric;
 
 /// Connections of the whole node, counted by all shards.
 #[derive(Debug)]
@@ -119,6 +125,8 @@ pub struct Switch {
     paused: Vec<SessionIx>,
     /// How long the publisher of the last run is to wait for subscribers that read, but are behind.
     stall: Duration,
+    /// How long for links to other nodes that are behind.
+    link_stall: Duration,
     going: BTreeSet<(Instant, SessionIx)>,
     /// Who hears INFO when, unless TLS is begun before.
     introducing: BTreeSet<(Instant, SessionIx)>,
@@ -134,7 +142,7 @@ pub struct Switch {
     /// How long clients may read what is queued once the node stops.
     drain: Duration,
     /// `None` in a node that is in no cluster.
-    clustered: Option<Clustered>,
+    fabric: Option<Box<Fabric>>,
     probe: Arc<ShardProbe>,
 }
 
@@ -171,6 +179,7 @@ impl Switch {
             overrun: Vec::new(),
             paused: Vec::new(),
             stall: Duration::ZERO,
+            link_stall: Duration::ZERO,
             going: BTreeSet::new(),
             introducing: BTreeSet::new(),
             dirty: Vec::new(),
@@ -181,14 +190,14 @@ impl Switch {
             is_stopping: false,
             is_lame: false,
             drain,
-            clustered: None,
+            fabric: None,
             probe,
         }
     }
 
     /// The node is one of a cluster: other nodes are told what is wanted here.
     pub fn join(&mut self, clustered: Clustered) {
-        self.clustered = Some(clustered);
+        self.fabric = Some(Box::new(Fabric::new(clustered)));
         self.machine.join();
     }
 
@@ -199,10 +208,7 @@ impl Switch {
             refuse_at_the_door(&socket, door, ErrorCode::TooManyConnections);
             return;
         }
-        let session = self.free.pop().unwrap_or_else(|| {
-            self.links.push(None);
-            SessionIx(self.links.len() as u32 - 1)
-        });
+        let session = self.free_slot();
         let (protocol, link) = match door {
             Door::Native => (Protocol::Native, Link::accepted(socket, self.queue_bytes)),
             Door::Nats | Door::NatsTls | Door::WebSocket | Door::WebSocketTls => {
@@ -219,8 +225,18 @@ impl Switch {
         }
     }
 
+    fn free_slot(&mut self) -> SessionIx {
+        self.free.pop().unwrap_or_else(|| {
+            self.links.push(None);
+            SessionIx(self.links.len() as u32 - 1)
+        })
+    }
+
     /// The peer closed its side, or the socket failed.
     pub fn lost(&mut self, session: SessionIx, reason: EndReason) {
+        if self.is_peer(session) {
+            return self.fail(session, reason.word());
+        }
         self.tell(Input::Lost { session, reason });
         if reason == EndReason::TransportFailed
             && let Some(link) = self.link_mut(session)
@@ -238,11 +254,17 @@ impl Switch {
         mut flight: Box<crate::ring::Flight>,
         is_lost: bool,
     ) {
+        let is_peer = self.is_peer(session);
+        if is_peer {
+            self.sent_to_peer(&flight, is_lost);
+        }
         let Self { links, budget, spares, now, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
         link.is_sending = false;
         link.sent_at = *now;
-        if is_lost {
+        if is_peer {
+            // Counted above.
+        } else if is_lost {
             let messages: u64 = flight.pieces.iter().map(Piece::messages).sum();
             self.probe.dropped(DropReason::SessionEnded, messages);
         } else {
@@ -264,13 +286,14 @@ impl Switch {
                 Command::Stop => {
                     self.is_stopping = true;
                     self.tell(Input::Stop);
+                    self.retire_all();
                 }
                 Command::LameDuck => self.lame_duck(),
                 Command::Verified(answer) => self.verified(answer),
                 Command::List(question) => self.list(&question),
                 Command::Reload { accounts, desk } => self.reload(accounts, desk),
-                Command::PeerLink(link) => self.peer_link(*link),
-                Command::View { view, stale } => self.view(view, stale),
+                Command::PeerLink(link) => self.take_link(*link),
+                Command::View { view, stale } => self.view(view, &stale),
             }
         }
         self.mesh.receive(mail);
@@ -285,6 +308,10 @@ impl Switch {
                 break;
             }
             self.going.pop_first();
+            if self.is_peer(session) {
+                self.fail(session, "its time is over");
+                continue;
+            }
             if let Some(link) = self.link_mut(session)
                 && link.stage != Stage::Shut
             {
@@ -298,8 +325,8 @@ impl Switch {
             self.introduce_late(session, false);
         }
         self.resume_paused();
-        if let Some(clustered) = &mut self.clustered {
-            clustered.reporter.flush();
+        if let Some(fabric) = &mut self.fabric {
+            fabric.reporter.flush();
         }
     }
 
@@ -311,7 +338,7 @@ impl Switch {
         let of_link =
             |session: &SessionIx| Some(self.links.get(session.0 as usize)?.as_ref()?.paused_until);
         let paused = self.paused.iter().filter_map(of_link).filter(|&until| self.now < until).min();
-        let is_telling = self.clustered.as_ref().is_some_and(|at| at.reporter.is_waiting());
+        let is_telling = self.fabric.as_ref().is_some_and(|at| at.reporter.is_waiting());
         let telling = is_telling.then(|| self.now + WAIT_MAX);
         machine.into_iter().chain(going).chain(introducing).chain(paused).chain(telling).min()
     }
@@ -421,6 +448,9 @@ impl Switch {
     }
 
     fn close(&mut self, session: SessionIx) {
+        if self.is_peer(session) {
+            return self.close_peer(session);
+        }
         self.settle_session(session);
         let Self { links, budget, spares, .. } = self;
         let Some(mut link) = links.get_mut(session.0 as usize).and_then(Option::take) else {
@@ -454,9 +484,10 @@ impl Switch {
     fn pause_if_congested(&mut self, session: SessionIx) {
         let held = mpreg_fabric::limits::HELD_BYTES_MAX < self.machine.held_bytes();
         let is_congested = held || self.mesh.is_congested();
-        let (stall, now) = (self.stall, self.now);
+        let (stall, link_stall, now) = (self.stall, self.link_stall, self.now);
         let Some(link) = self.link_mut(session) else { return };
-        let has_stalled = !stall.is_zero() && link.nats.is_some();
+        let stall = if link.nats.is_some() { stall.max(link_stall) } else { link_stall };
+        let has_stalled = !stall.is_zero();
         if !is_congested && !link.is_behind_itself() && !has_stalled {
             return;
         }

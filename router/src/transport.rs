@@ -83,6 +83,11 @@ impl Transport {
         Self::of(Layers::Tls(Tls::new(settings)))
     }
 
+    /// TLS whose handshake is done.
+    pub fn established(connection: rustls::Connection) -> Self {
+        Self::of(Layers::Tls(Tls::of(connection)))
+    }
+
     /// TLS, if that is what the peer begins with; otherwise nothing.
     pub fn either(settings: &TlsSettings) -> Self {
         Self::of(Layers::Either(settings.clone()))

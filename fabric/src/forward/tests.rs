@@ -63,7 +63,7 @@ fn a_moved_stamp_drops_a_route_when_it_is_next_used() {
 #[track_caller]
 fn check(routes_cached_max: usize, targets_cached_max: usize, script: &str, want: &str) {
     let bounds = Bounds { routes_cached_max, targets_cached_max, ..Bounds::NODE };
-    let mut routes = Routes::new(shard(0), bounds);
+    let mut routes = Routes::new(bounds);
     let mut stamp = 0;
     for step in script.split(' ') {
         let (step, rest) = step.split_at(1);
@@ -75,7 +75,7 @@ fn check(routes_cached_max: usize, targets_cached_max: usize, script: &str, want
             "@" => drop(routes.insert(topic, hash, stamp, targets, Remote::Asking(vec![]))),
             "=" => {
                 let ix = routes.find(topic, hash, stamp).unwrap();
-                assert!(routes.answer(ix, targets, &Wanted::default(), stamp).is_empty());
+                assert!(routes.answer(ix, targets, stamp).is_empty());
             }
             "?" => drop(routes.find(topic, hash, stamp)),
             "~" => routes.forget(topic, hash),
@@ -92,7 +92,7 @@ fn check(routes_cached_max: usize, targets_cached_max: usize, script: &str, want
 
 #[test]
 fn only_a_topic_that_comes_again_is_let_in() {
-    let mut routes = Routes::new(shard(0), Bounds::NODE);
+    let mut routes = Routes::new(Bounds::NODE);
     let (one, same_place) = (7 | 1 << 40, 7 | 2 << 40);
     assert!(!routes.is_seen_again(one));
     assert!(routes.is_seen_again(one));
@@ -102,15 +102,16 @@ fn only_a_topic_that_comes_again_is_let_in() {
 
 #[test]
 fn messages_leave_in_the_order_they_came_with_whom_they_came_from() {
-    let mut routes = Routes::new(shard(0), Bounds::NODE);
+    let mut routes = Routes::new(Bounds::NODE);
     let ix = routes.insert(b"a", 1, 0, Targets::default(), Remote::Asking(vec![]));
     let publisher = Publisher { session: SessionIx(4), id: SessionId(9) };
     let held = [(Some(publisher), "x"), (None, "y"), (Some(publisher), "z")];
-    let held = held.map(|(publisher, text)| Held { publisher, frames: text.into() });
+    let held = held
+        .map(|(publisher, text)| Held { source: Source::Client(publisher), frames: text.into() });
     if let Remote::Asking(waiting) = &mut routes.entry_mut(ix).remote {
         waiting.extend(held.clone());
     }
-    assert_eq!(routes.answer(ix, Targets::default(), &Wanted::default(), 0), held);
+    assert_eq!(routes.answer(ix, Targets::default(), 0), held);
     assert!(matches!(routes.entry(ix).remote, Remote::Known));
 }
 
@@ -212,7 +213,7 @@ proptest! {
         steps in prop::collection::vec(step(), 0..120),
     ) {
         let bounds = Bounds { routes_cached_max: routes_max, targets_cached_max: targets_max, ..Bounds::NODE };
-        let mut routes = Routes::new(shard(0), bounds);
+        let mut routes = Routes::new(bounds);
         // Targets of what may be found, and whether it asks.
         let mut known = BTreeMap::<u8, (usize, bool)>::new();
         let mut stamp = 0;
@@ -232,7 +233,7 @@ proptest! {
                     if let (Some(&(_, true)), Some(ix)) =
                         (known.get(&topic), routes.find(&[topic], u64::from(topic), stamp))
                     {
-                        routes.answer(ix, targets_of(targets), &Wanted::default(), stamp);
+                        routes.answer(ix, targets_of(targets), stamp);
                         known.insert(topic, (targets, false));
                         newest = targets;
                     }

@@ -9,7 +9,9 @@ use mpreg_proto::id::{ShardIx, Sid};
 use mpreg_proto::topic::{Dialect, Topic};
 
 use super::{Effect, Shard};
-use crate::forward::{Choice, Group, Held, Member, Publisher, Remote, RouteIx, Target, Targets};
+use crate::forward::{
+    Choice, Group, Held, Member, Publisher, Remote, RouteIx, Source, Target, Targets,
+};
 use crate::handoff::{Handoff, Wanted};
 use crate::id::{SessionIx, SubIx};
 use crate::session::Protocol;
@@ -95,9 +97,14 @@ impl Shard {
     pub fn hold(&mut self, ix: RouteIx, publisher: Option<SessionIx>, frames: Bytes) {
         let publisher = publisher
             .and_then(|session| self.live(session).map(|at| Publisher { session, id: at.id }));
+        self.hold_from(ix, Source::Client(publisher), frames);
+    }
+
+    /// The same for messages that no client here published.
+    pub fn hold_from(&mut self, ix: RouteIx, source: Source, frames: Bytes) {
         if let Remote::Asking(held) = &mut self.routes.entry_mut(ix).remote {
             self.held_bytes += frames.len();
-            held.push(Held { publisher, frames });
+            held.push(Held { source, frames });
         }
     }
 
@@ -231,6 +238,7 @@ impl Shard {
         };
         let mut targets = self.match_here(topic);
         targets.add_remote(&wanted, self.settings.me);
+        targets.audience = self.audience(topic, &targets);
         if !self.routes.is_seen_again(hash) {
             self.scratch = targets;
             return Route::Known(Place::Scratch);
@@ -270,12 +278,17 @@ impl Shard {
             return;
         }
         let Ok(parsed) = Topic::parse_as(topic, Dialect::Nats) else { return };
-        let targets = self.match_here(parsed);
-        let mut held = self.routes.answer(ix, targets, wanted, self.stamp);
-        for Held { publisher, frames } in &mut held {
+        let mut targets = self.match_here(parsed);
+        targets.add_remote(wanted, self.settings.me);
+        targets.audience = self.audience(parsed, &targets);
+        let mut held = self.routes.answer(ix, targets, self.stamp);
+        for Held { source, frames } in &mut held {
             self.held_bytes -= frames.len();
-            *publisher =
-                publisher.filter(|was| self.live(was.session).is_some_and(|is| is.id == was.id));
+            if let Source::Client(publisher) = source {
+                let is_there =
+                    |was: &Publisher| self.live(was.session).is_some_and(|is| is.id == was.id);
+                *publisher = publisher.filter(is_there);
+            }
         }
         if !held.is_empty() {
             out.push(Effect::Forward { held });

@@ -20,7 +20,7 @@ use mpreg_proto::topic::{Dialect, Pattern, Topic};
 use rustix::net::{SocketAddrAny, getpeername, getsockname};
 
 use super::Switch;
-use super::deliver::Run;
+use super::run::Run;
 use crate::auth::credentials::Fields;
 use crate::auth::{Answer, Credentials, Nonce, Question};
 use crate::limits::{PUBLICATIONS_MAX, VERIFYING_BYTES_MAX};

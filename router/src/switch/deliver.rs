@@ -8,52 +8,29 @@
 //! than a queue long before a reader is slow. Only what the socket refuses is left to the policy, and
 //! that after the other receivers have theirs.
 //!
-//! A run has two forms, frames and the texts of NATS, and comes in one of them. The other is made
+//! A run comes as frames or as the texts of NATS (`run.rs`). The other form is made
 //! when the first receiver needs it; what goes to other shards or waits is always frames.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use mpreg_fabric::fact::DropReason;
-use mpreg_fabric::forward::{Choice, Held, Member, RouteIx, Target};
+use mpreg_fabric::forward::{Choice, Member, Reach, RouteIx, Source, Target};
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::{SessionIx, SubIx};
 use mpreg_fabric::shard::{Input, Place, Route};
-use mpreg_proto::frame::{Data, Echo, Frame, Overload, Publish, peek};
+use mpreg_proto::frame::{Data, Echo, Frame, Overload, Publish};
 use mpreg_proto::id::{ShardIx, Sid};
-use mpreg_proto::limits::ENVELOPE_BYTES;
 use mpreg_proto::nats::Publication;
 use mpreg_proto::topic::Dialect;
 
 use super::Switch;
+use super::run::{Run, each};
 use super::text::{Queued, Texts};
 use crate::arena::Arena;
 use crate::limits::{SHARED_RUN_BYTES_MIN, SQUEEZES_MAX};
 use crate::link::{Link, Stage};
 use crate::outbound::{Budget, Lane, Offer, Outbound, Spares};
-
-/// Consecutive messages of one topic and one lane.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run<'a> {
-    /// Where in the read it begins.
-    pub(super) from: usize,
-    frames: &'a [u8],
-    /// The other form, of a run that a NATS client published. Then there are no frames yet.
-    pub(super) publications: &'a [Publication<'a>],
-    pub(super) topic: &'a [u8],
-    lane: Lane,
-    pub(super) messages: u32,
-    expects_reply: bool,
-    /// The first bytes of the last message, and its length.
-    head: [u8; HEAD_BYTES],
-    length: usize,
-}
-
-/// Bytes of the envelope but for the deadline. A frame that has them in common with one that was
-/// checked, and is whole, needs no check of its own.
-const HEAD_BYTES: usize = 12;
-
-const _: () = assert!(HEAD_BYTES == ENVELOPE_BYTES - size_of::<u32>());
 
 /// A run for a queue that had no room for it as it is.
 #[derive(Debug)]
@@ -99,111 +76,6 @@ impl Step {
     }
 }
 
-impl<'a> Run<'a> {
-    pub(super) const EMPTY: Self = Self {
-        from: 0,
-        frames: &[],
-        publications: &[],
-        topic: &[],
-        lane: Lane::Normal,
-        messages: 0,
-        expects_reply: false,
-        head: [0; HEAD_BYTES],
-        length: 0,
-    };
-
-    pub(super) fn begin(data: Data<'a>, lane: Lane, from: usize) -> Self {
-        let (frames, topic) = (data.frame(), data.topic());
-        let expects_reply = !data.reply().is_empty();
-        let (head, length) = (head_of(frames), frames.len());
-        let publications = &[];
-        Self { from, frames, publications, topic, lane, messages: 1, expects_reply, head, length }
-    }
-
-    /// The length of the frame `rest` begins with, if it is whole and just like the last one: same
-    /// envelope, same topic. Then [`Run::grow`] takes it.
-    #[inline]
-    pub(super) fn next_alike(&self, rest: &[u8]) -> Option<usize> {
-        let head = rest.first_chunk::<HEAD_BYTES>()?;
-        if self.messages == 0 || *head != self.head {
-            return None;
-        }
-        let frame = rest.get(..self.length)?;
-        let topic = frame.get(ENVELOPE_BYTES..ENVELOPE_BYTES + self.topic.len())?;
-        is_same(topic, self.topic).then_some(self.length)
-    }
-
-    #[inline]
-    pub(super) fn grow(&mut self, frames: &'a [u8]) {
-        self.frames = frames;
-        self.messages += 1;
-    }
-
-    /// Takes one more message, if it is of the same topic and lane. `frames` is the run with it.
-    #[inline]
-    pub(super) fn extend(&mut self, data: Data<'a>, lane: Lane, frames: &'a [u8]) -> bool {
-        let fits = self.messages != 0 && self.lane == lane && self.topic == data.topic();
-        if fits {
-            self.grow(frames);
-            self.expects_reply |= !data.reply().is_empty();
-            (self.head, self.length) = (head_of(data.frame()), data.frame().len());
-        }
-        fits
-    }
-
-    /// Messages of one subject, spelled plainly.
-    pub(super) fn of_publications(publications: &'a [Publication<'a>]) -> Self {
-        Self {
-            publications,
-            topic: publications.first().map_or(&[], |first| first.subject),
-            messages: publications.len() as u32,
-            expects_reply: publications.iter().any(|message| !message.reply.is_empty()),
-            ..Self::EMPTY
-        }
-    }
-
-    /// A run of frames that were checked before.
-    fn checked(frames: &'a [u8]) -> Option<Self> {
-        let mut messages = each(frames);
-        let first = messages.next()?;
-        let mut run = Self::begin(first, Lane::from(first.priority()), 0);
-        run.frames = frames;
-        for data in messages {
-            run.messages += 1;
-            run.expects_reply |= !data.reply().is_empty();
-        }
-        Some(run)
-    }
-
-    pub(super) fn each(&self) -> impl Iterator<Item = Data<'a>> {
-        each(self.frames)
-    }
-}
-
-fn head_of(frame: &[u8]) -> [u8; HEAD_BYTES] {
-    *frame.first_chunk().expect("a checked frame has an envelope")
-}
-
-/// Compares two topics of the same length in words, without a call: most are short.
-#[inline]
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
-        (Some(a_first), Some(b_first), Some(a_last), Some(b_last)) if a.len() <= 16 => {
-            a_first == b_first && a_last == b_last
-        }
-        _ => a == b,
-    }
-}
-
-fn each(mut frames: &[u8]) -> impl Iterator<Item = Data<'_>> {
-    std::iter::from_fn(move || {
-        let (length, _) = peek(frames).ok().flatten()?;
-        let (frame, rest) = frames.split_at_checked(length)?;
-        frames = rest;
-        Data::parse(frame).ok()
-    })
-}
-
 impl Switch {
     /// Sends a run where it goes, and does what the machine wants in consequence.
     pub(super) fn dispatch(&mut self, from: SessionIx, run: &Run<'_>) {
@@ -211,23 +83,11 @@ impl Switch {
             return;
         }
         self.probe.messages_in.add(u64::from(run.messages));
-        self.stall = Duration::ZERO;
+        (self.stall, self.link_stall) = (Duration::ZERO, Duration::ZERO);
         let is_native = run.publications.is_empty();
         self.forward(Some(from), if is_native { Dialect::Native } else { Dialect::Nats }, run);
         self.perform();
         self.pause_if_congested(from);
-    }
-
-    /// Messages that waited for a route.
-    pub(super) fn forward_held(&mut self, held: &[Held]) {
-        for Held { publisher, frames } in held {
-            let from = publisher.and_then(|publisher| self.machine.present(publisher));
-            if let Some(run) = Run::checked(frames) {
-                // A topic of its publisher's it was when it came.
-                self.forward(from, Dialect::Nats, &run);
-            }
-            self.released_nats(from);
-        }
     }
 
     /// Keeps messages until it is known where they go. Until then their publisher owes no PONG, which
@@ -239,7 +99,7 @@ impl Switch {
         self.machine.hold(ix, from, frames);
     }
 
-    fn forward(&mut self, from: Option<SessionIx>, dialect: Dialect, run: &Run<'_>) {
+    pub(super) fn forward(&mut self, from: Option<SessionIx>, dialect: Dialect, run: &Run<'_>) {
         let (route, is_known) = self.machine.route(run.topic, dialect, &mut self.effects);
         if is_known {
             self.probe.route_hits.add(1)
@@ -265,18 +125,40 @@ impl Switch {
 
     fn deliver(&mut self, from: Option<SessionIx>, place: Place, run: &Run<'_>) {
         let targets = self.machine.targets(place);
-        if targets.is_empty() {
+        let goes_out = self.goes_out(place, run.topic);
+        if targets.is_empty() && !goes_out {
             return self.nobody(from, run);
         }
         if targets.is_per_message() {
             if run.publications.is_empty() {
-                return run.each().for_each(|data| self.deliver_one(from, run.lane, data));
+                return run.each().for_each(|data| self.deliver_one(from, run.lane, data, None));
             }
             let frames = self.framed(run);
-            return each(&frames).for_each(|data| self.deliver_one(from, run.lane, data));
+            return each(&frames).for_each(|data| self.deliver_one(from, run.lane, data, None));
         }
+        if !goes_out {
+            return self.deliver_alike(from, place, run, None);
+        }
+        let is_nobody_here = targets.is_empty();
+        let shared = (!run.publications.is_empty()).then(|| self.framed(run));
+        let is_sent = self.send_out(place, run.topic, shared.as_deref().unwrap_or(run.frames));
+        match is_nobody_here {
+            true if is_sent => (),
+            true => self.nobody(from, run),
+            false => self.deliver_alike(from, place, run, shared),
+        }
+    }
+
+    /// Gives a run to everyone on this node, in no group and without a limit.
+    pub(super) fn deliver_alike(
+        &mut self,
+        from: Option<SessionIx>,
+        place: Place,
+        run: &Run<'_>,
+        shared: Option<Bytes>,
+    ) {
         self.skip(from);
-        let mut shared = self.spread(from, place, run, None);
+        let mut shared = self.spread(from, place, run, shared);
         for shard in shards_of(self.machine.targets(place).shards) {
             let frames = shared.get_or_insert_with(|| framed(run, &mut self.arena)).clone();
             self.mesh.stage(shard, Handoff::Run { frames });
@@ -481,32 +363,55 @@ impl Switch {
         self.mark_dirty(session);
     }
 
-    /// One message whose receivers are chosen or counted.
-    fn deliver_one(&mut self, from: Option<SessionIx>, lane: Lane, data: Data<'_>) {
+    /// One message whose receivers are chosen or counted. Another node's is for `reach` alone.
+    pub(super) fn deliver_one(
+        &mut self,
+        from: Option<SessionIx>,
+        lane: Lane,
+        data: Data<'_>,
+        reach: Option<&Reach>,
+    ) {
         let (route, _) = self.machine.route(data.topic(), Dialect::Nats, &mut self.effects);
         let place = match route {
             Route::Known(place) => place,
             Route::Asking(ix) => {
                 let frame = self.arena.share(data.frame());
-                return self.hold(ix, from, frame);
+                return match reach {
+                    None => self.hold(ix, from, frame),
+                    Some(reach) => self.machine.hold_from(ix, Source::Here(reach.clone()), frame),
+                };
             }
             Route::Refused(_) => return,
         };
-        let targets = self.machine.targets(place);
-        if targets.is_empty() {
-            return self.nobody(from, &Run::begin(data, lane, 0));
+        let is_nobody_here = self.machine.targets(place).is_empty();
+        let is_sent = reach.is_none()
+            && self.goes_out(place, data.topic())
+            && self.send_out(place, data.topic(), data.frame());
+        if is_nobody_here {
+            if !is_sent {
+                self.nobody(from, &Run::begin(data, lane, 0));
+            }
+            return;
         }
-        for shard in shards_of(targets.shards) {
-            let frames = self.arena.share(data.frame());
-            self.mesh.stage(shard, Handoff::Run { frames });
+        let is_here = reach.is_none_or(|reach| reach.is_here);
+        self.plan.clear();
+        if is_here {
+            for shard in shards_of(self.machine.targets(place).shards) {
+                let frames = self.arena.share(data.frame());
+                self.mesh.stage(shard, Handoff::Run { frames });
+            }
+            self.plan_plain(from, place, data);
         }
-        let groups = targets.groups.len();
-        self.plan_plain(from, place, data);
-        for group in 0..groups {
-            self.choose(place, group, from, data);
+        for group in 0..self.machine.targets(place).groups.len() {
+            let name = &self.machine.targets(place).groups[group].name;
+            if reach.is_none_or(|reach| reach.groups.contains(name)) {
+                self.choose(place, group, from, data);
+            }
         }
-        let Self { machine, unserved, effects, .. } = self;
-        machine.delivered(place, 1, unserved, effects);
+        if is_here {
+            let Self { machine, unserved, effects, .. } = self;
+            machine.delivered(place, 1, unserved, effects);
+        }
         self.carry_out(from, lane, data);
     }
 
@@ -579,6 +484,7 @@ impl Switch {
             Handoff::Member { frame, group, tried } => {
                 self.deliver_to_member(from, &frame, &group, tried);
             }
+            Handoff::Asked { reply, way } => self.asked(reply, way),
             Handoff::Returned { frame, group, tried } => self.draw_again(&frame, &group, tried),
             handoff @ (Handoff::Ask { .. }
             | Handoff::Answer { .. }
@@ -753,7 +659,7 @@ fn has_gap(topic: &[u8]) -> bool {
 }
 
 /// The shards of a set.
-fn shards_of(mut set: u64) -> impl Iterator<Item = ShardIx> {
+pub(super) fn shards_of(mut set: u64) -> impl Iterator<Item = ShardIx> {
     std::iter::from_fn(move || {
         let lowest = set.trailing_zeros() as usize;
         set &= set.wrapping_sub(1);

@@ -61,8 +61,8 @@ impl Switch {
             Effect::Handoff { to, handoff } => self.mesh.stage(to, handoff),
             Effect::Forward { held } => self.forward_held(&held),
             Effect::Wanted { pattern, group, members } => {
-                if let Some(clustered) = &mut self.clustered {
-                    clustered.reporter.want(pattern, group, members);
+                if let Some(fabric) = &mut self.fabric {
+                    fabric.reporter.want(pattern, group, members);
                 }
             }
             Effect::Refused { code } => self.probe.refused(code),

@@ -1,23 +1,323 @@
 //! Other nodes: the data links to and from them, and what the control core says of them.
+//!
+//! ```text
+//!   handed over --> OPENED --peer closed, socket failed, peer lied--> SHUT --> gone, and reported
+//!                     |
+//!                     +-- replaced, peer left the view, node stops --> FLUSHING --> SHUT --> gone
+//! ```
+//!
+//! A link from a peer that left the view stays OPENED until the peer closes it, or for `LINGER`.
+//!
+//! A link is a slot beside those of clients: its socket, queue and TLS are served by the same code. The
+//! machine of sessions hears nothing of it. What its frames mean is `carry.rs`.
+//!
+//! Invariants:
+//! - At most one link out to a peer is in use, and `ways` names those peers of the view and no others.
+//! - Whatever a peer sends is taken or ends its link; nothing is kept but one unfinished frame.
+//! - Messages that were queued on a link that failed are counted as `link_down`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mpreg_fabric::control::View;
+use mpreg_fabric::hop::Decision;
+use mpreg_fabric::hop::seen::Seen;
+use mpreg_fabric::id::SessionIx;
+use mpreg_fabric::limits::STREAMS_SEEN_MAX;
 use mpreg_fabric::want::Stale;
+use mpreg_fabric::way;
+use mpreg_proto::hop::Reason;
+use mpreg_proto::id::{Incarnation, NodeId};
+use mpreg_proto::limits::FRAME_HEADER_BYTES;
+use mpreg_proto::peer::{self, Decoded, Frame, Plane};
 
-use super::Switch;
-use crate::peer_link::PeerLink;
+use super::replies::Replies;
+use super::{Clustered, Switch};
+use crate::control::report::Reporter;
+use crate::limits::{LINGER, RECEIVE_BUFFER_BYTES, STREAM_IDLE};
+use crate::link::{Link, Stage};
+use crate::outbound::Piece;
+use crate::peer_link::{Direction, PeerEnd, PeerLink};
+use crate::probe::LinkDrop;
 
-impl Switch {
-    pub(super) fn peer_link(&mut self, link: PeerLink) {
-        let PeerLink { peer, direction, .. } = link;
-        tracing::debug!(%peer, direction = direction.word(), "data link");
-        if let Some(clustered) = &mut self.clustered {
-            clustered.reporter.peer_lost(peer, direction);
+/// What a shard knows of other nodes. Not there in a node that is in no cluster.
+#[derive(Debug)]
+pub(super) struct Fabric {
+    pub(super) reporter: Reporter,
+    pub(super) incarnation: Incarnation,
+    pub(super) view: Option<Arc<View>>,
+    /// Links of the view that this shard can send on, ascending.
+    pub(super) ways: Vec<way::Link>,
+    pub(super) outgoing: BTreeMap<NodeId, SessionIx>,
+    /// Messages sent to other nodes that began here.
+    pub(super) count: u64,
+    pub(super) seen: Seen,
+    pub(super) replies: Replies,
+    /// Kept for their room.
+    pub(super) decision: Decision,
+    pub(super) header: Vec<u8>,
+}
+
+impl Fabric {
+    pub(super) fn new(clustered: Clustered) -> Self {
+        let Clustered { reporter, incarnation } = clustered;
+        Self {
+            reporter,
+            incarnation,
+            view: None,
+            ways: Vec::new(),
+            outgoing: BTreeMap::new(),
+            count: 0,
+            seen: Seen::new(STREAMS_SEEN_MAX, STREAM_IDLE),
+            replies: Replies::new(),
+            decision: Decision::default(),
+            header: Vec::new(),
         }
     }
 
-    pub(super) fn view(&mut self, view: Arc<View>, stale: Stale) {
-        tracing::trace!(?view, ?stale, "view");
+    fn find_ways(&mut self) {
+        let Self { view, ways, outgoing, .. } = self;
+        ways.clear();
+        let links = view.iter().flat_map(|view| &view.links);
+        ways.extend(links.filter(|link| outgoing.contains_key(&link.peer)));
+    }
+}
+
+impl Switch {
+    /// A data link is this shard's from here on.
+    pub(super) fn take_link(&mut self, mut link: PeerLink) {
+        if self.is_stopping || self.fabric.is_none() {
+            return;
+        }
+        let PeerLink { peer, direction, .. } = link;
+        tracing::debug!(%peer, direction = direction.word(), "data link");
+        let plain = std::mem::take(&mut link.plain);
+        let session = self.free_slot();
+        if !link.wire.is_empty() {
+            self.dirty.push(session);
+        }
+        let mut made = Link::of_peer(link, self.now);
+        made.is_dirty = !made.wire.is_empty();
+        self.links[session.0 as usize] = Some(made);
+        self.to_arm.push(session);
+        self.gauge(direction).add(1);
+        if direction == Direction::Outgoing
+            && let Some(fabric) = &mut self.fabric
+        {
+            let earlier = fabric.outgoing.insert(peer, session);
+            fabric.find_ways();
+            earlier.into_iter().for_each(|earlier| self.retire(earlier));
+        }
+        if !plain.is_empty() {
+            self.take_peer_plain(session, &plain);
+        }
+    }
+
+    /// What this shard knows of other nodes from here on.
+    pub(super) fn view(&mut self, view: Arc<View>, stale: &Stale) {
+        let Self { fabric, machine, links, .. } = self;
+        let Some(fabric) = fabric else { return };
+        machine.view(view.here.node, Arc::clone(&view.interest), stale);
+        let earlier = fabric.view.replace(Arc::clone(&view));
+        fabric.find_ways();
+        let is_same = |end: &PeerEnd, view: &View| {
+            view.peers.get(&end.node).is_some_and(|peer| peer.incarnation == end.incarnation)
+        };
+        // A link may come before the view that names its peer.
+        let has_left = |link: &Option<Link>| {
+            let end = link.as_ref()?.peer.as_deref()?;
+            let was = earlier.as_ref().is_some_and(|earlier| is_same(end, earlier));
+            (was && !is_same(end, &view)).then_some(())
+        };
+        let slots = links.iter().enumerate().filter(|(_, link)| has_left(link).is_some());
+        let left: Vec<SessionIx> = slots.map(|(slot, _)| SessionIx(slot as u32)).collect();
+        left.into_iter().for_each(|session| self.leave(session));
+    }
+
+    /// The peer is gone: what is queued for it is sent, and what it sent is taken, if that is soon.
+    fn leave(&mut self, session: SessionIx) {
+        let until = self.now + LINGER;
+        match self.opened(session).and_then(|link| link.peer.as_deref().copied()) {
+            Some(PeerEnd { direction: Direction::Outgoing, .. }) => self.retire(session),
+            Some(PeerEnd { direction: Direction::Incoming, .. }) => {
+                if let Some(link) = self.link_mut(session) {
+                    link.linger_until = until;
+                }
+                self.going.insert((until, session));
+            }
+            None => (),
+        }
+    }
+
+    /// The node stops: what is queued for others is sent, if they take it soon.
+    pub(super) fn retire_all(&mut self) {
+        for slot in 0..self.links.len() {
+            let session = SessionIx(slot as u32);
+            if self.is_peer(session) {
+                self.retire(session);
+            }
+        }
+    }
+
+    pub fn is_peer(&self, session: SessionIx) -> bool {
+        let link = self.links.get(session.0 as usize).and_then(Option::as_ref);
+        link.is_some_and(|link| link.peer.is_some())
+    }
+
+    /// Ends a link that is no longer wanted, once what is queued is sent.
+    fn retire(&mut self, session: SessionIx) {
+        let until = self.now + if self.is_stopping { self.drain } else { LINGER };
+        let Some(link) = self.opened(session) else { return };
+        link.stage = Stage::Flushing;
+        link.linger_until = until;
+        self.going.insert((until, session));
+        self.part(session);
+        self.mark_dirty(session);
+    }
+
+    /// Ends a link that failed.
+    pub(super) fn fail(&mut self, session: SessionIx, why: &str) {
+        let is_stopping = self.is_stopping;
+        let is_opened = self.opened(session).is_some();
+        let Some(link) = self.link_mut(session) else { return };
+        let Some(PeerEnd { node, direction, .. }) = link.peer.as_deref().copied() else { return };
+        if link.stage != Stage::Shut {
+            link.shut();
+        }
+        if is_opened {
+            tracing::debug!(peer = %node, direction = direction.word(), why, "data link ended");
+            self.part(session);
+            if let Some(fabric) = &mut self.fabric
+                && !is_stopping
+            {
+                fabric.reporter.peer_lost(node, direction);
+            }
+        }
+        self.advance(session);
+    }
+
+    /// Nothing is sent on this link from here on.
+    fn part(&mut self, session: SessionIx) {
+        let Self { links, fabric, .. } = self;
+        let Some(fabric) = fabric else { return };
+        let link = links.get(session.0 as usize).and_then(Option::as_ref);
+        let Some(end) = link.and_then(|link| link.peer.as_deref()).copied() else { return };
+        if fabric.outgoing.get(&end.node) == Some(&session) {
+            fabric.outgoing.remove(&end.node);
+            fabric.find_ways();
+        }
+        let gauge = self.gauge(end.direction);
+        gauge.set(gauge.get() - 1);
+    }
+
+    fn gauge(&self, direction: Direction) -> &crate::probe::Count {
+        match direction {
+            Direction::Outgoing => &self.probe.links_out,
+            Direction::Incoming => &self.probe.links_in,
+        }
+    }
+
+    /// A flight on a link is over. What was in one that failed may have arrived, or not.
+    pub(super) fn sent_to_peer(&self, flight: &crate::ring::Flight, is_lost: bool) {
+        if is_lost {
+            let messages = flight.pieces.iter().map(Piece::messages).sum();
+            self.probe.link_dropped(LinkDrop::Hop(Reason::LinkDown), messages);
+        } else {
+            self.probe.link_bytes_out.add(flight.bytes() as u64);
+        }
+    }
+
+    /// Nothing of the link is with the kernel any more.
+    pub(super) fn close_peer(&mut self, session: SessionIx) {
+        let Self { links, budget, spares, .. } = self;
+        let link = links.get_mut(session.0 as usize).and_then(Option::take);
+        let Some(mut link) = link else { return };
+        let messages = link.outbound.clear(budget, spares);
+        budget.used -= link.partial.len();
+        self.probe.link_dropped(LinkDrop::Hop(Reason::LinkDown), messages);
+        self.going.remove(&(link.linger_until, session));
+        self.free.push(session);
+    }
+
+    /// Takes what a link received.
+    pub(super) fn take_peer(&mut self, session: SessionIx, bytes: &[u8]) {
+        self.probe.link_bytes_in.add(bytes.len() as u64);
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        let received = self.unseal(session, bytes, &mut plain);
+        self.take_peer_plain(session, &plain);
+        plain.shrink_to(2 * RECEIVE_BUFFER_BYTES);
+        self.plain = plain;
+        if let Err(error) = received {
+            self.fail(session, &error.to_string());
+        }
+    }
+
+    fn take_peer_plain(&mut self, session: SessionIx, bytes: &[u8]) {
+        let mut rest = self.complete_peer_frame(session, bytes);
+        while self.opened(session).is_some() {
+            match peer::decode(rest) {
+                Ok(Decoded::Frame { frame, bytes }) => {
+                    self.take_peer_frame(session, frame);
+                    rest = &rest[bytes..];
+                }
+                Ok(Decoded::Need(_)) => {
+                    self.keep_partial(session, rest);
+                    break;
+                }
+                Err(code) => return self.fail(session, code.word()),
+            }
+        }
+        self.pause_if_congested(session);
+    }
+
+    /// Completes the frame that an earlier read began; returns what follows it.
+    fn complete_peer_frame<'a>(&mut self, session: SessionIx, bytes: &'a [u8]) -> &'a [u8] {
+        let mut rest = bytes;
+        loop {
+            let Some(link) = self.opened(session) else { return &[] };
+            let had = link.partial.len();
+            if had == 0 {
+                return rest;
+            }
+            let need = match peer::peek(&link.partial) {
+                Ok(known) => known.map_or(FRAME_HEADER_BYTES, |(frame_bytes, _)| frame_bytes),
+                Err(code) => {
+                    self.fail(session, code.word());
+                    return &[];
+                }
+            };
+            if had == need {
+                let whole = std::mem::take(&mut link.partial);
+                self.budget.used -= whole.len();
+                match peer::decode(&whole) {
+                    Ok(Decoded::Frame { frame, .. }) => self.take_peer_frame(session, frame),
+                    Ok(Decoded::Need(_)) => self.fail(session, "malformed"),
+                    Err(code) => self.fail(session, code.word()),
+                }
+                return rest;
+            }
+            let (some, after) = rest.split_at((need - had).min(rest.len()));
+            if some.is_empty() {
+                return &[];
+            }
+            self.keep_partial(session, some);
+            rest = after;
+        }
+    }
+
+    fn take_peer_frame(&mut self, session: SessionIx, frame: Frame<'_>) {
+        let end = self.opened(session).and_then(|link| link.peer.as_deref().copied());
+        let Some(end) = end else { return };
+        match frame.plane() {
+            None => self.probe.link_frames_skipped.add(1),
+            Some(Plane::Data) if end.direction == Direction::Incoming => {
+                if let Err(why) = self.take_hop(end, frame.body) {
+                    self.fail(session, why);
+                }
+                self.perform();
+            }
+            Some(_) => self.fail(session, "a frame that is not for this link"),
+        }
     }
 }

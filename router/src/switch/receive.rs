@@ -9,11 +9,11 @@ use mpreg_proto::hello::Hello;
 use mpreg_proto::limits::HELLO_BYTES;
 
 use super::Switch;
-use super::deliver::Run;
+use super::run::Run;
 use crate::limits::RECEIVE_BUFFER_BYTES;
 use crate::link::{Link, Stage};
 use crate::outbound::Lane;
-use crate::transport;
+use crate::transport::{self, TransportError};
 
 /// Bytes that show a frame's length and kind.
 const PEEK_BYTES: usize = 5;
@@ -21,6 +21,9 @@ const PEEK_BYTES: usize = 5;
 impl Switch {
     /// Takes what a link received.
     pub fn take(&mut self, session: SessionIx, bytes: &[u8]) {
+        if self.is_peer(session) {
+            return self.take_peer(session, bytes);
+        }
         self.probe.bytes_in.add(bytes.len() as u64);
         self.machine.heard(session, self.now);
         let Some(link) = self.opened(session) else { return };
@@ -43,12 +46,7 @@ impl Switch {
         }
         let mut plain = std::mem::take(&mut self.plain);
         plain.clear();
-        let Some(link) = self.opened(session) else { return };
-        let was_established = link.transport.is_established();
-        let received = link.transport.receive(bytes, &mut plain, &mut link.wire);
-        if !link.wire.is_empty() || !was_established {
-            self.mark_dirty(session);
-        }
+        let received = self.unseal(session, bytes, &mut plain);
         self.take_plain(session, is_nats, &plain);
         plain.shrink_to(2 * RECEIVE_BUFFER_BYTES);
         self.plain = plain;
@@ -56,6 +54,22 @@ impl Switch {
             tracing::debug!(session = session.0, %error, "transport ended");
             self.tell(Input::Lost { session, reason: EndReason::PeerClosed });
         }
+    }
+
+    /// Appends to `plain` what bytes carry that a link received.
+    pub(super) fn unseal(
+        &mut self,
+        session: SessionIx,
+        bytes: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), TransportError> {
+        let Some(link) = self.opened(session) else { return Ok(()) };
+        let was_established = link.transport.is_established();
+        let received = link.transport.receive(bytes, plain, &mut link.wire);
+        if !link.wire.is_empty() || !was_established {
+            self.mark_dirty(session);
+        }
+        received
     }
 
     fn take_native(&mut self, session: SessionIx, bytes: &[u8]) {
@@ -152,6 +166,9 @@ impl Switch {
             return;
         }
         if !budget.has_room_for_part(bytes.len(), link.partial.len()) {
+            if link.peer.is_some() {
+                return self.fail(session, "no memory for a frame");
+            }
             return self.refuse(session, ErrorCode::OutOfMemory);
         }
         link.partial.extend_from_slice(bytes);

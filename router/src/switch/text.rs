@@ -11,7 +11,7 @@ use bytes::Bytes;
 use mpreg_proto::id::Sid;
 use mpreg_proto::nats::{Publication, put_message, put_tail, put_with_tail};
 
-use super::deliver::Run;
+use super::run::Run;
 use crate::arena::Arena;
 use crate::limits::SHARED_RUN_BYTES_MIN;
 use crate::link::Link;

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use rustls::{Connection, RootCertStore, ServerConfig, ServerConnection};
 
 use super::TransportError;
 use crate::limits::{TLS_BUFFER_BYTES_MAX, TLS_HANDSHAKE_BYTES_MAX};
@@ -115,7 +115,7 @@ fn issuers(path: &PathBuf) -> Result<RootCertStore, LoadTlsError> {
 /// The TLS layer of one connection.
 #[derive(Debug)]
 pub(super) struct Tls {
-    connection: ServerConnection,
+    connection: Connection,
     /// Bytes received until the handshake was done.
     handshake_bytes: usize,
     is_closed: bool,
@@ -124,7 +124,12 @@ pub(super) struct Tls {
 impl Tls {
     pub(super) fn new(settings: &TlsSettings) -> Self {
         let connection = ServerConnection::new(settings.0.clone());
-        let mut connection = connection.expect("the settings made a connection when loaded");
+        let connection = connection.expect("the settings made a connection when loaded");
+        Self::of(Connection::Server(connection))
+    }
+
+    /// Of a connection that others made, of either side.
+    pub(super) fn of(mut connection: Connection) -> Self {
         connection.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX));
         Self { connection, handshake_bytes: 0, is_closed: false }
     }

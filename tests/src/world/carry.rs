@@ -4,7 +4,7 @@
 //! subscription, and with it the route.
 
 use bytes::Bytes;
-use mpreg_fabric::forward::{Choice, Held, Member};
+use mpreg_fabric::forward::{Choice, Held, Member, Source};
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::{SessionIx, SubIx};
 use mpreg_fabric::shard::{Effect, Input, Place, Route};
@@ -93,7 +93,10 @@ impl World {
 
     /// Messages that waited for a route go on.
     pub(super) fn forward(&mut self, shard: usize, held: Vec<Held>) {
-        for Held { publisher, frames } in held {
+        for Held { source, frames } in held {
+            let Source::Client(publisher) = source else {
+                panic!("no world here has another node")
+            };
             if let Some(data) = first(&frames) {
                 self.seats[shard].held.remove(data.topic());
             }
@@ -200,6 +203,7 @@ impl World {
             }
             Handoff::Member { frame, group, .. } => self.member_here(shard, &frame, &group),
             Handoff::Returned { .. } => panic!("clients here may have whatever they ask for"),
+            Handoff::Asked { .. } => panic!("no world here has another node"),
             handoff @ (Handoff::Ask { .. }
             | Handoff::Answer { .. }
             | Handoff::Want { .. }

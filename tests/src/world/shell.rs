@@ -193,6 +193,7 @@ impl std::hash::Hash for Said<'_> {
             Handoff::Member { frame, group, tried } | Handoff::Returned { frame, group, tried } => {
                 (frame, group, tried).hash(state)
             }
+            Handoff::Asked { reply, .. } => reply.hash(state),
             Handoff::Ask { topic } => topic.hash(state),
             Handoff::Answer { topic, wanted } => (topic, wanted.shards).hash(state),
             Handoff::Want { pattern, group, members, ticket } => {

@@ -1,0 +1,257 @@
+//! Shards of several nodes with links between them, in one thread: real rings, sockets and TLS, and a
+//! control core of a few lines (`net.rs`).
+
+use std::time::Duration;
+
+use mpreg_proto::hop::Reason;
+
+use crate::peer_link::Direction;
+use crate::probe::LinkDrop;
+
+mod net;
+
+use net::{Net, Sent};
+
+/// Shards of each of two nodes.
+const COUNTS: [[usize; 2]; 4] = [[1, 1], [1, 3], [3, 1], [3, 3]];
+
+#[test]
+fn a_subscriber_of_another_node_gets_each_message_once_and_in_order() {
+    for counts in COUNTS {
+        let mut net = Net::new(&counts.map(|count| (1, count)));
+        net.link(0, 1);
+        let there: Vec<usize> = (0..counts[1]).map(|shard| net.client(1, shard)).collect();
+        let here = net.client(0, 0);
+        for &client in there.iter().chain([&here]) {
+            net.subscribe(client, "a.*", "");
+        }
+        net.settle();
+        let publishers: Vec<usize> = (0..counts[0]).map(|shard| net.client(0, shard)).collect();
+        for (n, &publisher) in publishers.iter().enumerate() {
+            let topic = format!("a.{n}");
+            let texts: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+            let sent = texts.iter().map(|text| Sent { topic: &topic, reply: "", text });
+            net.publish(publisher, sent);
+        }
+        net.settle();
+        for &client in there.iter().chain([&here]) {
+            for n in 0..counts[0] {
+                let want: Vec<String> = (0..1000).map(|n| n.to_string()).collect();
+                assert_eq!(net.got(client, &format!("a.{n}")), want, "{counts:?}");
+            }
+        }
+        assert_eq!(net.sum(0, |p| &p.link_messages_out), 1000 * counts[0] as u64);
+        assert_eq!(net.sum(1, |p| &p.link_messages_in), 1000 * counts[0] as u64);
+    }
+}
+
+#[test]
+fn nothing_leaves_once_nobody_there_wants_it() {
+    let mut net = Net::new(&[(1, 2), (1, 2)]);
+    net.link(0, 1);
+    let (publisher, subscriber) = (net.client(0, 0), net.client(1, 1));
+    net.subscribe(subscriber, "a", "");
+    net.settle();
+    net.say(publisher, "a", "1");
+    net.settle();
+    net.leave(subscriber);
+    net.settle();
+    net.say(publisher, "a", "2");
+    net.settle();
+    assert_eq!(net.sum(0, |p| &p.link_messages_out), 1);
+    assert_eq!(net.sum(0, |p| &p.unrouted), 1);
+}
+
+#[test]
+fn what_is_for_others_is_sent_on() {
+    // In one cluster, and through another.
+    for clusters in [[1, 1, 1], [1, 2, 3]] {
+        let mut net = Net::new(&clusters.map(|cluster| (cluster, 2)));
+        net.link(0, 1);
+        net.link(1, 2);
+        net.way(0, 1, 2);
+        net.way(2, 1, 0);
+        let (publisher, subscriber) = (net.client(0, 1), net.client(2, 0));
+        net.subscribe(subscriber, "a.#", "");
+        net.settle();
+        let texts: Vec<String> = (0..300).map(|n| n.to_string()).collect();
+        net.publish(publisher, texts.iter().map(|text| Sent { topic: "a.b", reply: "", text }));
+        net.settle();
+        assert_eq!(net.got(subscriber, "a.b"), texts, "{clusters:?}");
+        let middle = net.client(1, 0);
+        net.subscribe(middle, "a.b", "");
+        net.settle();
+        net.say(publisher, "a.b", "last");
+        net.settle();
+        assert_eq!(net.got(middle, "a.b"), ["last"]);
+        assert_eq!(net.got(subscriber, "a.b").len(), 301);
+    }
+}
+
+#[test]
+fn one_member_of_a_group_gets_each_message_whatever_its_node() {
+    let mut net = Net::new(&[(1, 2), (1, 2), (1, 1)]);
+    net.link(0, 1);
+    net.link(0, 2);
+    net.link(1, 2);
+    let publisher = net.client(0, 0);
+    let members = [net.client(1, 0), net.client(1, 1), net.client(2, 0)];
+    members.iter().for_each(|&member| net.subscribe(member, "work", "g"));
+    let watcher = net.client(2, 0);
+    net.subscribe(watcher, "work", "");
+    net.settle();
+    let texts: Vec<String> = (0..200).map(|n| format!("{n:03}")).collect();
+    net.publish(publisher, texts.iter().map(|text| Sent { topic: "work", reply: "", text }));
+    net.settle();
+    let mut all: Vec<String> = Vec::new();
+    for member in members {
+        let got = net.got(member, "work");
+        assert!(20 < got.len(), "each gets some: {}", got.len());
+        all.extend(got);
+    }
+    all.sort_unstable();
+    assert_eq!(all, texts);
+    assert_eq!(net.got(watcher, "work"), texts);
+    let near = net.client(0, 1);
+    net.subscribe(near, "work", "g");
+    net.settle();
+    net.publish(publisher, texts.iter().map(|text| Sent { topic: "work", reply: "", text }));
+    net.settle();
+    assert_eq!(net.got(near, "work"), texts, "a member of the same node comes first");
+}
+
+#[test]
+fn a_reply_goes_to_who_asked_before_its_topic_is_known_to_be_wanted() {
+    for clusters in [[1, 1, 1], [1, 2, 3]] {
+        let mut net = Net::new(&clusters.map(|cluster| (cluster, 2)));
+        net.link(0, 1);
+        net.link(1, 2);
+        net.way(0, 1, 2);
+        net.way(2, 1, 0);
+        let (asker, server) = (net.client(0, 0), net.client(2, 1));
+        net.subscribe(server, "ask", "servers");
+        net.settle();
+        net.is_deaf = true;
+        net.subscribe(asker, "inbox.1", "");
+        net.publish(asker, [Sent { topic: "ask", reply: "inbox.1", text: "?" }].into_iter());
+        net.until(|net| net.got(server, "ask").len() == 1);
+        net.say(server, "inbox.1", "!");
+        net.until(|net| net.got(asker, "inbox.1") == ["!"]);
+        net.is_deaf = false;
+        net.settle();
+        net.say(server, "inbox.1", "once");
+        net.settle();
+        assert_eq!(net.got(asker, "inbox.1"), ["!", "once"], "{clusters:?}");
+    }
+}
+
+#[test]
+fn who_asks_nobody_is_told_so() {
+    let mut net = Net::new(&[(1, 1), (1, 1)]);
+    net.link(0, 1);
+    net.settle();
+    let asker = net.client(0, 0);
+    net.publish(asker, [Sent { topic: "ask", reply: "inbox.1", text: "?" }].into_iter());
+    net.until(|net| net.got(asker, "nobody") == ["inbox.1"]);
+}
+
+#[test]
+fn a_full_queue_drops_and_counts_and_lets_the_rest_through() {
+    let mut net = Net::new(&[(1, 1), (1, 1)]);
+    net.link(0, 1);
+    let (publisher, subscriber) = (net.client(0, 0), net.client(1, 0));
+    net.subscribe(subscriber, "a", "");
+    net.settle();
+    net.stopped.push(1);
+    let text = "x".repeat(64 << 10);
+    let full = LinkDrop::QueueFull;
+    let mut count = 0;
+    net.until(|net| {
+        count += 1;
+        net.say(publisher, "a", &text);
+        net.dropped(0, full) != 0
+    });
+    assert!(net.sum(0, |p| &p.reading_paused) != 0, "the publisher waited before");
+    net.stopped.clear();
+    net.settle();
+    let got = net.got(subscriber, "a").len() as u64;
+    assert_eq!(got + net.dropped(0, full), count);
+    assert_eq!(net.queued_bytes(0), 0);
+}
+
+#[test]
+fn a_link_that_fails_is_reported_its_messages_counted_and_another_one_taken() {
+    let mut net = Net::new(&[(1, 1), (1, 1)]);
+    net.link(0, 1);
+    let (publisher, subscriber) = (net.client(0, 0), net.client(1, 0));
+    net.subscribe(subscriber, "a", "");
+    net.settle();
+    net.stopped.push(1);
+    let text = "x".repeat(64 << 10);
+    (0..100).for_each(|_| net.say(publisher, "a", &text));
+    net.until(|net| net.sum(0, |p| &p.link_messages_out) == 100);
+    net.break_links(1);
+    let down = LinkDrop::Hop(Reason::LinkDown);
+    net.until(|net| net.dropped(0, down) != 0 && !net.lost.is_empty());
+    let lost_of_0 = |net: &mut Net| net.lost.contains(&(0, 1, Direction::Outgoing));
+    net.until(lost_of_0);
+    assert_eq!(net.queued_bytes(0), 0);
+    let before = net.sum(0, |p| &p.link_messages_out);
+    net.say(publisher, "a", "nowhere");
+    net.settle();
+    assert_eq!(net.sum(0, |p| &p.link_messages_out), before);
+    net.stopped.clear();
+    net.link(0, 1);
+    net.settle();
+    net.say(publisher, "a", "again");
+    net.until(|net| net.got(subscriber, "a").last().is_some_and(|text| text == "again"));
+}
+
+#[test]
+fn a_peer_that_leaves_the_view_is_parted_from_and_queues_are_sent_before() {
+    let mut net = Net::new(&[(1, 1), (1, 1)]);
+    net.link(0, 1);
+    let (publisher, subscriber) = (net.client(0, 0), net.client(1, 0));
+    net.subscribe(subscriber, "a", "");
+    net.settle();
+    net.say(publisher, "a", "1");
+    net.until(|net| net.sum(0, |p| &p.link_messages_out) == 1);
+    net.unlink(0, 1);
+    net.until(|net| net.sum(0, |p| &p.links_out) == 0 && net.sum(1, |p| &p.links_in) == 0);
+    assert_eq!(net.got(subscriber, "a"), ["1"]);
+    net.until(|net| net.slots_in_use(0) == 1);
+    assert!(net.lost.iter().all(|lost| lost.2 == Direction::Incoming), "nobody is to dial again");
+}
+
+#[test]
+fn a_node_that_stops_lets_its_links_go() {
+    let mut net = Net::new(&[(1, 2), (1, 1)]);
+    net.link(0, 1);
+    net.settle();
+    net.stop(0);
+    let began = std::time::Instant::now();
+    net.until(|net| net.is_over(0));
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_message_that_comes_twice_is_handed_out_once_and_a_liar_is_hung_up_on() {
+    let mut net = Net::new(&[(1, 2)]);
+    let subscriber = net.client(0, 0);
+    let worker = net.client(0, 1);
+    net.subscribe(subscriber, "a", "");
+    net.subscribe(worker, "b", "g");
+    net.settle();
+    let mut peer = net.stranger(0, 0);
+    for (topic, messages) in [("a", 3), ("a", 3), ("b", 2), ("b", 2), ("a", 4)] {
+        net.speak(&mut peer, topic, messages);
+    }
+    net.settle();
+    assert_eq!(net.got(subscriber, "a"), ["0", "1", "2", "3"]);
+    assert_eq!(net.got(worker, "b"), ["0", "1"]);
+    assert_eq!(net.sum(0, |p| &p.duplicates), 3 + 2 + 3);
+    assert_eq!(net.sum(0, |p| &p.links_in), 1);
+    net.lie(&mut peer);
+    net.until(|net| net.sum(0, |p| &p.links_in) == 0);
+    assert!(net.lost.is_empty() || net.lost.iter().all(|lost| lost.2 == Direction::Incoming));
+}
