@@ -24,9 +24,13 @@ pub(super) struct Others {
 impl Shard {
     /// What other nodes want from here on, and which remembered routes are no longer right.
     pub fn view(&mut self, me: NodeId, interest: Arc<InterestView>, stale: &Stale) {
-        let wanted = self.others.take().map(|others| others.wanted).unwrap_or_default();
+        let earlier = self.others.take();
+        let is_first = earlier.is_none();
+        let wanted = earlier.map(|others| others.wanted).unwrap_or_default();
         self.others = Some(Others { me, interest, wanted });
         match stale {
+            // Routes remembered before the first view have no audience.
+            _ if is_first => self.stamp += 1,
             Stale::All => self.stamp += 1,
             Stale::Topics(topics) => {
                 for topic in topics {

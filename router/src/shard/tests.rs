@@ -45,6 +45,74 @@ fn a_subscriber_of_another_node_gets_each_message_once_and_in_order() {
     }
 }
 
+/// A topic that is spelled out is known to one shard of each node alone: the others ask it, and what
+/// comes meanwhile waits, with what came over links.
+#[test]
+fn what_waits_for_a_route_goes_once_and_in_order_too() {
+    let mut net = Net::new(&[(1, 3), (1, 3)]);
+    net.link(0, 1);
+    let topics: Vec<String> = (0..20).map(|n| format!("t{n}")).collect();
+    let plain: Vec<usize> = (0..3).map(|shard| net.client(1, shard)).collect();
+    let (worker, limited, here) = (net.client(1, 2), net.client(1, 1), net.client(0, 2));
+    for topic in &topics {
+        plain.iter().chain([&here]).for_each(|&client| net.subscribe(client, topic, ""));
+        net.subscribe(worker, topic, "g");
+        net.subscribe_for(limited, topic, 7);
+    }
+    net.settle();
+    let texts: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    for shard in 0..3 {
+        let publisher = net.client(0, shard);
+        for topic in &topics {
+            let texts: Vec<String> = texts.iter().map(|text| format!("{shard} {text}")).collect();
+            net.publish(publisher, texts.iter().map(|text| Sent { topic, reply: "", text }));
+        }
+    }
+    net.settle();
+    for topic in &topics {
+        for &client in plain.iter().chain([&worker, &here]) {
+            let got = net.got(client, topic);
+            for shard in 0..3 {
+                let begin = format!("{shard} ");
+                let of_it: Vec<&str> = got.iter().filter_map(|t| t.strip_prefix(&begin)).collect();
+                assert_eq!(of_it, texts, "{topic}");
+            }
+        }
+        assert_eq!(net.got(limited, topic).len(), 7);
+    }
+}
+
+#[test]
+fn nats_clients_hear_of_other_nodes_and_are_heard() {
+    let mut net = Net::new(&[(1, 1), (1, 2)]);
+    net.link(0, 1);
+    let mut nats = [net.nats_client(0, 0), net.nats_client(1, 1)];
+    let native = [net.client(0, 0), net.client(1, 0)];
+    nats.iter_mut().for_each(|client| client.say("SUB a.> 1\r\n"));
+    native.iter().for_each(|&client| net.subscribe(client, "a.*", ""));
+    net.settle();
+    nats[0].say("PUB a.x r.x 2\r\nhi\r\nPUB a.y 2\r\nho\r\n");
+    net.settle();
+    for client in &mut nats {
+        let heard = client.hear();
+        assert!(heard.ends_with("MSG a.x 1 r.x 2\r\nhi\r\nMSG a.y 1 2\r\nho\r\n"), "{heard}");
+    }
+    net.say(native[1], "a.z", "!");
+    net.settle();
+    for client in &mut nats {
+        assert_eq!(client.hear(), "MSG a.z 1 1\r\n!\r\n");
+    }
+    for client in native {
+        assert_eq!(
+            ["a.x", "a.y", "a.z"].map(|topic| net.got(client, topic).concat()),
+            ["hi", "ho", "!"]
+        );
+    }
+    nats[0].say("PUB nobody r.y 0\r\n\r\n");
+    net.settle();
+    assert_eq!(net.sum(0, |p| &p.link_messages_out), 2);
+}
+
 #[test]
 fn nothing_leaves_once_nobody_there_wants_it() {
     let mut net = Net::new(&[(1, 2), (1, 2)]);

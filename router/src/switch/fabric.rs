@@ -16,7 +16,7 @@
 //! - Whatever a peer sends is taken or ends its link; nothing is kept but one unfinished frame.
 //! - Messages that were queued on a link that failed are counted as `link_down`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mpreg_fabric::control::View;
@@ -49,6 +49,8 @@ pub(super) struct Fabric {
     /// Links of the view that this shard can send on, ascending.
     pub(super) ways: Vec<way::Link>,
     pub(super) outgoing: BTreeMap<NodeId, SessionIx>,
+    /// Slots of all links, both ways.
+    slots: BTreeSet<SessionIx>,
     /// Messages sent to other nodes that began here.
     pub(super) count: u64,
     pub(super) seen: Seen,
@@ -67,6 +69,7 @@ impl Fabric {
             view: None,
             ways: Vec::new(),
             outgoing: BTreeMap::new(),
+            slots: BTreeSet::new(),
             count: 0,
             seen: Seen::new(STREAMS_SEEN_MAX, STREAM_IDLE),
             replies: Replies::new(),
@@ -101,9 +104,9 @@ impl Switch {
         self.links[session.0 as usize] = Some(made);
         self.to_arm.push(session);
         self.gauge(direction).add(1);
-        if direction == Direction::Outgoing
-            && let Some(fabric) = &mut self.fabric
-        {
+        let Some(fabric) = &mut self.fabric else { return };
+        fabric.slots.insert(session);
+        if direction == Direction::Outgoing {
             let earlier = fabric.outgoing.insert(peer, session);
             fabric.find_ways();
             earlier.into_iter().for_each(|earlier| self.retire(earlier));
@@ -124,13 +127,13 @@ impl Switch {
             view.peers.get(&end.node).is_some_and(|peer| peer.incarnation == end.incarnation)
         };
         // A link may come before the view that names its peer.
-        let has_left = |link: &Option<Link>| {
-            let end = link.as_ref()?.peer.as_deref()?;
-            let was = earlier.as_ref().is_some_and(|earlier| is_same(end, earlier));
-            (was && !is_same(end, &view)).then_some(())
+        let has_left = |slot: &&SessionIx| {
+            let link = links.get(slot.0 as usize).and_then(Option::as_ref);
+            let Some(end) = link.and_then(|link| link.peer.as_deref()) else { return false };
+            let was_there = earlier.as_ref().is_some_and(|earlier| is_same(end, earlier));
+            was_there && !is_same(end, &view)
         };
-        let slots = links.iter().enumerate().filter(|(_, link)| has_left(link).is_some());
-        let left: Vec<SessionIx> = slots.map(|(slot, _)| SessionIx(slot as u32)).collect();
+        let left: Vec<SessionIx> = fabric.slots.iter().filter(has_left).copied().collect();
         left.into_iter().for_each(|session| self.leave(session));
     }
 
@@ -151,12 +154,8 @@ impl Switch {
 
     /// The node stops: what is queued for others is sent, if they take it soon.
     pub(super) fn retire_all(&mut self) {
-        for slot in 0..self.links.len() {
-            let session = SessionIx(slot as u32);
-            if self.is_peer(session) {
-                self.retire(session);
-            }
-        }
+        let slots = self.fabric.as_ref().map(|fabric| fabric.slots.clone());
+        slots.into_iter().flatten().for_each(|session| self.retire(session));
     }
 
     pub fn is_peer(&self, session: SessionIx) -> bool {
@@ -229,9 +228,12 @@ impl Switch {
 
     /// Nothing of the link is with the kernel any more.
     pub(super) fn close_peer(&mut self, session: SessionIx) {
-        let Self { links, budget, spares, .. } = self;
+        let Self { links, budget, spares, fabric, .. } = self;
         let link = links.get_mut(session.0 as usize).and_then(Option::take);
         let Some(mut link) = link else { return };
+        if let Some(fabric) = fabric {
+            fabric.slots.remove(&session);
+        }
         let messages = link.outbound.clear(budget, spares);
         budget.used -= link.partial.len();
         self.probe.link_dropped(LinkDrop::Hop(Reason::LinkDown), messages);

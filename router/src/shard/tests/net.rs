@@ -83,6 +83,23 @@ struct Client {
     got: BTreeMap<String, Vec<String>>,
 }
 
+pub(super) struct NatsClient {
+    socket: UnixStream,
+}
+
+impl NatsClient {
+    pub(super) fn say(&mut self, text: &str) {
+        self.socket.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// What it was told since.
+    pub(super) fn hear(&mut self) -> String {
+        let mut text = [0; 4096];
+        let count = self.socket.read(&mut text).unwrap_or(0);
+        String::from_utf8(text[..count].to_vec()).unwrap()
+    }
+}
+
 /// A node that the test plays.
 pub(super) struct Stranger {
     socket: UnixStream,
@@ -216,6 +233,23 @@ impl Net {
         let (pattern, group) = (pattern.as_bytes(), group.as_bytes());
         let (sid, overload) = (Sid(at.subscriptions), Overload::DropOldest);
         Frame::Subscribe(Subscribe { sid, overload, pattern, group }).put(&mut at.to_send);
+    }
+
+    /// Subscribes for so many messages.
+    pub(super) fn subscribe_for(&mut self, client: usize, pattern: &str, deliveries: u32) {
+        self.subscribe(client, pattern, "");
+        let at = &mut self.clients[client];
+        let sid = Sid(at.subscriptions);
+        Frame::Unsubscribe { sid, deliveries }.put(&mut at.to_send);
+    }
+
+    pub(super) fn nats_client(&mut self, node: usize, shard: usize) -> NatsClient {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        self.nodes[node].shards[shard].switch.accept(theirs.into(), Door::Nats);
+        let mut client = NatsClient { socket: ours };
+        client.say("CONNECT {\"verbose\":false}\r\n");
+        client
     }
 
     /// Closes the client's connection.
