@@ -160,6 +160,8 @@ pub enum Command {
     Key(route::Provided),
     /// What this cluster's routes are signed with from here on.
     Signer(Option<route::Signer>),
+    /// These are the nodes to dial that nobody told of, from here on.
+    Seeds(Vec<PeerAddress>),
 }
 
 /// One shard's subscribers of one pattern in one queue group.
@@ -479,6 +481,7 @@ impl Control {
             Command::Policy(policy) => self.route(route::Input::PolicyChanged(policy), now, out),
             Command::Key(provided) => self.route(route::Input::KeyProvided(provided), now, out),
             Command::Signer(signer) => self.route(route::Input::SignerChanged(signer), now, out),
+            Command::Seeds(seeds) => self.dial(dial::Input::Seeds(seeds), now, out),
         }
     }
 

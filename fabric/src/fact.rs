@@ -76,6 +76,8 @@ pub enum LinkEndReason {
     Unresolved,
     /// Neither secured nor greeted in time.
     HandshakeTimeout,
+    /// Another node than the one expected there.
+    OtherNode,
     NotTls,
     NoCertificate,
     UnknownIssuer,
@@ -112,8 +114,8 @@ pub enum LinkEndReason {
 }
 
 impl LinkEndReason {
-    pub const ALL: [Self; 33] = {
-        let mut all = [Self::Stopped; 33];
+    pub const ALL: [Self; 34] = {
+        let mut all = [Self::Stopped; 34];
         let (mut at, mut refusals) = (0, 0);
         while at < Self::PLAIN.len() {
             all[at] = Self::PLAIN[at];
@@ -127,10 +129,11 @@ impl LinkEndReason {
         all
     };
 
-    const PLAIN: [Self; 22] = [
+    const PLAIN: [Self; 23] = [
         Self::Unreachable,
         Self::Unresolved,
         Self::HandshakeTimeout,
+        Self::OtherNode,
         Self::NotTls,
         Self::NoCertificate,
         Self::UnknownIssuer,
@@ -163,6 +166,7 @@ impl LinkEndReason {
             Self::Unreachable => "unreachable",
             Self::Unresolved => "unresolved",
             Self::HandshakeTimeout => "handshake_timeout",
+            Self::OtherNode => "other_node",
             Self::NotTls => "not_tls",
             Self::NoCertificate => "no_certificate",
             Self::UnknownIssuer => "unknown_issuer",

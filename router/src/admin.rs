@@ -4,6 +4,7 @@
 //!   GET /metrics          every counter, as Prometheus reads it
 //!   GET /status           the same numbers as JSON, with identity and addresses
 //!   GET /health           200 ready, 503 draining
+//!   GET /peers            links to other nodes, as JSON
 //!   PUT /log?filter=...   changes the log filter
 //!   GET /varz /connz ...  the pages of nats-server: `monitor.rs`
 //! ```
@@ -36,6 +37,7 @@ use crate::config::Config;
 use crate::log;
 use crate::mesh::Bell;
 use crate::node;
+use crate::peer::roster::Roster;
 use crate::probe::{self, ControlProbe, Kind, Row, ShardProbe};
 
 mod connections;
@@ -68,6 +70,8 @@ pub struct View {
     pub bells: Arc<[Bell]>,
     pub shards: Vec<Arc<ShardProbe>>,
     pub control: Arc<ControlProbe>,
+    /// Who is linked.
+    pub roster: Roster,
     /// Set once the node has been told to stop.
     pub is_draining: Arc<AtomicBool>,
     pub log_filter: log::Filter,

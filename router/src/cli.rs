@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 mod ask;
+mod ca;
 mod child;
 mod completions;
 mod connect;
@@ -19,6 +20,7 @@ mod host;
 mod log;
 mod message;
 mod nats_server;
+mod peers;
 mod publish;
 mod ready;
 mod reply;
@@ -48,9 +50,12 @@ pub enum Command {
     Request(request::Request),
     Reply(reply::Reply),
     Status(status::AskStatus),
+    Peers(peers::AskPeers),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
     HashPassword(hash_password::HashPassword),
+    #[command(subcommand)]
+    Ca(ca::Ca),
     Log(log::SetLog),
     Completions(completions::Completions),
 }
@@ -92,13 +97,15 @@ pub enum CommandError {
     #[error(transparent)]
     HashPassword(#[from] hash_password::HashPasswordError),
     #[error(transparent)]
+    Ca(#[from] crate::ca::CaError),
+    #[error(transparent)]
     Request(#[from] request::AskRouterError),
     /// Whoever reads the answer has gone, or its disk is full.
     #[error("writing the answer")]
     Output(#[from] io::Error),
 }
 
-const _: () = assert!(Exit::CoreFailed as i32 == crate::node::EXIT_SHARD_FAILED);
+const _: () = assert!(Exit::CoreFailed as i32 == crate::node::EXIT_CORE_FAILED);
 
 impl Command {
     /// Does what was asked; complains on stderr.
@@ -130,9 +137,11 @@ impl Command {
             Self::Request(request) => request.run(out),
             Self::Reply(reply) => reply.run(out),
             Self::Status(status) => status.run(out),
+            Self::Peers(peers) => peers.run(out),
             Self::Doctor(doctor) => doctor.run(out),
             Self::Demo(demo) => demo.run(out),
             Self::HashPassword(hash) => hash.run(out),
+            Self::Ca(ca) => ca.run(out),
             Self::Log(log) => log.run(out),
             Self::Completions(completions) => completions.run(out),
         }
@@ -151,6 +160,7 @@ impl CommandError {
             | Self::Request(_)
             | Self::Demo(_)
             | Self::HashPassword(_)
+            | Self::Ca(_)
             | Self::Output(_) => Exit::CouldNotAsk,
         }
     }
@@ -225,9 +235,11 @@ mod tests {
               request        Publish a request and print the first reply. Exit code 1 if nobody answers
               reply          Answer requests, one after the other, until interrupted
               status         Show how a running router is. Exit code 1 if it is being stopped
+              peers          Show which nodes a running router is linked to
               doctor         Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
               demo           Start a router, send it traffic, verify every message, show what it cost
               hash-password  Read a password from the first line of stdin and print its argon2id hash for `auth.users`
+              ca             Sign certificates of nodes, for a laboratory
               log            Change the log filter of a running router
               completions    Print a completion script for a shell
               help           Print this message or the help of the given subcommand(s)

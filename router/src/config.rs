@@ -17,6 +17,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mpreg_proto::cluster::ClusterName;
+use mpreg_proto::id::FabricId;
+use mpreg_proto::member::PeerAddress;
+
 use crate::auth::Accounts;
 use crate::transport::websocket::WebSocketSettings;
 
@@ -37,6 +41,8 @@ pub struct Config {
     pub nats: Nats,
     /// Who may come in over the NATS client protocol.
     pub auth: Arc<Accounts>,
+    /// Other nodes. `None`: this one is alone.
+    pub peer: Option<Peer>,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,
@@ -51,6 +57,8 @@ pub struct Node {
     pub cpus: Vec<usize>,
     /// How long a shard looks for work after the last before it sleeps.
     pub spin: Duration,
+    /// Where what survives the process is kept. `None`: nothing does.
+    pub data_dir: Option<PathBuf>,
 }
 
 /// Where clients come in.
@@ -122,6 +130,24 @@ pub struct Nats {
     pub lame_duck: Duration,
     /// Whether HPUB and HMSG are spoken.
     pub headers: bool,
+}
+
+/// How this node meets others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub cluster: ClusterName,
+    pub listen: SocketAddr,
+    /// Where others reach it. `None`: where it listens.
+    pub advertise: Option<PeerAddress>,
+    /// Directory of its credentials.
+    pub identity: PathBuf,
+    pub fabric: FabricId,
+    /// Clusters besides its own that it may be linked to.
+    pub allow_clusters: Vec<ClusterName>,
+    pub join: Vec<PeerAddress>,
+    /// Of more of them; read again and again while the node runs.
+    pub join_file: Option<PathBuf>,
+    pub ping_interval: Duration,
 }
 
 /// Where operators come in.

@@ -1,31 +1,43 @@
 //! The control core: everything of the node that is not on the way of a message.
 //!
-//! It stops the shards when asked, and looks at them once a second: how long the node has been up,
-//! and whether a shard that has work does not turn.
+//! One executor, whose only task waits in one `epoll` until the nearest deadline, as a shard's waits in
+//! its ring (ADR 0007). It takes the node into its cluster and out of it, stops the shards when asked, and
+//! looks at them once a second: how long the node has been up, and whether a shard that has work does not
+//! turn. A shard never delays it but by the CPU they share, if they share one.
+//!
+//! ```text
+//!   requests --+
+//!   links -----+--> wait --> TURN: requests, links, what follows from them, the look --> wait
+//!   deadlines -+
+//!
+//!   SERVING --Stop--> LEAVING --said goodbye, or LEAVE_MAX over--> shards are stopped --End--> over
+//! ```
 
 use std::io;
-use std::os::fd::{AsFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam::channel::{Receiver, Sender, bounded};
-use glommio::io::BufferedFile;
-use glommio::timer::Timer;
-use rustix::event::{EventfdFlags, eventfd};
-
-pub mod report;
-
-use report::{Report, Reporters};
+use mio::{Events, Poll, Registry, Token, Waker};
+use mpreg_fabric::time::Instant;
+use mpreg_proto::member::LeaveReason;
 
 use crate::clock::Clock;
-use crate::limits::STALL_AFTER;
+use crate::limits::{LEAVE_MAX, STALL_AFTER};
 use crate::mesh::{Bell, Command};
 use crate::probe::{ControlProbe, ShardProbe};
+
+mod facts;
+pub mod network;
+pub mod report;
+mod seed_file;
+
+use network::Network;
+use report::{Report, Reporters};
 
 /// What the process asks of the control core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// Stop every shard.
+    /// Say goodbye to other nodes, then stop every shard.
     Stop,
     /// Take nobody in any more, and tell NATS clients to go elsewhere.
     LameDuck,
@@ -37,7 +49,7 @@ pub enum Request {
 #[derive(Debug)]
 pub struct Desk {
     requests: Sender<Request>,
-    eventfd: OwnedFd,
+    waker: Arc<Waker>,
     /// What shards are given to report by.
     pub reporters: Reporters,
 }
@@ -47,18 +59,25 @@ pub struct Desk {
 pub struct Inbox {
     requests: Receiver<Request>,
     reports: Receiver<Report>,
-    eventfd: OwnedFd,
+    poll: Poll,
 }
 
 /// Requests that may wait: each is made once in a process's life.
 const REQUESTS_MAX: usize = 4;
 
+/// What the kernel may say at a time.
+const EVENTS: usize = 256;
+
+/// Somebody has something for the control core. Tokens from the next one on are those of links.
+const WAKE: Token = Token(0);
+pub const LINKS: Token = Token(1);
+
 pub fn inbox() -> io::Result<(Desk, Inbox)> {
     let (sender, requests) = bounded(REQUESTS_MAX);
-    let eventfd = eventfd(0, EventfdFlags::CLOEXEC)?;
-    let (reporters, reports) = report::reports(eventfd.try_clone()?);
-    let desk = Desk { requests: sender, eventfd: eventfd.try_clone()?, reporters };
-    Ok((desk, Inbox { requests, reports, eventfd }))
+    let poll = Poll::new()?;
+    let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+    let (reporters, reports) = report::reports(waker.clone());
+    Ok((Desk { requests: sender, waker, reporters }, Inbox { requests, reports, poll }))
 }
 
 impl Desk {
@@ -67,9 +86,21 @@ impl Desk {
         if self.requests.try_send(request).is_err() {
             tracing::debug!(?request, "the control core has been asked before");
         }
-        if let Err(error) = rustix::io::write(self.eventfd.as_fd(), &1u64.to_ne_bytes()) {
+        if let Err(error) = self.waker.wake() {
             tracing::warn!(%error, "waking the control core");
         }
+    }
+
+    /// Wakes the control core, for those that have something for it.
+    pub fn waker(&self) -> Arc<Waker> {
+        self.waker.clone()
+    }
+}
+
+impl Inbox {
+    /// Where links say what they wait for.
+    pub fn registry(&self) -> io::Result<Registry> {
+        self.poll.registry().try_clone()
     }
 }
 
@@ -81,55 +112,104 @@ pub struct Watch {
     pub probe: Arc<ControlProbe>,
 }
 
-/// Runs the control core until asked to end.
-pub async fn run(inbox: Inbox, watch: Watch) -> io::Result<()> {
-    let bells = watch.bells.clone();
-    let is_over = Arc::new(AtomicBool::new(false));
-    let seen_over = is_over.clone();
-    let watching = glommio::spawn_local(async move { watch.look(&seen_over).await }).detach();
-    // SAFETY: the descriptor is ours alone and is given up here; the file closes it.
-    #[expect(unsafe_code, reason = "the executor awaits a foreign descriptor in no other way")]
-    let eventfd = unsafe { BufferedFile::from_raw_fd(inbox.eventfd.into_raw_fd()) };
-    'asked: loop {
-        let read = eventfd.read_at(0, size_of::<u64>()).await;
-        read.map_err(|error| io::Error::other(error.to_string()))?;
-        for report in inbox.reports.try_iter() {
-            tracing::trace!(?report, "a shard reports");
+/// Runs the control core until asked to end. It waits without yielding: nothing else runs on its
+/// executor.
+pub fn run(inbox: Inbox, watch: Watch, network: Option<Network>) -> io::Result<()> {
+    let Inbox { requests, reports, mut poll } = inbox;
+    let clock = watch.clock;
+    let turns = vec![0; watch.shards.len()];
+    let look_due = clock.now();
+    let mut core = Core { watch, turns, look_due, network, leave_until: None };
+    let mut ready = Events::with_capacity(EVENTS);
+    loop {
+        let wait = core.deadline().since(clock.now());
+        match poll.poll(&mut ready, Some(wait)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            polled => polled?,
         }
-        for request in inbox.requests.try_iter() {
+        let now = clock.now();
+        for request in requests.try_iter() {
             match request {
-                Request::Stop => {
-                    bells.iter().for_each(|bell| bell.command(Command::Stop));
-                    tracing::info!(shards = bells.len(), "stopping");
-                }
-                Request::LameDuck => {
-                    bells.iter().for_each(|bell| bell.command(Command::LameDuck));
-                    tracing::info!("lame duck: clients are told to go elsewhere");
-                }
-                Request::End => break 'asked,
+                Request::Stop => core.leave(now),
+                Request::LameDuck => core.lame_duck(),
+                Request::End => return Ok(()),
             }
         }
+        reports.try_iter().for_each(|report| core.hear(report));
+        core.turn(&ready, now);
     }
-    is_over.store(true, Ordering::Relaxed);
-    watching.cancel();
-    Ok(())
 }
 
-impl Watch {
+struct Core {
+    watch: Watch,
+    /// Turns of each shard at the last look.
+    turns: Vec<u64>,
+    look_due: Instant,
+    /// `None`: the node is alone.
+    network: Option<Network>,
+    /// The node says goodbye, until then at most.
+    leave_until: Option<Instant>,
+}
+
+impl Core {
+    fn deadline(&self) -> Instant {
+        let of_network = self.network.as_ref().map_or(Instant::NEVER, Network::deadline);
+        self.look_due.min(of_network).min(self.leave_until.unwrap_or(Instant::NEVER))
+    }
+
+    fn lame_duck(&self) {
+        self.watch.bells.iter().for_each(|bell| bell.command(Command::LameDuck));
+        tracing::info!("lame duck: clients are told to go elsewhere");
+    }
+
+    fn hear(&mut self, report: Report) {
+        if let Some(network) = &mut self.network {
+            network.hear(report);
+        }
+    }
+
+    fn leave(&mut self, now: Instant) {
+        self.leave_until = Some(now + LEAVE_MAX);
+        if let Some(network) = &mut self.network {
+            network.leave(LeaveReason::Shutdown, now);
+        }
+    }
+
+    fn turn(&mut self, ready: &Events, now: Instant) {
+        if let Some(network) = &mut self.network {
+            let of_links = ready.iter().filter(|ready| ready.token() != WAKE);
+            network.turn(of_links, now);
+        }
+        self.stop_shards(now);
+        if self.look_due <= now {
+            self.look_due = now + STALL_AFTER;
+            self.look(now);
+        }
+    }
+
+    /// Once the other nodes have been told, so that nothing more comes from them.
+    fn stop_shards(&mut self, now: Instant) {
+        let has_left = self.network.as_ref().is_none_or(Network::has_left);
+        if self.leave_until.is_some_and(|until| has_left || until <= now) {
+            self.leave_until = None;
+            self.watch.bells.iter().for_each(|bell| bell.command(Command::Stop));
+            tracing::info!(shards = self.watch.bells.len(), has_left, "stopping");
+        }
+    }
+
     /// Once a second.
-    async fn look(&self, is_over: &AtomicBool) {
-        let mut turns: Vec<u64> = vec![0; self.shards.len()];
-        while !is_over.load(Ordering::Relaxed) {
-            Timer::new(STALL_AFTER).await;
-            self.probe.uptime_s.set(self.clock.now().as_nanos() / 1_000_000_000);
-            let mut stalled = 0;
-            for ((shard, bell), before) in self.shards.iter().zip(self.bells.iter()).zip(&mut turns)
-            {
-                let turned = shard.turns.get();
-                stalled += u64::from(turned == *before && !bell.resting().is_resting());
-                *before = turned;
-            }
-            self.probe.shards_stalled.set(stalled);
+    fn look(&mut self, now: Instant) {
+        let Watch { bells, shards, probe, .. } = &self.watch;
+        probe.uptime_s.set(now.as_nanos() / 1_000_000_000);
+        let mut stalled = 0;
+        for ((shard, bell), before) in shards.iter().zip(bells.iter()).zip(&mut self.turns) {
+            let turned = shard.turns.get();
+            stalled += u64::from(turned == *before && !bell.resting().is_resting());
+            *before = turned;
+        }
+        probe.shards_stalled.set(stalled);
+        if let Some(network) = &mut self.network {
+            network.look(now);
         }
     }
 }

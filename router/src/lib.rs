@@ -2,17 +2,20 @@
 //!
 //! Reading order: `node` (start and stop), `drive` (the loop of a shard), `shard` and `switch` (a
 //! turn), `link`, `outbound`, `arena`, `mesh` (bytes between), `ring` (the kernel). `control`, `auth`,
-//! `probe`, `admin`, `log` and `cli` are not on the way of a message.
+//! `peer`,
+//! `store`, `identity`, `ca`, `probe`, `admin`, `log` and `cli` are not on the way of a message.
 #![deny(unsafe_code)]
 
 pub mod admin;
 pub mod arena;
 pub mod auth;
+pub mod ca;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod drive;
+pub mod identity;
 pub mod limits;
 pub mod link;
 pub mod listen;
@@ -22,6 +25,7 @@ pub mod nats;
 pub mod nats_conf;
 pub mod node;
 pub mod outbound;
+pub mod peer;
 pub mod peer_link;
 pub mod probe;
 pub mod ring;

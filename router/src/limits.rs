@@ -2,7 +2,8 @@
 
 use core::time::Duration;
 
-use mpreg_proto::limits::FRAME_BYTES_MAX;
+use mpreg_fabric::limits::DIALS_MAX;
+use mpreg_proto::limits::{FRAME_BYTES_MAX, PEER_CONTROL_FRAME_BYTES_MAX};
 
 /// Submission entries of a ring. One turn rarely queues more; a full queue is submitted early.
 pub const RING_ENTRIES: u32 = 1024;
@@ -200,6 +201,43 @@ pub const STORE_RECORD_BYTES_MAX: usize = 4 << 20;
 /// Changes that wait for the thread that keeps state, and that it commits together.
 pub const STORE_CHANGES_MAX: usize = 64;
 
+/// Links to other nodes. A cluster of 20 has 19 each; larger ones are not fully meshed.
+pub const PEER_LINKS_MAX: usize = 256;
+
+/// Connections that are no links yet, and of one address: whoever opens more waits for others to be
+/// done or to time out.
+pub const PEER_STRANGERS_MAX: usize = 64;
+pub const PEER_STRANGERS_OF_ADDRESS_MAX: usize = 16;
+
+/// Connections opened at the same time, so that the end of many nodes is no storm of dials.
+pub const PEER_DIALS_MAX: usize = 8;
+
+const _: () = assert!(DIALS_MAX <= PEER_DIALS_MAX);
+
+/// Goodbyes that are not written after this are given up: links linger for a second after theirs.
+pub const LEAVE_MAX: Duration = Duration::from_millis(1_200);
+
+/// Bytes of a file of addresses to begin with.
+pub const PEER_SEEDS_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes queued for a link; a tenth is for control and critical frames alone. Thirty of the largest
+/// frames, so that a snapshot of a catalog goes out without a refusal.
+pub const PEER_QUEUE_BYTES_MAX: usize = 2 << 20;
+
+/// Bytes sealed and not yet taken by the kernel, and bytes the kernel has not sent: what a frame of a
+/// higher lane waits for. Two TLS records each.
+pub const PEER_WIRE_BYTES: usize = 32 << 10;
+
+/// Bytes of a read, and those read from one link before the others have their turn.
+pub const PEER_READ_BYTES: usize = 32 << 10;
+pub const PEER_TURN_BYTES_MAX: usize = 8 * PEER_READ_BYTES;
+
+/// Pings without an answer that are remembered, and answers to pings that wait. More come from nobody
+/// who keeps to the interval.
+pub const PEER_PINGS_OUT_MAX: usize = 16;
+pub const PEER_PONGS_WAITING_MAX: usize = 16;
+
+const _: () = assert!(PEER_CONTROL_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX / 10);
 const _: () = assert!(STALL_BYTES < LINK_QUEUE_BYTES_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize / 2);

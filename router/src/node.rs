@@ -1,7 +1,7 @@
 //! Start and stop: cores, rings, listeners, mesh, in that order, and back.
 //!
 //! ```text
-//!   start --> listeners bound --> control core --> shards, each with its ring --> serving
+//!   start --> identity --> listeners bound --> control core --> shards, each with its ring --> serving
 //!   drain --> control core tells shards --> goodbyes, queues sent, sockets closed --> shards end
 //! ```
 //!
@@ -20,24 +20,32 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::session::Timing;
 use mpreg_fabric::shard::{Settings, Shard as Machine};
-use mpreg_proto::id::{NodeId, ShardIx};
+use mpreg_proto::id::{Incarnation, NodeId, ShardIx};
 use mpreg_proto::limits::SHARDS_MAX;
 use mpreg_proto::nats::Bounds;
 
 use crate::auth::{self, Accounts, Answer};
 use crate::clock::Clock;
-use crate::config::{ClientCertificates, Config, Listen};
-use crate::control::{self, Desk, Request, Watch};
+use crate::config::{self, ClientCertificates, Config, Listen};
+use crate::control::network::Network;
+use crate::control::{self, Desk, Inbox, Request, Watch};
 use crate::drive::drive;
+use crate::identity::{Identity, IdentityError};
 use crate::limits::{EXECUTOR_IO_BYTES, PREEMPT_TIMER};
 use crate::listen::{self, Door, ListenError};
 use crate::mesh::{self, Bell, Command, Mesh};
 use crate::nats;
+use crate::peer::roster::Roster;
 use crate::probe::{ControlProbe, ShardProbe};
 use crate::ring::Ring;
 use crate::shard::{Listener, Shard};
+use crate::store::Store;
 use crate::switch::{Clustered, Connections, Means, Switch};
 use crate::transport::tls::{LoadTlsError, TlsFiles, TlsSettings};
+
+mod network;
+
+use network::Around;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -53,13 +61,15 @@ pub enum StartError {
     Control(io::Error),
     #[error(transparent)]
     Tls(#[from] LoadTlsError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     #[error("starting the thread that verifies clients: {0}")]
     Desk(io::Error),
     #[error("nothing to listen on: set an address of [listen]")]
     NoListener,
 }
 
-/// Where clients reach the node.
+/// Where the node is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bound {
     pub native: Option<SocketAddr>,
@@ -68,6 +78,8 @@ pub struct Bound {
     pub nats_tls: Option<SocketAddr>,
     pub websocket: Option<SocketAddr>,
     pub websocket_tls: Option<SocketAddr>,
+    /// Where other nodes do.
+    pub peer: Option<SocketAddr>,
 }
 
 /// A running node.
@@ -81,6 +93,9 @@ pub struct Node {
     control: ExecutorJoinHandle<io::Result<()>>,
     probes: Vec<Arc<ShardProbe>>,
     control_probe: Arc<ControlProbe>,
+    roster: Roster,
+    /// Of a node that is alone: the data directory is this process's for as long.
+    _store: Option<Store>,
 }
 
 /// What verifies NATS clients, kept for other accounts.
@@ -99,6 +114,14 @@ pub struct Cpus {
 }
 
 impl Cpus {
+    fn of(node: &config::Node) -> Self {
+        let available = match &node.cpus[..] {
+            [] => core_affinity::get_core_ids().unwrap_or_default().iter().map(|c| c.id).collect(),
+            chosen => chosen.to_vec(),
+        };
+        Self::assign(&available, node.shards)
+    }
+
     /// The control core gets the first, shards the following; with too few they share. `shards`
     /// is one less than there are cores if not given, and at least one.
     pub fn assign(available: &[usize], shards: Option<usize>) -> Self {
@@ -111,13 +134,11 @@ impl Cpus {
 
 impl Node {
     pub fn start(config: &Config) -> Result<Self, StartError> {
-        let available = match &config.node.cpus[..] {
-            [] => core_affinity::get_core_ids().unwrap_or_default().iter().map(|c| c.id).collect(),
-            chosen => chosen.to_vec(),
-        };
-        let cpus = Cpus::assign(&available, config.node.shards);
+        let cpus = Cpus::of(&config.node);
         let count = cpus.shards.len();
-        let (bound, mut listeners) = open_listeners(config, count)?;
+        let identity = Identity::settle(config)?;
+        let (id, incarnation) = (identity.node, identity.incarnation);
+        let (mut bound, listeners) = open_listeners(config, count)?;
         let bells: Result<Vec<Bell>, _> = (0..count).map(|_| Bell::new()).collect();
         let bells: Arc<[Bell]> = bells.map_err(StartError::Control)?.into();
         let (desk, inbox) = control::inbox().map_err(StartError::Control)?;
@@ -127,53 +148,57 @@ impl Node {
         // The only chance the node takes from outside; everything random follows from it.
         let seed = RandomState::new().hash_one(std::process::id());
         let mut rng = Rng::from_seed(seed);
-        let id = NodeId(u128::from(rng.draw()) << 64 | u128::from(rng.draw()));
         let topic_seed = rng.draw();
-        tracing::debug!(seed, node = %id, "seeds drawn");
+        tracing::debug!(seed, node = %id, %incarnation, "seeds drawn");
         let watch = Watch {
             clock,
             bells: bells.clone(),
             shards: probes.clone(),
             probe: control_probe.clone(),
         };
-        let control = executor("mpreg-control", cpus.control)
-            .spawn(move || control::run(inbox, watch))
-            .map_err(|error| executor_error(cpus.control, &error))?;
+        let roster = Roster::default();
+        let around = Around { inbox: &inbox, desk: &desk, watch: &watch, roster: &roster };
+        let (network, store) = network::open(config, identity, rng.draw(), &around)?;
+        let (network, reached) = network.unzip();
+        bound.peer = reached;
+        let control = start_control(cpus.control, inbox, watch, network)?;
         let mut verifier = Nats { bells: bells.clone(), clock, desk: None };
         let desk_of_clients = verifier.desk_for(&config.auth).map_err(StartError::Desk)?;
         let nats = Arc::new(nats_server(config, id, &mut rng, desk_of_clients)?);
         let connections = Arc::new(Connections::new(config.limits.connections_max));
         let (started, outcomes) = bounded(count);
-        let mut shards = Vec::with_capacity(count);
-        for (index, mesh) in mesh::join(&bells).into_iter().enumerate() {
-            let plan = ShardPlan {
-                index,
-                settings: settings(config, id, index, count, topic_seed, rng.draw()),
-                mesh,
-                listeners: std::mem::take(&mut listeners[index]),
-                connections: connections.clone(),
-                nats: nats.clone(),
-                means: Means {
-                    queue_bytes: config.limits.queue_bytes,
-                    memory_bytes: config.limits.memory_bytes / count,
-                    drain: config.limits.drain,
-                },
-                spin: config.node.spin,
-                clock,
-                probe: probes[index].clone(),
-                clustered: None,
-                started: started.clone(),
-            };
-            let cpu = cpus.shards[index];
-            let handle = executor(&format!("mpreg-shard-{index}"), cpu)
-                .spawn(move || plan.run())
-                .map_err(|error| executor_error(cpu, &error))?;
-            shards.push(handle);
-        }
+        let meshes = mesh::join(&bells).into_iter();
+        let plans = meshes.zip(listeners).enumerate().map(|(index, (mesh, listeners))| ShardPlan {
+            index,
+            settings: settings(config, id, index, count, topic_seed, rng.draw()),
+            mesh,
+            listeners,
+            connections: connections.clone(),
+            nats: nats.clone(),
+            means: means(config, count),
+            spin: config.node.spin,
+            clock,
+            probe: probes[index].clone(),
+            clustered: clustered(config, &desk, index, incarnation),
+            started: started.clone(),
+        });
+        let shards = cpus.shards.iter().zip(plans).map(|(&cpu, plan)| plan.start(cpu));
+        let shards = shards.collect::<Result<_, _>>()?;
         drop(started);
         await_shards(&outcomes, count)?;
-        let nats = verifier;
-        Ok(Self { id, bound, cpus, desk, nats, shards, control, probes, control_probe })
+        Ok(Self {
+            id,
+            bound,
+            cpus,
+            desk,
+            nats: verifier,
+            shards,
+            control,
+            probes,
+            control_probe,
+            roster,
+            _store: store,
+        })
     }
 
     pub fn id(&self) -> NodeId {
@@ -195,6 +220,11 @@ impl Node {
 
     pub fn probes(&self) -> &[Arc<ShardProbe>] {
         &self.probes
+    }
+
+    /// Who is linked.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
     }
 
     pub fn control(&self) -> &Arc<ControlProbe> {
@@ -261,6 +291,27 @@ impl Nats {
     }
 }
 
+fn start_control(
+    cpu: usize,
+    inbox: Inbox,
+    watch: Watch,
+    network: Option<Network>,
+) -> Result<ExecutorJoinHandle<io::Result<()>>, StartError> {
+    executor("mpreg-control", cpu)
+        .spawn(move || async move { run_control(inbox, watch, network) })
+        .map_err(|error| executor_error(cpu, &error))
+}
+
+/// Never yields: it waits in `epoll`, and nothing else is to run on its executor.
+fn run_control(inbox: Inbox, watch: Watch, network: Option<Network>) -> io::Result<()> {
+    let ended = control::run(inbox, watch, network);
+    if let Err(error) = &ended {
+        tracing::error!(%error, "the control core failed; the node ends");
+        std::process::exit(EXIT_CORE_FAILED);
+    }
+    ended
+}
+
 /// All a shard needs, on its way to its core.
 struct ShardPlan {
     index: usize,
@@ -279,6 +330,12 @@ struct ShardPlan {
 }
 
 impl ShardPlan {
+    fn start(self, cpu: usize) -> Result<ExecutorJoinHandle<io::Result<()>>, StartError> {
+        executor(&format!("mpreg-shard-{}", self.index), cpu)
+            .spawn(move || self.run())
+            .map_err(|error| executor_error(cpu, &error))
+    }
+
     async fn run(self) -> io::Result<()> {
         let (index, started, spin, probe) =
             (self.index, self.started.clone(), self.spin, self.probe.clone());
@@ -294,7 +351,7 @@ impl ShardPlan {
         let ended = drive(shard, spin, &probe).await;
         if let Err(error) = &ended {
             tracing::error!(shard = index, %error, "shard failed; the node ends");
-            std::process::exit(EXIT_SHARD_FAILED);
+            std::process::exit(EXIT_CORE_FAILED);
         }
         ended
     }
@@ -317,8 +374,8 @@ impl ShardPlan {
     }
 }
 
-/// Exit code when a shard's ring fails while the node runs (`EX_SOFTWARE`).
-pub const EXIT_SHARD_FAILED: i32 = 70;
+/// Exit code when a core fails while the node runs (`EX_SOFTWARE`).
+pub const EXIT_CORE_FAILED: i32 = 70;
 
 fn report(started: &Sender<(usize, io::Result<()>)>, index: usize, result: io::Result<()>) {
     if started.send((index, result)).is_err() {
@@ -418,6 +475,25 @@ fn nats_server(
     .with_accounts(config.auth.clone(), desk))
 }
 
+/// `None`: there are no other nodes.
+fn clustered(
+    config: &Config,
+    desk: &Desk,
+    index: usize,
+    incarnation: Incarnation,
+) -> Option<Clustered> {
+    config.peer.as_ref()?;
+    Some(Clustered { reporter: desk.reporters.of(shard_ix(index)), incarnation })
+}
+
+fn means(config: &Config, shards_count: usize) -> Means {
+    Means {
+        queue_bytes: config.limits.queue_bytes,
+        memory_bytes: config.limits.memory_bytes / shards_count,
+        drain: config.limits.drain,
+    }
+}
+
 fn settings(
     config: &Config,
     node: NodeId,
@@ -430,7 +506,7 @@ fn settings(
     let cut = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
     Settings {
         node,
-        me: ShardIx::new(index).expect("shards are at most SHARDS_MAX"),
+        me: shard_ix(index),
         shards_count,
         topic_seed,
         seed,
@@ -448,6 +524,10 @@ fn settings(
         subscriptions_max: cut(limits.subscriptions_max),
         subscriptions_total_max: cut(limits.subscriptions_total_max / shards_count),
     }
+}
+
+fn shard_ix(index: usize) -> ShardIx {
+    ShardIx::new(index).expect("shards are at most SHARDS_MAX")
 }
 
 fn executor(name: &str, cpu: usize) -> LocalExecutorBuilder {

@@ -4,9 +4,10 @@
 //! the number of series is known: never a topic, a client name or any other free text.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use mpreg_fabric::fact::{DropReason, EndReason};
+use mpreg_fabric::fact::{DropReason, EndReason, LinkEndReason};
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::hop::Reason;
 
@@ -120,6 +121,76 @@ pub struct ControlProbe {
     pub uptime_s: Count,
     /// Shards whose loop did not turn although it was asked to, at the last look.
     pub shards_stalled: Count,
+    pub peers: Arc<PeerProbe>,
+}
+
+/// What the control core counts of links to other nodes.
+#[derive(Debug, Default)]
+pub struct PeerProbe {
+    pub links: Count,
+    pub links_up: Count,
+    pub ended: EndCounts,
+    pub strangers_refused: EndCounts,
+    pub accept_failures: Count,
+    pub dials: Count,
+    pub dials_failed: EndCounts,
+    pub bytes_in: Count,
+    pub bytes_out: Count,
+    pub frames_in: Count,
+    pub frames_out: Count,
+    pub frames_refused: Count,
+    pub queued_bytes: Count,
+    /// Live members of the cluster beside this node.
+    pub members: Count,
+    pub members_up: Count,
+    pub members_failed: Count,
+    pub members_left: Count,
+    pub members_suspected: Count,
+    pub packets_rejected: Count,
+    pub planes_unknown: Count,
+    pub frames_unlinked: Count,
+    pub entries_learned: Count,
+    pub entries_known: Count,
+    pub entries_refused: WordCounts,
+    pub routes_accepted: Count,
+    pub routes_withdrawn: Count,
+    pub routes_expired: Count,
+    pub routes_changed: Count,
+    pub routes_rejected: WordCounts,
+    pub keys_rejected: WordCounts,
+    pub link_states_rejected: WordCounts,
+}
+
+/// One number for each word that came up. The words are those of closed sets.
+#[derive(Debug, Default)]
+pub struct WordCounts(Mutex<BTreeMap<&'static str, u64>>);
+
+impl WordCounts {
+    pub fn add(&self, word: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(word).or_default() += 1;
+    }
+
+    /// `none`, while no word came up: what is counted is seen to be counted.
+    fn get(&self) -> BTreeMap<&'static str, u64> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if counts.is_empty() { BTreeMap::from([("none", 0)]) } else { counts }
+    }
+}
+
+/// One number for each way in which a link ends.
+#[derive(Debug)]
+pub struct EndCounts([Count; LinkEndReason::ALL.len()]);
+
+impl EndCounts {
+    pub fn of(&self, end: LinkEndReason) -> &Count {
+        &self.0[end.index()]
+    }
+}
+
+impl Default for EndCounts {
+    fn default() -> Self {
+        Self(core::array::from_fn(|_| Count::default()))
+    }
 }
 
 /// Whether a value only grows.
@@ -306,6 +377,114 @@ impl ShardProbe {
     }
 }
 
+/// The numbers of links without a label: kind, name, help, where it is counted.
+type PlainOfPeers = (Kind, &'static str, &'static str, fn(&PeerProbe) -> &Count);
+
+const PLAIN_OF_PEERS: [PlainOfPeers; 24] = [
+    (Kind::Gauge, "mpreg_peer_links", "Links to other nodes.", |p| &p.links),
+    (Kind::Counter, "mpreg_peer_links_up_total", "Links that came up.", |p| &p.links_up),
+    (Kind::Counter, "mpreg_peer_dials_total", "Addresses of nodes dialled.", |p| &p.dials),
+    (
+        Kind::Counter,
+        "mpreg_peer_accept_failures_total",
+        "Accepts of nodes that failed, out of descriptors for one.",
+        |p| &p.accept_failures,
+    ),
+    (Kind::Counter, "mpreg_peer_bytes_in_total", "Bytes received from nodes.", |p| &p.bytes_in),
+    (Kind::Counter, "mpreg_peer_bytes_out_total", "Bytes sent to nodes.", |p| &p.bytes_out),
+    (Kind::Counter, "mpreg_peer_frames_in_total", "Frames received from nodes.", |p| &p.frames_in),
+    (Kind::Counter, "mpreg_peer_frames_out_total", "Frames queued for nodes.", |p| &p.frames_out),
+    (
+        Kind::Counter,
+        "mpreg_peer_frames_refused_total",
+        "Frames for nodes that found no room.",
+        |p| &p.frames_refused,
+    ),
+    (Kind::Gauge, "mpreg_peer_queued_bytes", "Bytes queued for nodes.", |p| &p.queued_bytes),
+    (Kind::Counter, "mpreg_peer_frames_unlinked_total", "Frames for nodes without a link.", |p| {
+        &p.frames_unlinked
+    }),
+    (
+        Kind::Counter,
+        "mpreg_peer_frames_unknown_total",
+        "Frames of nodes that this version does not know.",
+        |p| &p.planes_unknown,
+    ),
+    (Kind::Counter, "mpreg_catalog_learned_total", "Messages of the catalog with news.", |p| {
+        &p.entries_learned
+    }),
+    (Kind::Counter, "mpreg_catalog_known_total", "Messages of the catalog without news.", |p| {
+        &p.entries_known
+    }),
+    (Kind::Counter, "mpreg_routes_accepted_total", "Routes taken.", |p| &p.routes_accepted),
+    (Kind::Counter, "mpreg_routes_withdrawn_total", "Routes taken back.", |p| &p.routes_withdrawn),
+    (Kind::Counter, "mpreg_routes_expired_total", "Routes not said again in time, or void.", |p| {
+        &p.routes_expired
+    }),
+    (Kind::Counter, "mpreg_routes_changed_total", "Best ways that changed.", |p| &p.routes_changed),
+    (Kind::Gauge, "mpreg_members", "Live members of the cluster beside this node.", |p| &p.members),
+    (Kind::Counter, "mpreg_members_up_total", "Members that came up.", |p| &p.members_up),
+    (Kind::Counter, "mpreg_members_failed_total", "Members that failed.", |p| &p.members_failed),
+    (Kind::Counter, "mpreg_members_left_total", "Members that said goodbye.", |p| &p.members_left),
+    (
+        Kind::Counter,
+        "mpreg_members_suspected_total",
+        "Members that did not answer in time, once or for good.",
+        |p| &p.members_suspected,
+    ),
+    (
+        Kind::Counter,
+        "mpreg_member_packets_rejected_total",
+        "Packets of membership that were not believed.",
+        |p| &p.packets_rejected,
+    ),
+];
+
+impl PeerProbe {
+    fn rows(&self, out: &mut Vec<Row>) {
+        for (kind, name, help, count) in PLAIN_OF_PEERS {
+            let value = count(self).get() as f64;
+            out.push(Row { name, help, kind, labels: Vec::new(), value });
+        }
+        let labelled = [
+            ("mpreg_peer_links_ended_total", "Links that ended.", &self.ended),
+            (
+                "mpreg_peer_refused_total",
+                "Connections from nodes that became no link.",
+                &self.strangers_refused,
+            ),
+            ("mpreg_peer_dials_failed_total", "Dials that became no link.", &self.dials_failed),
+        ];
+        for (name, help, counts) in labelled {
+            for end in LinkEndReason::ALL {
+                let labels = vec![("reason", end.word().to_owned())];
+                let value = counts.of(end).get() as f64;
+                out.push(Row { name, help, kind: Kind::Counter, labels, value });
+            }
+        }
+        let worded = [
+            (
+                "mpreg_catalog_refused_total",
+                "Entries of the catalog not taken.",
+                &self.entries_refused,
+            ),
+            ("mpreg_routes_rejected_total", "Routes not taken.", &self.routes_rejected),
+            ("mpreg_route_keys_rejected_total", "Keys not taken.", &self.keys_rejected),
+            (
+                "mpreg_link_states_rejected_total",
+                "Link states without effect.",
+                &self.link_states_rejected,
+            ),
+        ];
+        for (name, help, counts) in worded {
+            for (word, count) in counts.get() {
+                let (labels, value) = (vec![("reason", word.to_owned())], count as f64);
+                out.push(Row { name, help, kind: Kind::Counter, labels, value });
+            }
+        }
+    }
+}
+
 /// Everything countable, shard by shard.
 pub fn rows(shards: &[Arc<ShardProbe>], control: &ControlProbe) -> Vec<Row> {
     let mut out = Vec::new();
@@ -318,5 +497,6 @@ pub fn rows(shards: &[Arc<ShardProbe>], control: &ControlProbe) -> Vec<Row> {
     };
     gauge("mpreg_uptime_seconds", "Seconds since start.", &control.uptime_s);
     gauge("mpreg_shards_stalled", "Shards that do not turn.", &control.shards_stalled);
+    control.peers.rows(&mut out);
     out
 }

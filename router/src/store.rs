@@ -14,12 +14,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::SigningKey;
-use mpreg_proto::id::{Incarnation, NodeId};
+use mpreg_proto::id::{Incarnation, NodeId, Version};
 use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError, TableDefinition, TableError};
 use sha2::{Digest as _, Sha256};
@@ -45,7 +44,7 @@ pub enum Record {
     /// Whose state this is.
     Key,
     Incarnation,
-    /// The first route sequence not given out yet.
+    /// Up to where numbers of routes were given out.
     RouteSequence,
     /// Keys of clusters as the route plane writes them.
     RouteKeys,
@@ -195,12 +194,20 @@ impl Store {
         Ok(Incarnation(next))
     }
 
-    /// `count` route sequences that were never given out.
-    pub fn reserve_route_sequences(&mut self, count: u64) -> Result<Range<u64>, StoreError> {
-        let start = self.number(Record::RouteSequence)?;
-        let end = start.checked_add(count).ok_or(StoreError::Exhausted(start))?;
-        self.put(&[(Record::RouteSequence, &end.to_le_bytes())])?;
-        Ok(start..end)
+    /// Up to where numbers of routes were given out. `None`: none was.
+    pub fn route_sequence(&self) -> Result<Option<Version>, StoreError> {
+        let Some(bytes) = self.get(Record::RouteSequence)? else { return Ok(None) };
+        let (incarnation, sequence) = bytes
+            .split_first_chunk()
+            .and_then(|(incarnation, rest)| Some((incarnation, rest.try_into().ok()?)))
+            .ok_or_else(|| self.damaged(Record::RouteSequence))?;
+        let incarnation = Incarnation(u64::from_le_bytes(*incarnation));
+        Ok(Some(Version { incarnation, sequence: u64::from_le_bytes(sequence) }))
+    }
+
+    /// Keys of clusters, or nothing.
+    pub fn route_keys(&self) -> Result<Vec<u8>, StoreError> {
+        Ok(self.get(Record::RouteKeys)?.unwrap_or_default())
     }
 
     /// Zero if there is none.
@@ -285,6 +292,14 @@ impl Store {
     fn damaged(&self, record: Record) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), record: record.name() }
     }
+}
+
+/// As [`Store::route_sequence`] reads it.
+pub fn version_bytes(version: Version) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&version.incarnation.0.to_le_bytes());
+    bytes[8..].copy_from_slice(&version.sequence.to_le_bytes());
+    bytes
 }
 
 /// The start of SHA-256 over name, version and body.

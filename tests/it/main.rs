@@ -7,6 +7,7 @@ mod mesh;
 mod nats;
 mod order;
 mod overload;
+mod peer;
 mod permission;
 mod process;
 mod session;

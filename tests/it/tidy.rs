@@ -29,14 +29,12 @@ const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[];
 /// The only files with unsafe code, and what for.
 const UNSAFE_FILES: &[(&str, &str)] = &[
     ("bench/src/floor/ring.rs", "memory shared with the kernel"),
-    ("router/src/control.rs", "the executor awaits a foreign descriptor in no other way"),
     ("router/src/drive.rs", "the executor awaits a foreign descriptor in no other way"),
     ("router/src/ring.rs", "memory shared with the kernel"),
 ];
 
 /// The only files that name the executor, and what for.
 const GLOMMIO_FILES: &[(&str, &str)] = &[
-    ("router/src/control.rs", "waits on the control core"),
     ("router/src/drive.rs", "yields to it, and parks in it"),
     ("router/src/node.rs", "starts one per core"),
 ];

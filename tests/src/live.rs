@@ -18,11 +18,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+pub mod laboratory;
 pub mod nats;
 pub mod page;
 pub mod pair;
 pub mod peer;
 pub mod program;
+
+use mpreg_router::peer::roster::Row;
 
 use nats::NatsPeer;
 use page::Page;
@@ -115,6 +118,21 @@ impl Launch {
     /// Also listens for NATS clients.
     pub fn with_nats(self) -> Self {
         self.argument("--nats").argument("127.0.0.1:0")
+    }
+
+    /// Meets other nodes, as whom these credentials say. The configuration file has to be given before.
+    pub fn as_node(mut self, credentials: &Path, cluster: &str, more: &str) -> Self {
+        self.file += &format!(
+            "\n[peer]\ncluster = '{cluster}'\nlisten = '127.0.0.1:0'\nidentity = '{}'\n{more}",
+            credentials.display()
+        );
+        self
+    }
+
+    /// Keeps what survives in this directory.
+    pub fn keeping(self, directory: &Path) -> Self {
+        let directory = directory.to_str().expect("paths of tests are text");
+        self.argument("--data-dir").argument(directory)
     }
 
     /// A file in its own folder, for the configuration to name.
@@ -284,6 +302,12 @@ impl Router {
             }
         }
         panic!("no connection came to shard {shard}");
+    }
+
+    /// The links to other nodes, by node.
+    #[track_caller]
+    pub fn peers(&self) -> Vec<Row> {
+        serde_json::from_str(&self.get("/peers").1).expect("the page is a list of links")
     }
 
     /// Status and body of a page of the admin surface.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::status::Status;
 use super::{View, connections, metrics, monitor};
+use crate::peer::roster::Row;
 
 /// Every answer that is not the one asked for.
 #[derive(Debug, Serialize)]
@@ -41,6 +42,7 @@ pub(super) fn router(view: View) -> Router {
         .route("/metrics", get(metrics_page))
         .route("/health", get(health))
         .route("/status", get(status))
+        .route("/peers", get(peers))
         .route("/log", put(change_log))
         .merge(of_nats_server())
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "no such page"))
@@ -100,6 +102,10 @@ async fn health(State(pages): State<Arc<Pages>>) -> Response {
 
 async fn status(State(pages): State<Arc<Pages>>) -> Json<Status> {
     Json(Status::of(&pages.view))
+}
+
+async fn peers(State(pages): State<Arc<Pages>>) -> Json<Vec<Row>> {
+    Json(pages.view.roster.rows().to_vec())
 }
 
 async fn change_log(

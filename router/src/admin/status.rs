@@ -16,7 +16,7 @@ use crate::probe::Row;
 pub struct Status {
     pub version: String,
     pub pid: u32,
-    /// 32 hexadecimal digits, drawn at start.
+    /// 32 hexadecimal digits.
     pub node: String,
     pub state: State,
     pub uptime_s: u64,
@@ -61,12 +61,15 @@ pub struct Urls {
     /// `wss://HOST:PORT`
     #[serde(skip_serializing_if = "Option::is_none")]
     pub websocket_tls: Option<String>,
+    /// `mpreg-peer://HOST:PORT`, for other nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<String>,
 }
 
 impl Urls {
     /// Those there are, by name, in the order in which they are told.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let Self { native, admin, unix, nats, nats_tls, websocket, websocket_tls } = self;
+        let Self { native, admin, unix, nats, nats_tls, websocket, websocket_tls, peer } = self;
         let all = [
             ("native", native),
             ("admin", admin),
@@ -75,6 +78,7 @@ impl Urls {
             ("nats_tls", nats_tls),
             ("websocket", websocket),
             ("websocket_tls", websocket_tls),
+            ("peer", peer),
         ];
         all.into_iter().filter_map(|(name, url)| url.as_deref().map(|url| (name, url)))
     }

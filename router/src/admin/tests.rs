@@ -41,6 +41,7 @@ pub(crate) fn surface() -> Surface {
         bells: Arc::default(),
         shards,
         control: Arc::default(),
+        roster: Roster::default(),
         is_draining: Arc::default(),
         log_filter,
         log_lines_dropped: log::tests::none_dropped(),

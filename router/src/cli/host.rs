@@ -135,7 +135,12 @@ mod tests {
     use super::*;
 
     fn node(shards: Option<usize>, cpus: &[usize]) -> config::Node {
-        config::Node { shards, cpus: cpus.to_vec(), spin: core::time::Duration::ZERO }
+        config::Node {
+            shards,
+            cpus: cpus.to_vec(),
+            spin: core::time::Duration::ZERO,
+            data_dir: None,
+        }
     }
 
     /// `CPUS shards COUNT` that a node is given, or the refusal.

@@ -17,12 +17,25 @@ use crate::admin::status::Urls;
 pub(super) struct Ready {
     pub(super) pid: u32,
     #[serde(flatten)]
+    pub(super) member: Option<Member>,
+    #[serde(flatten)]
     pub(super) urls: Urls,
+}
+
+/// Of a node that is in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Member {
+    /// 32 hexadecimal digits.
+    pub(super) node: String,
+    pub(super) cluster: String,
 }
 
 impl fmt::Display for Ready {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("mpreg ready")?;
+        if let Some(Member { node, cluster }) = &self.member {
+            write!(f, " node={node} cluster={cluster}")?;
+        }
         self.urls.named().try_for_each(|(name, url)| write!(f, " {name}={url}"))
     }
 }
@@ -92,7 +105,7 @@ mod tests {
             admin: Some("http://127.0.0.1:1".to_owned()),
             ..Urls::default()
         };
-        Ready { pid: 42, urls }
+        Ready { pid: 42, member: None, urls }
     }
 
     fn names(dir: &Path) -> Vec<String> {

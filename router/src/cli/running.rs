@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::ready::Ready;
+use super::ready::{Member, Ready};
 use super::stop::Stop;
 use super::{Exit, host};
 use crate::admin::status::Urls;
@@ -116,7 +116,11 @@ impl Running {
         let node = start(&config)?;
         host::stay_on(control_cpu);
         let urls = urls(&node, surface.as_ref().map(admin::Bound::url));
-        let ready = Ready { pid: std::process::id(), urls };
+        let member = config
+            .peer
+            .as_ref()
+            .map(|peer| Member { node: node.id().to_string(), cluster: peer.cluster.to_string() });
+        let ready = Ready { pid: std::process::id(), member, urls };
         let socket = node.bound().unix.clone().map(Socket);
         let is_draining = Arc::new(AtomicBool::new(false));
         let view = view(&config, &node, &ready.urls, &is_draining, &logs);
@@ -240,6 +244,7 @@ fn urls(node: &Node, admin: Option<String>) -> Urls {
         nats_tls: url("tls", bound.nats_tls),
         websocket: url("ws", bound.websocket),
         websocket_tls: url("wss", bound.websocket_tls),
+        peer: url("mpreg-peer", bound.peer),
     }
 }
 
@@ -258,6 +263,7 @@ fn view(
         bells: node.bells().clone(),
         shards: node.probes().to_vec(),
         control: Arc::clone(node.control()),
+        roster: node.roster().clone(),
         is_draining: Arc::clone(is_draining),
         log_filter: logs.filter.clone(),
         log_lines_dropped: logs.lines_dropped.clone(),

@@ -64,6 +64,31 @@ pub struct Serve {
     /// Roots of client certificates (PEM); with it clients must show one.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<String>,
+    /// Directory of what survives the process: who the node is and which life this is.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// The cluster this node is of; without it there are no other nodes.
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// Address for other nodes; port 0 lets the kernel choose.
+    #[arg(long, value_name = "ADDR")]
+    peer_listen: Option<String>,
+    /// Where other nodes reach this one, if not where it listens.
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_advertise: Option<String>,
+    /// Directory of node.crt, node.key and ca.crt, as `mpreg ca issue` writes it; the data directory if
+    /// it is not given.
+    #[arg(long, value_name = "DIR")]
+    peer_identity: Option<String>,
+    /// Clusters that a gateway may be linked to, separated by commas.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    peer_clusters: Option<Vec<String>>,
+    /// Nodes to begin with, separated by commas.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    join: Option<Vec<String>>,
+    /// File of more nodes to begin with, one a line; read again and again.
+    #[arg(long, value_name = "FILE")]
+    join_file: Option<String>,
     /// Loopback address for metrics and status; port 0 lets the kernel choose; empty is none.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
@@ -152,6 +177,14 @@ impl Serve {
         if self.tls_ca.is_some() {
             "required".clone_into(&mut file.tls.client_certificates);
         }
+        overwrite(&mut file.node.data_dir, &self.data_dir);
+        overwrite(&mut file.peer.cluster, &self.cluster);
+        overwrite(&mut file.peer.listen, &self.peer_listen);
+        overwrite(&mut file.peer.advertise, &self.peer_advertise);
+        overwrite(&mut file.peer.identity, &self.peer_identity);
+        overwrite(&mut file.peer.allow_clusters, &self.peer_clusters);
+        overwrite(&mut file.peer.join, &self.join);
+        overwrite(&mut file.peer.join_file, &self.join_file);
         overwrite(&mut file.admin.listen, admin);
         overwrite(&mut file.admin.ready_file, ready_file);
         overwrite(&mut file.node.shards, shards);

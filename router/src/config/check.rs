@@ -1,15 +1,19 @@
 //! From what was written to what is allowed: every bound, every refusal.
 
 use core::net::SocketAddr;
+use core::str::FromStr;
 use core::time::Duration;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mpreg_fabric::limits::SEEDS_MAX;
+use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::limits::{PAYLOAD_BYTES_MAX, SHARDS_MAX};
+use mpreg_proto::member::PeerAddress;
 
 use super::auth::BadAuth;
-use super::{Admin, ClientCertificates, Config, Limits, Listen, Log, Nats, Node, Tls, file};
+use super::{Admin, ClientCertificates, Config, Limits, Listen, Log, Nats, Node, Peer, Tls, file};
 use crate::log;
 use crate::transport::upgrade::Origin;
 use crate::transport::websocket::WebSocketSettings;
@@ -28,6 +32,10 @@ const QUEUE_BYTES_MIN: u64 = 64 << 10;
 
 /// Longer command lines have no use: a subject, a reply subject and a queue name fit.
 const CONTROL_LINE_BYTES_MAX: u64 = 4096;
+
+const PEER_ADDRESS_MUST: &str = "HOST:PORT, with a port of 1 to 65535";
+
+const CLUSTER_NAME_MUST: &str = "1 to 63 characters of a-z, 0-9 and -";
 
 const SERVER_NAME_BYTES_MAX: usize = 256;
 
@@ -60,9 +68,14 @@ pub enum Refusal {
     /// Half of what TLS takes.
     #[error("{needs} is set, so {missing} must be")]
     Incomplete { needs: &'static str, missing: &'static str },
+    /// Others cannot be told an address that is every address.
+    #[error("peer.listen is set to every address, so peer.advertise must be")]
+    NoAdvertise,
     /// Two that cannot both be meant.
     #[error("{one} and {other} exclude each other")]
     Exclusive { one: &'static str, other: &'static str },
+    #[error("peer.join has {count} addresses, must be at most {SEEDS_MAX}")]
+    Seeds { count: usize },
     #[error("nats.advertise has {count} addresses, must be at most {ADVERTISED_MAX}")]
     Advertised { count: usize },
     #[error(transparent)]
@@ -79,11 +92,13 @@ impl TryFrom<file::File> for Config {
     fn try_from(file: file::File) -> Result<Self, Refusal> {
         let listen: Listen = file.listen.try_into()?;
         let limits: Limits = file.limits.try_into()?;
+        let node: Node = file.node.try_into()?;
         Ok(Self {
-            node: file.node.try_into()?,
             tls: tls(file.tls, &listen)?,
             nats: nats(file.nats, &limits)?,
             auth: Arc::new(file.auth.try_into()?),
+            peer: peer(file.peer, node.data_dir.as_deref())?,
+            node,
             listen,
             admin: file.admin.try_into()?,
             limits,
@@ -110,6 +125,7 @@ impl TryFrom<file::Node> for Node {
             shards: (shards != 0).then_some(shards),
             cpus,
             spin: Duration::from_micros(spin_us as u64),
+            data_dir: path(file.data_dir),
         })
     }
 }
@@ -159,7 +175,6 @@ fn tls(file: file::Tls, listen: &Listen) -> Result<Option<Tls>, Refusal> {
             });
         }
     };
-    let path = |value: String| Some(value).filter(|path| !path.is_empty()).map(PathBuf::from);
     let client_ca = path(file.client_ca);
     if client_certificates == ClientCertificates::Required && client_ca.is_none() {
         let needs = "tls.client_certificates";
@@ -243,6 +258,61 @@ fn nats(file: file::Nats, limits: &Limits) -> Result<Nats, Refusal> {
     })
 }
 
+/// TLS is always spoken and both sides always show a certificate, so any address will do.
+fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refusal> {
+    let listen = address("peer.listen", file.listen)?;
+    let ping_interval_ms = within("peer.ping_interval_ms", file.ping_interval_ms, 50, 60_000)?;
+    let fabric = parsed("peer.fabric", file.fabric, CLUSTER_NAME_MUST)?;
+    let fabric = ClusterName::fabric(&fabric);
+    let parse = |name| parsed("peer.allow_clusters", name, CLUSTER_NAME_MUST);
+    let allow_clusters = file.allow_clusters.into_iter().map(parse).collect::<Result<_, _>>()?;
+    let join = seeds(file.join)?;
+    let join_file = path(file.join_file);
+    let advertise = Some(file.advertise).filter(|text| !text.is_empty());
+    let advertise = advertise.map(|text| parsed("peer.advertise", text, PEER_ADDRESS_MUST));
+    let advertise = advertise.transpose()?;
+    let needs = [
+        ("peer.listen", listen.is_some()),
+        ("peer.join", !join.is_empty()),
+        ("peer.join_file", join_file.is_some()),
+    ];
+    if file.cluster.is_empty() {
+        return match needs.into_iter().find(|(_, is_set)| *is_set) {
+            Some((needs, _)) => Err(Refusal::Incomplete { needs, missing: "peer.cluster" }),
+            None => Ok(None),
+        };
+    }
+    let incomplete = |missing| Refusal::Incomplete { needs: "peer.cluster", missing };
+    let identity = path(file.identity).or_else(|| data_dir.map(Path::to_owned));
+    let listen = listen.ok_or(incomplete("peer.listen"))?;
+    if listen.ip().is_unspecified() && advertise.is_none() {
+        return Err(Refusal::NoAdvertise);
+    }
+    Ok(Some(Peer {
+        cluster: parsed("peer.cluster", file.cluster, CLUSTER_NAME_MUST)?,
+        listen,
+        advertise,
+        identity: identity.ok_or(incomplete("peer.identity"))?,
+        fabric,
+        allow_clusters,
+        join,
+        join_file,
+        ping_interval: Duration::from_millis(ping_interval_ms as u64),
+    }))
+}
+
+fn seeds(addresses: Vec<String>) -> Result<Vec<PeerAddress>, Refusal> {
+    let count = addresses.len();
+    if SEEDS_MAX < count {
+        return Err(Refusal::Seeds { count });
+    }
+    addresses.into_iter().map(|seed| parsed("peer.join", seed, PEER_ADDRESS_MUST)).collect()
+}
+
+fn parsed<T: FromStr>(key: &'static str, value: String, must: &'static str) -> Result<T, Refusal> {
+    value.parse().map_err(|_| Refusal::Meaningless { key, value, must })
+}
+
 /// nats-server takes no spaces either.
 fn server_name(value: String) -> Result<Option<String>, Refusal> {
     let is_word = value.bytes().all(|byte| byte.is_ascii_graphic());
@@ -288,8 +358,7 @@ impl TryFrom<file::Admin> for Admin {
         if let Some(address) = listen.filter(|&address| !is_loopback(address)) {
             return Err(Refusal::AdminRemote { address });
         }
-        let ready_file = Some(file.ready_file).filter(|path| !path.is_empty()).map(PathBuf::from);
-        Ok(Self { listen, ready_file })
+        Ok(Self { listen, ready_file: path(file.ready_file) })
     }
 }
 
@@ -337,6 +406,11 @@ impl TryFrom<file::Log> for Log {
         log::check(&file.filter).map_err(|why| Refusal::LogFilter { why })?;
         Ok(Self { filter: file.filter, json: file.json })
     }
+}
+
+/// Empty: none.
+fn path(value: String) -> Option<PathBuf> {
+    Some(value).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 const _: () = assert!(size_of::<usize>() == 8, "every bound of a file key fits a usize");

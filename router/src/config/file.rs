@@ -22,6 +22,7 @@ pub struct File {
     pub tls: Tls,
     pub nats: Nats,
     pub auth: Auth,
+    pub peer: Peer,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,
@@ -39,6 +40,8 @@ pub struct Node {
     pub cpus: Vec<u64>,
     /// Microseconds a shard looks for work after the last before it sleeps. 0..=1000.
     pub spin_us: u64,
+    /// Directory of what survives the process. Empty is none.
+    pub data_dir: String,
 }
 
 /// `[listen]`
@@ -114,6 +117,30 @@ pub struct Nats {
     pub lame_duck_ms: u64,
     /// Whether messages may have headers.
     pub headers: bool,
+}
+
+/// `[peer]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Peer {
+    /// The node's cluster. 1 to 63 of `a-z 0-9 -`. Empty is none, and no other nodes.
+    pub cluster: String,
+    /// Address and port for other nodes; port 0 lets the kernel choose.
+    pub listen: String,
+    /// `HOST:PORT` where other nodes reach this one. Empty is where it listens.
+    pub advertise: String,
+    /// Directory with `node.crt`, `node.key` and `ca.crt`. Empty is `node.data_dir`.
+    pub identity: String,
+    /// Name that all clusters share which may ever meet. 1 to 63 of `a-z 0-9 -`.
+    pub fabric: String,
+    /// Clusters besides its own that a gateway may be linked to.
+    pub allow_clusters: Vec<String>,
+    /// `HOST:PORT` of nodes to begin with. At most 64.
+    pub join: Vec<String>,
+    /// File of more of them, one a line. Empty is none.
+    pub join_file: String,
+    /// Milliseconds between pings to a node. 50..=60_000.
+    pub ping_interval_ms: u64,
 }
 
 /// `[admin]`
@@ -205,6 +232,22 @@ impl Default for Nats {
             advertise: Vec::new(),
             lame_duck_ms: 0,
             headers: true,
+        }
+    }
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            cluster: String::new(),
+            listen: String::new(),
+            advertise: String::new(),
+            identity: String::new(),
+            fabric: "mpreg".to_owned(),
+            allow_clusters: Vec::new(),
+            join: Vec::new(),
+            join_file: String::new(),
+            ping_interval_ms: 500,
         }
     }
 }

@@ -28,7 +28,7 @@ fn everybody() -> Arc<Accounts> {
 #[test]
 fn defaults_are_within_their_own_bounds() {
     let want = Config {
-        node: Node { shards: None, cpus: Vec::new(), spin: Duration::ZERO },
+        node: Node { shards: None, cpus: Vec::new(), spin: Duration::ZERO, data_dir: None },
         listen: Listen {
             tcp: Some(([127, 0, 0, 1], 4280).into()),
             unix: None,
@@ -42,6 +42,7 @@ fn defaults_are_within_their_own_bounds() {
         },
         tls: None,
         auth: everybody(),
+        peer: None,
         nats: Nats {
             server_name: None,
             payload_bytes_max: 1 << 20,
@@ -77,6 +78,7 @@ const EVERY_KEY: &str = r#"
 shards = 3
 cpus = [2, 0]
 spin_us = 50
+data_dir = "data"
 [listen]
 tcp = "0.0.0.0:0"
 unix = "/run/mpreg.sock"
@@ -107,6 +109,16 @@ subscriptions_max = 12
 advertise = ["router-1.example.net:4222", "[::1]:4222"]
 lame_duck_ms = 20
 headers = false
+[peer]
+cluster = "eu-1"
+listen = "0.0.0.0:5"
+advertise = "node.example:6"
+identity = "node"
+fabric = "test"
+allow_clusters = ["us-1"]
+join = ["a.example:1", "[::1]:2"]
+join_file = "seeds"
+ping_interval_ms = 50
 [admin]
 listen = "[::1]:0"
 ready_file = "ready.json"
@@ -125,11 +137,30 @@ filter = "warn"
 json = true
 "#;
 
+fn every_key_of_peers() -> Peer {
+    Peer {
+        cluster: "eu-1".parse().unwrap(),
+        listen: ([0, 0, 0, 0], 5).into(),
+        advertise: Some("node.example:6".parse().unwrap()),
+        identity: "node".into(),
+        fabric: "test".parse::<ClusterName>().unwrap().fabric(),
+        allow_clusters: vec!["us-1".parse().unwrap()],
+        join: vec!["a.example:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
+        join_file: Some("seeds".into()),
+        ping_interval: Duration::from_millis(50),
+    }
+}
+
 #[test]
 fn every_key_of_the_file_reaches_the_node() {
     let config = checked(EVERY_KEY);
     let want = Config {
-        node: Node { shards: Some(3), cpus: vec![2, 0], spin: Duration::from_micros(50) },
+        node: Node {
+            shards: Some(3),
+            cpus: vec![2, 0],
+            spin: Duration::from_micros(50),
+            data_dir: Some("data".into()),
+        },
         listen: Listen {
             tcp: Some(([0, 0, 0, 0], 0).into()),
             unix: Some("/run/mpreg.sock".into()),
@@ -154,6 +185,7 @@ fn every_key_of_the_file_reaches_the_node() {
             is_optional: false,
         }),
         auth: everybody(),
+        peer: Some(every_key_of_peers()),
         nats: Nats {
             server_name: Some("a".to_owned()),
             payload_bytes_max: 16,
@@ -254,6 +286,45 @@ fn each_refusal_names_its_key() {
 }
 
 #[test]
+fn each_refusal_about_other_nodes_names_its_key() {
+    let table = [
+        ("peer.listen = '127.0.0.1:1'", "peer.listen is set, so peer.cluster must be"),
+        ("peer.join = ['a:1']", "peer.join is set, so peer.cluster must be"),
+        ("peer.join_file = 'a'", "peer.join_file is set, so peer.cluster must be"),
+        ("peer.cluster = 'a'", "peer.cluster is set, so peer.listen must be"),
+        (
+            "peer.cluster = 'a'\npeer.listen = '127.0.0.1:1'",
+            "peer.cluster is set, so peer.identity must be",
+        ),
+        (
+            "peer.cluster = 'a'\npeer.listen = '0.0.0.0:1'",
+            "peer.listen is set to every address, so peer.advertise must be",
+        ),
+        (
+            "peer.join = ['a:1', 'b']",
+            "peer.join is \"b\", must be HOST:PORT, with a port of 1 to 65535",
+        ),
+        (
+            "peer.advertise = 'a:0'",
+            "peer.advertise is \"a:0\", must be HOST:PORT, with a port of 1 to 65535",
+        ),
+        ("peer.fabric = 'A'", "peer.fabric is \"A\", must be 1 to 63 characters of a-z, 0-9 and -"),
+        (
+            "peer.allow_clusters = ['a', '']",
+            "peer.allow_clusters is \"\", must be 1 to 63 characters of a-z, 0-9 and -",
+        ),
+        ("peer.ping_interval_ms = 49", "peer.ping_interval_ms is 49, must be within 50..=60000"),
+    ];
+    for (text, refusal) in table {
+        assert_eq!(outcome(text), refusal, "{text}");
+    }
+    let file = "node.data_dir = 'd'\n[peer]\ncluster = 'a'\nlisten = '127.0.0.1:1'\njoin = ";
+    let joins = |count: usize| format!("{file}{:?}", vec!["a:1"; count]);
+    assert_eq!(outcome(&joins(64)), "ok");
+    assert_eq!(outcome(&joins(65)), "peer.join has 65 addresses, must be at most 64");
+}
+
+#[test]
 fn each_refusal_of_the_nats_side_names_its_key() {
     let table = [
         (
@@ -331,7 +402,7 @@ fn a_unix_path_must_fit_the_kernels_address() {
 #[test]
 fn an_unknown_key_is_refused_with_file_and_line() {
     expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `nats`, `nats_tls`, `websocket`, `websocket_tls`, `websocket_origins`, `websocket_same_origin`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
-    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `auth`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
+    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `auth`, `peer`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
     expect![[r#"mpreg.toml, line 2: invalid type: string "two", expected u64"#]]
         .assert_eq(&outcome("[node]\nshards = 'two'\n"));
     expect!["mpreg.toml, line 2: invalid value: integer `-1`, expected u64"]

@@ -5,11 +5,11 @@
 //! pattern and group. So a shard holds no more than its clients subscribe to.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use mio::Waker;
 use mpreg_fabric::control::Want;
 use mpreg_proto::id::{NodeId, ShardIx};
 
@@ -33,8 +33,8 @@ pub enum Report {
 pub struct Reporter {
     shard: ShardIx,
     reports: Sender<Report>,
-    /// Read by the control core.
-    eventfd: OwnedFd,
+    /// Of the control core.
+    waker: Arc<Waker>,
     /// Members by pattern and group, as last heard and not told.
     wants: BTreeMap<(Bytes, Bytes), u32>,
     lost: Vec<(NodeId, Direction)>,
@@ -44,24 +44,24 @@ pub struct Reporter {
 #[derive(Debug)]
 pub struct Reporters {
     reports: Sender<Report>,
-    eventfd: OwnedFd,
+    waker: Arc<Waker>,
 }
 
-/// `eventfd` is written to when there is something to receive.
-pub fn reports(eventfd: OwnedFd) -> (Reporters, Receiver<Report>) {
+/// `waker` is woken when there is something to receive.
+pub fn reports(waker: Arc<Waker>) -> (Reporters, Receiver<Report>) {
     let (sender, receiver) = bounded(REPORTS_MAX);
-    (Reporters { reports: sender, eventfd }, receiver)
+    (Reporters { reports: sender, waker }, receiver)
 }
 
 impl Reporters {
-    pub fn of(&self, shard: ShardIx) -> io::Result<Reporter> {
-        Ok(Reporter {
+    pub fn of(&self, shard: ShardIx) -> Reporter {
+        Reporter {
             shard,
             reports: self.reports.clone(),
-            eventfd: self.eventfd.try_clone()?,
+            waker: self.waker.clone(),
             wants: BTreeMap::new(),
             lost: Vec::new(),
-        })
+        }
     }
 }
 
@@ -102,8 +102,7 @@ impl Reporter {
             }
             is_told = true;
         }
-        if is_told && let Err(error) = rustix::io::write(self.eventfd.as_fd(), &1u64.to_ne_bytes())
-        {
+        if is_told && let Err(error) = self.waker.wake() {
             tracing::warn!(%error, "waking the control core");
         }
     }

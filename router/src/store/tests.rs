@@ -38,13 +38,15 @@ fn each_life_is_greater_than_the_last() {
 }
 
 #[test]
-fn a_route_sequence_is_given_out_once() {
+fn a_route_sequence_reads_as_it_was_written() {
     let folder = folder();
-    let reserve = |count| Store::open(folder.path()).unwrap().reserve_route_sequences(count);
-    assert_eq!(reserve(10).unwrap(), 0..10);
-    assert_eq!(reserve(1).unwrap(), 10..11);
-    assert!(matches!(reserve(u64::MAX), Err(StoreError::Exhausted(11))));
-    assert_eq!(reserve(1).unwrap(), 11..12);
+    let mut store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.route_sequence().unwrap(), None);
+    let version = Version { incarnation: Incarnation(3), sequence: 1 << 40 };
+    store.put(&[(Record::RouteSequence, &version_bytes(version))]).unwrap();
+    assert_eq!(store.route_sequence().unwrap(), Some(version));
+    store.put(&[(Record::RouteSequence, &[0; 15])]).unwrap();
+    assert!(matches!(store.route_sequence(), Err(StoreError::Damaged { .. })));
 }
 
 #[test]
@@ -192,7 +194,7 @@ fn after_a_failed_commit_nothing_is_written() {
     assert!(matches!(store.next_incarnation(1), Err(StoreError::Commit { .. })));
     fails.store(false, Relaxed);
     assert!(matches!(store.next_incarnation(1), Err(StoreError::Fenced { .. })));
-    assert!(matches!(store.reserve_route_sequences(1), Err(StoreError::Fenced { .. })));
+    assert!(matches!(store.put(&[(Record::RouteKeys, b"")]), Err(StoreError::Fenced { .. })));
 }
 
 fn change(ticket: u64, body: &[u8]) -> Change {

@@ -74,11 +74,12 @@ const FABRIC: Edges = &[
     ("way", &["breaker", "graph", "limits"]),
 ];
 
-/// The parts of a shard, each readable alone. `switch`, `shard`, `drive`, `control` and `node` join
-/// them and may name any; `admin`, `cli`, `config` and `log` are not on the way of a message.
+/// The parts of a node, each readable alone. `switch`, `shard`, `drive`, `control`, `identity` and
+/// `node` join them and may name any; `admin`, `cli`, `config` and `log` are not on the way of a message.
 const ROUTER_PARTS: Edges = &[
     ("arena", &["limits"]),
     ("auth", &["clock", "limits"]),
+    ("ca", &["peer"]),
     ("clock", &[]),
     ("limits", &[]),
     ("link", &["limits", "nats", "outbound", "peer_link", "ring", "transport"]),
@@ -87,6 +88,7 @@ const ROUTER_PARTS: Edges = &[
     ("nats", &["auth", "limits", "roster", "transport"]),
     ("nats_conf", &["auth", "config"]),
     ("outbound", &["limits"]),
+    ("peer", &["limits", "probe"]),
     ("peer_link", &[]),
     ("probe", &[]),
     ("ring", &["limits", "outbound"]),
@@ -95,8 +97,10 @@ const ROUTER_PARTS: Edges = &[
     ("transport", &["limits"]),
 ];
 
-const ROUTER_OTHERS: [&str; 10] =
-    ["admin", "bin", "cli", "config", "control", "drive", "log", "node", "shard", "switch"];
+const ROUTER_OTHERS: [&str; 11] = [
+    "admin", "bin", "cli", "config", "control", "drive", "identity", "log", "node", "shard",
+    "switch",
+];
 
 #[test]
 fn router_parts_name_each_other_as_the_table_says() {

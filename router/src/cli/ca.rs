@@ -1,0 +1,60 @@
+//! `mpreg ca`: certificates of nodes from an authority in a directory.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use mpreg_proto::cluster::{ClusterName, NodeRole};
+
+use super::{CommandError, Exit};
+use crate::ca::{self, Wish};
+use crate::clock::since_1970;
+
+/// Sign certificates of nodes, for a laboratory.
+#[derive(Debug, clap::Subcommand)]
+pub enum Ca {
+    Init(Init),
+    Issue(Issue),
+}
+
+/// Begin an authority: a key and a certificate for it.
+#[derive(Debug, clap::Args)]
+pub struct Init {
+    /// Directory of the authority.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+}
+
+/// Make a key for a node and sign a certificate for it. Prints the name that is in it.
+#[derive(Debug, clap::Args)]
+pub struct Issue {
+    /// Directory of the authority.
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The node's cluster: 1 to 63 of a-z, 0-9 and -.
+    #[arg(long, value_name = "NAME")]
+    cluster: ClusterName,
+    /// node, or gateway for links to other clusters.
+    #[arg(long, value_name = "ROLE", default_value = "node")]
+    role: NodeRole,
+    /// Days for which the certificate is valid.
+    #[arg(long, value_name = "N", default_value = "365",
+        value_parser = clap::value_parser!(u32).range(1..=3650))]
+    days: u32,
+    /// Directory for what the node needs: node.crt, node.key, ca.crt.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+}
+
+impl Ca {
+    pub(super) fn run(&self, out: &mut impl Write) -> Result<Exit, CommandError> {
+        match self {
+            Self::Init(Init { dir }) => ca::init(dir, since_1970())?,
+            Self::Issue(Issue { dir, cluster, role, days, out: to }) => {
+                let wish = Wish { cluster: cluster.clone(), role: *role, days: *days };
+                let name = ca::issue(dir, &wish, to, since_1970())?;
+                writeln!(out, "{name}")?;
+            }
+        }
+        Ok(Exit::Done)
+    }
+}

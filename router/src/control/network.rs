@@ -1,0 +1,264 @@
+//! Performs what the control core's machine (`fabric::control`) wants, and tells it what happened.
+//!
+//! ```text
+//!   links ------ Event --+                    +--> Admit, Use, Close, Send, Dial --> links
+//!   disk ------ Outcome -+--> Input --> handle +--> Persist ------------------------> disk
+//!   deadline, commands --+                    +--> Fact ---------------------------> logs, counters
+//! ```
+//!
+//! Nothing is decided here. Each turn feeds inputs until none follows from what was performed.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::Receiver;
+use mio::event::Event as Ready;
+use mpreg_fabric::control::{Command, Control, Effect, End, Input, LinkUp, Origin, Record, Ticket};
+use mpreg_fabric::fact::LinkEndReason;
+use mpreg_fabric::route::WallClock;
+use mpreg_fabric::time::Instant;
+use mpreg_proto::id::{Incarnation, NodeId};
+use mpreg_proto::member::{LeaveReason, PeerAddress};
+use mpreg_proto::peer::{Lane, Plane};
+
+use super::facts;
+use super::report::Report;
+use super::seed_file::SeedFile;
+use crate::clock::since_1970;
+use crate::mesh::{self, Bell};
+use crate::peer::{self, Event, NotQueued, NotSent, Peers};
+use crate::store;
+use crate::store::writer::{Busy, Change, Outcome, Writer};
+
+/// What survives this process.
+#[derive(Debug)]
+pub enum Disk {
+    /// Nothing does: there is no data directory.
+    None,
+    Kept {
+        writer: Writer,
+        outcomes: Receiver<Outcome>,
+    },
+}
+
+/// Other nodes, and what there is to say to them.
+pub struct Network {
+    control: Control,
+    peers: Peers,
+    disk: Disk,
+    /// Incarnations that are being written: links are of them once they are.
+    renewals: BTreeMap<Ticket, Incarnation>,
+    configured: Vec<PeerAddress>,
+    seed_file: Option<SeedFile>,
+    inputs: VecDeque<Input>,
+    bells: Arc<[Bell]>,
+    /// When the time of day is read next.
+    wall_due: Instant,
+    has_said_goodbye: bool,
+}
+
+/// The machine goes on with its own time in between.
+const WALL_EVERY: Duration = Duration::from_secs(60);
+
+pub fn wall_clock(now: Instant) -> WallClock {
+    WallClock { unix_seconds: since_1970().as_secs(), at: now }
+}
+
+impl Network {
+    pub fn new(
+        control: Control,
+        peers: Peers,
+        disk: Disk,
+        configured: Vec<PeerAddress>,
+        seed_file: Option<PathBuf>,
+        bells: Arc<[Bell]>,
+    ) -> Self {
+        Self {
+            control,
+            peers,
+            disk,
+            renewals: BTreeMap::new(),
+            configured,
+            seed_file: seed_file.map(SeedFile::new),
+            inputs: VecDeque::from([Input::Started]),
+            bells,
+            wall_due: Instant::START,
+            has_said_goodbye: false,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        if !self.inputs.is_empty() {
+            return Instant::START;
+        }
+        let of_machine = self.control.deadline().map_or(Instant::NEVER, |(at, _why)| at);
+        let of_file = self.seed_file.as_ref().map_or(Instant::NEVER, SeedFile::deadline);
+        of_machine.min(of_file).min(self.peers.deadline())
+    }
+
+    /// Says goodbye to everybody. [`Self::has_left`] once that is done.
+    pub(super) fn leave(&mut self, reason: LeaveReason, now: Instant) {
+        self.seed_file = None;
+        self.peers.stop();
+        self.inputs.push_back(Input::Command(Command::Leave { reason }));
+        self.settle(now);
+    }
+
+    /// A shard has something to say.
+    pub(super) fn hear(&mut self, report: Report) {
+        match report {
+            Report::Want(want) => self.inputs.push_back(Input::Want(want)),
+            Report::PeerLost { peer, shard, direction } => {
+                tracing::debug!(node = %peer, %shard, direction = direction.word(), "no data link");
+            }
+        }
+    }
+
+    /// Everybody was told, and has hung up.
+    pub(super) fn has_left(&self) -> bool {
+        self.has_said_goodbye && self.peers.are_silent()
+    }
+
+    /// Once a second: shows operators how things are, and the machine what time of day it is.
+    pub(super) fn look(&mut self, now: Instant) {
+        if self.wall_due <= now {
+            self.wall_due = now + WALL_EVERY;
+            self.inputs.push_back(Input::WallClockRead(wall_clock(now)));
+        }
+        self.peers.publish();
+        self.peers.probe().members.set(self.control.members().count() as u64);
+    }
+
+    /// Does what can be done without waiting.
+    pub(super) fn turn<'a>(&mut self, ready: impl Iterator<Item = &'a Ready>, now: Instant) {
+        ready.for_each(|ready| self.peers.ready(ready));
+        let mut events = Vec::new();
+        self.peers.turn(now, &mut events);
+        self.inputs.extend(events.into_iter().map(input));
+        self.hear_disk();
+        if let Some(listed) = self.seed_file.as_mut().and_then(|file| file.changed(now)) {
+            let seeds = self.configured.iter().chain(listed).cloned().collect();
+            self.inputs.push_back(Input::Command(Command::Seeds(seeds)));
+        }
+        if self.control.deadline().is_some_and(|(at, _why)| at <= now) {
+            self.inputs.push_back(Input::DeadlineReached);
+        }
+        self.settle(now);
+    }
+
+    /// Feeds what happened until nothing more follows from it.
+    fn settle(&mut self, now: Instant) {
+        let mut effects = Vec::new();
+        while let Some(input) = self.inputs.pop_front() {
+            self.control.handle(input, now, &mut effects);
+            for effect in effects.drain(..) {
+                self.perform(effect, now);
+            }
+        }
+    }
+
+    fn perform(&mut self, effect: Effect, now: Instant) {
+        match effect {
+            Effect::Admit { link } => self.peers.admit(link, now),
+            Effect::Use { peer, link } => self.peers.send_over(peer, link),
+            Effect::Close { link, why } => {
+                let mut events = Vec::new();
+                self.peers.close(link, why, now, &mut events);
+                self.inputs.extend(events.into_iter().map(input));
+            }
+            Effect::Send { to, lane, plane, body } => self.send(to, lane, plane, &body),
+            Effect::Dial { address, node } => {
+                if !self.peers.dial(address.clone(), node) {
+                    self.inputs.push_back(Input::DialFailed { address });
+                }
+            }
+            Effect::Persist { ticket, record } => self.persist(ticket, record),
+            Effect::View { view, stale } => {
+                for bell in self.bells.iter() {
+                    let (view, stale) = (Arc::clone(&view), stale.clone());
+                    bell.command(mesh::Command::View { view, stale });
+                }
+            }
+            Effect::Left => self.has_said_goodbye = true,
+            Effect::Fact(fact) => facts::record(&fact, self.peers.probe()),
+        }
+    }
+
+    fn send(&mut self, to: NodeId, lane: Lane, plane: Plane, body: &[u8]) {
+        match self.peers.send(to, plane as u8, lane, body) {
+            Ok(()) => (),
+            Err(NotSent::Queue(NotQueued::Full)) => {
+                self.inputs.push_back(Input::Refused { to, lane });
+            }
+            Err(NotSent::Queue(NotQueued::TooLong)) => {
+                tracing::error!(node = %to, plane = plane.word(), "a frame is too long");
+            }
+            // Its link has ended in this very turn, which the machine is about to hear.
+            Err(NotSent::NoLink) => (),
+        }
+    }
+
+    fn persist(&mut self, ticket: Ticket, record: Record) {
+        let (record, body) = match record {
+            Record::Incarnation(incarnation) => {
+                self.renewals.insert(ticket, incarnation);
+                (store::Record::Incarnation, incarnation.0.to_le_bytes().to_vec())
+            }
+            Record::RouteSequence(upto) => {
+                (store::Record::RouteSequence, store::version_bytes(upto).to_vec())
+            }
+            Record::RouteKeys(keys) => (store::Record::RouteKeys, keys.to_vec()),
+        };
+        match &self.disk {
+            Disk::None => self.persisted(ticket),
+            Disk::Kept { writer, .. } => {
+                let change = Change { ticket: ticket.0, record, body };
+                if let Err(Busy(change)) = writer.keep(change) {
+                    tracing::error!(record = change.record.name(), "too much waits for the disk");
+                }
+            }
+        }
+    }
+
+    fn hear_disk(&mut self) {
+        let Disk::Kept { outcomes, .. } = &self.disk else { return };
+        let kept: Vec<Outcome> = outcomes.try_iter().filter(|outcome| outcome.is_kept).collect();
+        kept.into_iter().for_each(|outcome| self.persisted(Ticket(outcome.ticket)));
+    }
+
+    fn persisted(&mut self, ticket: Ticket) {
+        if let Some(incarnation) = self.renewals.remove(&ticket) {
+            self.peers.renew(incarnation);
+        }
+        self.inputs.push_back(Input::Persisted { ticket });
+    }
+}
+
+fn input(event: Event) -> Input {
+    match event {
+        Event::LinkUp(peer::LinkUp { link, name, incarnation, dialled, .. }) => {
+            let origin = dialled.map_or(Origin::Accepted, |address| Origin::Dialled { address });
+            let (peer, cluster) = (name.node, name.cluster);
+            Input::LinkUp(LinkUp { link, peer, cluster, incarnation, origin })
+        }
+        Event::LinkDown { link, end, .. } => Input::LinkDown { link, end: end_of(end) },
+        Event::Received { link, plane, body, .. } => Input::Received { link, plane, body },
+        Event::Measured { node, round_trip } => Input::Measured { peer: node, round_trip },
+        Event::DialFailed { address, .. } => Input::DialFailed { address },
+    }
+}
+
+/// Whether one of both meant it.
+fn end_of(end: LinkEndReason) -> End {
+    let is_meant = matches!(
+        end,
+        LinkEndReason::Closed
+            | LinkEndReason::Refused(_)
+            | LinkEndReason::Replaced
+            | LinkEndReason::Departed
+            | LinkEndReason::Stopped
+    );
+    if is_meant { End::Closed } else { End::Lost }
+}

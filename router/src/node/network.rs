@@ -1,0 +1,117 @@
+//! Opens what a node needs to meet others: its listener, its links, the machine that decides about them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam::channel::bounded;
+use mpreg_fabric::control::{Control, Settings};
+use mpreg_fabric::plan::Federation;
+use mpreg_proto::cluster::ClusterName;
+
+use super::StartError;
+use crate::config::{Config, Peer};
+use crate::control::network::{Disk, Network, wall_clock};
+use crate::control::{self, Desk, Inbox, Watch};
+use crate::identity::{Identity, IdentityError};
+use crate::limits::STORE_CHANGES_MAX;
+use crate::listen;
+use crate::peer::roster::Roster;
+use crate::peer::tls::Credentials;
+use crate::peer::{self, Means, Peers, Timing};
+use crate::store::Store;
+use crate::store::writer::Writer;
+
+/// What of the control core there is already.
+pub(super) struct Around<'a> {
+    pub(super) inbox: &'a Inbox,
+    pub(super) desk: &'a Desk,
+    pub(super) watch: &'a Watch,
+    pub(super) roster: &'a Roster,
+}
+
+type Opened = (Option<(Network, SocketAddr)>, Option<Store>);
+
+/// The network, and where it is reached. `None`: the configuration has none, and the store comes back.
+/// `seed` gives its machine chance.
+pub(super) fn open(
+    config: &Config,
+    identity: Identity,
+    seed: u64,
+    around: &Around<'_>,
+) -> Result<Opened, StartError> {
+    match (&config.peer, &identity.credentials) {
+        (Some(peer), Some(credentials)) => {
+            let credentials = credentials.clone();
+            let handshake = config.limits.handshake;
+            let opened = join(peer, identity, credentials, (handshake, seed), around)?;
+            Ok((Some(opened), None))
+        }
+        (Some(_), None) | (None, _) => Ok((None, identity.store)),
+    }
+}
+
+fn join(
+    config: &Peer,
+    identity: Identity,
+    credentials: Credentials,
+    (handshake, seed): (Duration, u64),
+    around: &Around<'_>,
+) -> Result<(Network, SocketAddr), StartError> {
+    let Identity { incarnation, store, .. } = identity;
+    let (bound, sockets) = listen::tcp(config.listen, None, 1)?;
+    let listener = sockets.into_iter().next().expect("one was asked for");
+    let own = bound.to_string().parse().expect("a bound address is one");
+    let address = config.advertise.clone().unwrap_or(own);
+    let name = credentials.name();
+    let mut settings = Settings::new(name.node, name.cluster.clone(), incarnation, address, seed);
+    settings.seeds = config.join.clone();
+    let named = config.allow_clusters.iter().map(ClusterName::id).collect();
+    settings.federation = Federation::Permissive(named);
+    settings.route.wall = wall_clock(around.watch.clock.now());
+    if let Some(store) = &store {
+        settings.route.stored = store.route_sequence().map_err(IdentityError::Store)?;
+        settings.route.keys = store.route_keys().map_err(IdentityError::Store)?.into();
+    }
+    let links = peer::Settings {
+        credentials,
+        incarnation,
+        fabric: config.fabric,
+        allow_clusters: config.allow_clusters.clone(),
+        timing: Timing::new(handshake, config.ping_interval),
+    };
+    let means = Means {
+        registry: around.inbox.registry().map_err(StartError::Control)?,
+        tokens: control::LINKS,
+        waker: around.desk.waker(),
+        probe: Arc::clone(&around.watch.probe.peers),
+        roster: around.roster.clone(),
+    };
+    let peers = Peers::new(links, listener, means).map_err(StartError::Control)?;
+    let disk = store.map_or(Ok(Disk::None), |store| open_disk(store, around.desk));
+    let network = Network::new(
+        Control::new(settings),
+        peers,
+        disk.map_err(StartError::Control)?,
+        config.join.clone(),
+        config.join_file.clone(),
+        Arc::clone(&around.watch.bells),
+    );
+    Ok((network, bound))
+}
+
+/// The thread that writes wakes the control core when something is written.
+fn open_disk(store: Store, desk: &Desk) -> std::io::Result<Disk> {
+    // Those that wait, those being written, and as many again that are not heard yet.
+    let (told, outcomes) = bounded(3 * STORE_CHANGES_MAX);
+    let waker = desk.waker();
+    let writer = Writer::start(store, move |outcome| {
+        if told.try_send(outcome).is_err() {
+            tracing::error!("the control core does not hear what is kept");
+        }
+        if let Err(error) = waker.wake() {
+            tracing::warn!(%error, "waking the control core");
+        }
+    })?;
+    Ok(Disk::Kept { writer, outcomes })
+}
