@@ -13,6 +13,7 @@
 //!
 //! Parts: `plan.rs` and `topology.rs` (what a seed decides), `node.rs` (a node: disk, clock, life),
 //! `net.rs` and `stream.rs` (links), `shell.rs` (performs effects), `mishap.rs` (what goes wrong),
+//! `desk.rs` (messages, hop by hop), `post.rs` (who got which), `oracle.rs` (what everyone should know),
 //! `check.rs` (what must hold), `play.rs` (one seed from start to rest).
 
 use std::cmp::Reverse;
@@ -21,17 +22,21 @@ use std::time::Duration;
 
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::time::Instant;
+use mpreg_proto::hop::MessageId;
 
 use crate::check::Violation;
 use crate::faults::micros;
 use crate::trace::{Show, Trace};
 
 pub mod check;
+mod desk;
 mod mishap;
 mod net;
 mod node;
+mod oracle;
 pub mod plan;
 pub mod play;
+mod post;
 mod shell;
 mod stream;
 pub mod topology;
@@ -39,6 +44,7 @@ pub mod topology;
 use net::{Dialling, Wire, WireNo};
 use node::Node;
 use plan::MeshPlan;
+use post::Letter;
 
 pub struct Mesh {
     pub now: Instant,
@@ -64,6 +70,7 @@ pub struct Mesh {
     /// Directions between two nodes that carry nothing, and until when.
     blocked: BTreeMap<Direction, Instant>,
     acts_left: usize,
+    letters: BTreeMap<MessageId, Letter>,
 }
 
 /// From one node to another.
@@ -168,6 +175,7 @@ impl Mesh {
             dials_made: 0,
             blocked: BTreeMap::new(),
             acts_left: plan.acts_count,
+            letters: BTreeMap::new(),
             plan,
         };
         for node in 0..mesh.nodes.len() {

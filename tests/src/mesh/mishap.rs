@@ -20,6 +20,9 @@ impl Mesh {
         let delay = self.delay(self.plan.act_gap * 2);
         self.after(delay, Happening::Act);
         let node = self.rng.below(self.nodes.len() as u32) as usize;
+        let word = self.rng.below(self.plan.words_count as u32) as u8;
+        self.publish(node, word);
+        let node = self.rng.below(self.nodes.len() as u32) as usize;
         let mishap = Mishap::ALL[self.rng.below(Mishap::ALL.len() as u32) as usize];
         if !self.plan.has(mishap) {
             return;
@@ -37,6 +40,7 @@ impl Mesh {
                 let span = self.delay(Duration::from_secs(10));
                 self.nodes[node].refuses_until = self.now + span;
             }
+            Mishap::Subscribers => self.resubscribe(node),
             // These are not acts: they colour all others.
             Mishap::SlowLinks
             | Mishap::Clogs

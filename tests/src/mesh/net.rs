@@ -9,7 +9,7 @@ use mpreg_fabric::control::{End as LinkEnd, Input, LinkId, LinkUp, Origin};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::id::NodeId;
 use mpreg_proto::member::PeerAddress;
-use mpreg_proto::peer::Lane;
+use mpreg_proto::peer::{Lane, Plane};
 
 use super::node::LinkState;
 use super::plan::Mishap;
@@ -230,9 +230,13 @@ impl Mesh {
         let next = stream.next_arrival();
         let is_over = stream.is_over();
         self.frames += 1;
-        let (plane, body) = (frame.plane as u8, frame.body.to_vec());
-        let input = Input::Received { link: link(to), plane, body };
-        self.feed_life(node, life, input);
+        if frame.plane == Plane::Data {
+            self.carry(node, &frame.body);
+        } else {
+            let (plane, body) = (frame.plane as u8, frame.body.to_vec());
+            let input = Input::Received { link: link(to), plane, body };
+            self.feed_life(node, life, input);
+        }
         if is_over {
             self.after(micros(1), Happening::Arrive { to });
         } else if let Some(next) = next {

@@ -17,6 +17,7 @@ use mpreg_proto::id::{Incarnation, NodeId, Version};
 use mpreg_proto::member::PeerAddress;
 use mpreg_proto::peer::Lane;
 
+use super::desk::{Desk, Subscription};
 use super::plan::MeshPlan;
 use super::topology;
 use super::{EndNo, Mesh};
@@ -30,6 +31,8 @@ pub(super) struct Node {
     pub(super) address: PeerAddress,
     /// Nodes it is told of at its start.
     pub(super) seeds: BTreeSet<usize>,
+    /// What its clients want. They come back when it does.
+    pub(super) wants: BTreeSet<Subscription>,
     disk: Disk,
     pub(super) life: Option<Life>,
     /// Lives so far, over all names.
@@ -65,6 +68,7 @@ pub(super) struct Life {
     /// What the machine last told its shards.
     pub(super) view: Arc<View>,
     pub(super) refusals: BTreeMap<u64, (NodeId, Lane)>,
+    pub(super) desk: Desk,
 }
 
 /// A link as its shell knows it.
@@ -95,6 +99,7 @@ pub(super) fn all(plan: &MeshPlan, root: &Rng) -> Vec<Node> {
         cluster: format!("c{}", clusters[index]).parse().expect("a good name"),
         address: address(index),
         seeds,
+        wants: wants(plan, &mut rng),
         disk: Disk::default(),
         life: None,
         lives: 0,
@@ -102,6 +107,10 @@ pub(super) fn all(plan: &MeshPlan, root: &Rng) -> Vec<Node> {
         drift_ppm: i64::from(rng.below(2 * plan.drift_ppm + 1)) - i64::from(plan.drift_ppm),
     };
     seeds.into_iter().enumerate().map(node).collect()
+}
+
+fn wants(plan: &MeshPlan, rng: &mut Rng) -> BTreeSet<Subscription> {
+    (0..rng.below(3)).map(|_| Subscription::draw(plan.words_count, rng)).collect()
 }
 
 /// Short, and says which node of the seed it is and under which of its names: `NodeId(731_002_004)` is
@@ -151,6 +160,7 @@ impl Node {
             used: BTreeMap::new(),
             view: Arc::new(View::alone(here)),
             refusals: BTreeMap::new(),
+            desk: Desk::new(),
         });
     }
 
@@ -220,5 +230,8 @@ impl Mesh {
         let (id, lives) = (it.id, it.lives);
         self.trace.note(now, node, &(id, lives), format_args!("starts as {id:?}, life {lives}"));
         self.feed_life(node, lives, Input::Started);
+        for want in self.nodes[node].wants.clone() {
+            self.feed_life(node, lives, Input::Want(want.want(1)));
+        }
     }
 }

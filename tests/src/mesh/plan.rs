@@ -47,10 +47,12 @@ pub enum Mishap {
     Drift,
     /// Writes that take long.
     SlowDisks,
+    /// Clients subscribe, and are gone.
+    Subscribers,
 }
 
 impl Mishap {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Breaks,
         Self::Stalls,
         Self::Partitions,
@@ -66,6 +68,7 @@ impl Mishap {
         Self::SpareWakes,
         Self::Drift,
         Self::SlowDisks,
+        Self::Subscribers,
     ];
 }
 
@@ -130,7 +133,8 @@ impl Plan for MeshPlan {
             | Mishap::Refusals
             | Mishap::SlowLinks
             | Mishap::Clogs
-            | Mishap::SpareWakes => (),
+            | Mishap::SpareWakes
+            | Mishap::Subscribers => (),
         }
     }
 

@@ -125,7 +125,7 @@ impl Mesh {
         self.close(end_of(link));
     }
 
-    fn send(&mut self, node: usize, to: NodeId, lane: Lane, frame: Sent) {
+    pub(super) fn send(&mut self, node: usize, to: NodeId, lane: Lane, frame: Sent) {
         self.note(check::is_within_bound(node, frame.bytes()));
         let life = self.life_mut(node);
         let used = life.used.get(&to).and_then(|link| life.links.get(link));
@@ -133,7 +133,11 @@ impl Mesh {
             let text = format!("node {node} sends to {to:?}, with which it has no link");
             return self.note(Err(Violation::new("sent", text)));
         };
+        let is_message = frame.plane == Plane::Data;
         if self.send_on(at, lane, frame) {
+            return;
+        }
+        if is_message {
             return;
         }
         self.next_refusal += 1;

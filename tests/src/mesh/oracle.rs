@@ -1,0 +1,153 @@
+//! What every node should know of the others, from what is really there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mpreg_fabric::control::{Candidate, Want};
+use mpreg_fabric::plan::Verdict;
+use mpreg_proto::catalog::{self, Kind, Scope};
+use mpreg_proto::id::{ClusterId, NodeId};
+use mpreg_proto::topic::Pattern;
+
+use super::Mesh;
+use crate::check::Violation;
+
+/// An entry, as far as it matters here.
+type Known = (NodeId, Scope, Kind, Vec<u8>);
+
+impl Mesh {
+    fn cluster_of(&self, node: usize) -> ClusterId {
+        self.nodes[node].cluster.id()
+    }
+
+    /// Pairs of clusters with a link between them.
+    fn touching(&self) -> BTreeSet<(ClusterId, ClusterId)> {
+        let mut touching = BTreeSet::new();
+        for node in self.live() {
+            let Some(life) = &self.nodes[node].life else { continue };
+            let here = self.cluster_of(node);
+            let peers = life.view.peers.values().filter(|peer| peer.cluster != here);
+            touching.extend(peers.map(|peer| (here, peer.cluster)));
+        }
+        touching
+    }
+
+    /// Links between clusters on the shortest way from one node's cluster to the other's.
+    pub(super) fn distance(&self, from: usize, to: usize) -> Option<usize> {
+        distances(&self.touching(), self.cluster_of(from)).get(&self.cluster_of(to)).copied()
+    }
+
+    /// Who offers what to whom, from what nodes are, their clients want and their links are.
+    fn offered(&self) -> BTreeSet<Known> {
+        let mut offered = BTreeSet::new();
+        for node in self.live() {
+            let it = &self.nodes[node];
+            offered.insert((it.id, Scope::Fabric, Kind::NODE, Vec::new()));
+            let names = it.wants.iter().map(|subscription| name(subscription.want(1)));
+            offered.extend(names.map(|name| (it.id, Scope::Cluster, Kind::SUBSCRIPTION, name)));
+            let here = self.cluster_of(node);
+            let peers = it.life.iter().flat_map(|life| life.view.peers.values());
+            if peers.into_iter().all(|peer| peer.cluster == here) {
+                continue;
+            }
+            let mates = self.live().into_iter().filter(|&mate| self.cluster_of(mate) == here);
+            let wants = mates.flat_map(|mate| &self.nodes[mate].wants);
+            let names = wants.map(|subscription| name(subscription.want(1)));
+            let all = names.map(|name| (it.id, Scope::Fabric, Kind::CLUSTER_INTEREST, name));
+            offered.extend(all);
+        }
+        offered
+    }
+
+    /// Every node knows all that live nodes offer it, and nothing else.
+    pub(super) fn catalogs_agree(&self) -> Result<(), Violation> {
+        let offered = self.offered();
+        for node in self.live() {
+            let here = self.cluster_of(node);
+            let Some(life) = &self.nodes[node].life else { continue };
+            let mates: BTreeSet<NodeId> = self
+                .nodes
+                .iter()
+                .filter(|other| other.cluster.id() == here)
+                .map(|other| other.id)
+                .collect();
+            let is_for = |known: &&Known| known.1 == Scope::Fabric || mates.contains(&known.0);
+            let should: BTreeSet<&Known> = offered.iter().filter(is_for).collect();
+            let entries = life.machine.catalog().entries();
+            let entries = entries.map(|entry| {
+                (entry.feed.node, entry.feed.scope, entry.key.kind, entry.key.name.to_vec())
+            });
+            let knows: BTreeSet<Known> = entries.collect();
+            let knows: BTreeSet<&Known> = knows.iter().collect();
+            if knows != should {
+                let lacks: Vec<_> = should.difference(&knows).collect();
+                let keeps: Vec<_> = knows.difference(&should).collect();
+                let text =
+                    format!("the catalog of node {node} lacks {lacks:?} and keeps {keeps:?}");
+                return Err(Violation::new("catalogs", text));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every node has a way to every other cluster, over as few links between clusters as can be, and
+    /// none to clusters that are not there.
+    pub(super) fn routes_are_shortest(&self) -> Result<(), Violation> {
+        let touching = self.touching();
+        for node in self.live() {
+            let Some(life) = &self.nodes[node].life else { continue };
+            let here = self.cluster_of(node);
+            let should = distances(&touching, here);
+            let now = self.nodes[node].local(self.now);
+            let knows: BTreeSet<ClusterId> = life.machine.destinations().collect();
+            let there: BTreeSet<ClusterId> =
+                should.keys().copied().filter(|to| *to != here).collect();
+            if knows != there {
+                let text = format!("node {node} has ways to {knows:?}, not to {there:?}");
+                return Err(Violation::new("routes", text));
+            }
+            for to in there {
+                let why = life.machine.explain(to, &[], now);
+                let is_chosen = |way: &&Candidate| way.verdict == Verdict::Chosen;
+                let chosen = why.candidates.iter().find(is_chosen);
+                let hops = chosen.and_then(|way| way.route.as_ref()).map(|way| way.path.len());
+                if why.next_hop.is_err() || hops != Some(should[&to]) {
+                    let text = format!(
+                        "node {node} goes to {to} by {hops:?}, not {:?}: {why:?}",
+                        should[&to]
+                    );
+                    return Err(Violation::new("routes", text));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn name(want: Want) -> Vec<u8> {
+    let mut name = Vec::new();
+    let pattern = Pattern::parse(&want.pattern).expect("a good pattern");
+    catalog::Want { pattern, group: &want.group }.put(&mut name);
+    name
+}
+
+fn distances(
+    touching: &BTreeSet<(ClusterId, ClusterId)>,
+    from: ClusterId,
+) -> BTreeMap<ClusterId, usize> {
+    let mut distances = BTreeMap::from([(from, 0)]);
+    let mut edge = vec![from];
+    while !edge.is_empty() {
+        let mut next = Vec::new();
+        for at in edge {
+            let distance = distances[&at] + 1;
+            for &(_, to) in touching.range((at, ClusterId(0))..=(at, ClusterId(u128::MAX))) {
+                if !distances.contains_key(&to) {
+                    distances.insert(to, distance);
+                    next.push(to);
+                }
+            }
+        }
+        edge = next;
+    }
+    distances
+}

@@ -1,0 +1,106 @@
+//! Who got which message, and who should have.
+
+use std::collections::BTreeSet;
+
+use mpreg_proto::hop::{MessageId, Reason};
+
+use super::Mesh;
+use super::desk::Subscription;
+use crate::check::Violation;
+
+/// A message that was published.
+#[derive(Debug)]
+pub(super) struct Letter {
+    from: usize,
+    word: u8,
+    /// Nodes, and the life they were in, whose subscribers of their own got it.
+    got: BTreeSet<(usize, u64)>,
+    /// How often a member of the queue group got it.
+    members: u32,
+    /// Where copies came, and how many clusters they had been in, the last included.
+    visits: Vec<(usize, usize)>,
+    pub(super) dropped: Vec<(usize, Reason)>,
+}
+
+impl Letter {
+    pub(super) fn new(from: usize, word: u8) -> Self {
+        let (visits, dropped) = (Vec::new(), Vec::new());
+        Self { from, word, got: BTreeSet::new(), members: 0, visits, dropped }
+    }
+
+    pub(super) fn came(&mut self, node: usize, clusters: usize) {
+        self.visits.push((node, clusters));
+    }
+
+    /// One copy for each subscriber, at any time.
+    pub(super) fn delivered(
+        &mut self,
+        node: usize,
+        life: u64,
+        is_member: bool,
+    ) -> Result<(), Violation> {
+        let is_first = match is_member {
+            true => {
+                self.members += 1;
+                self.members == 1
+            }
+            false => self.got.insert((node, life)),
+        };
+        if is_first {
+            return Ok(());
+        }
+        let text = format!("a message of node {} is delivered twice at node {node}", self.from);
+        Err(Violation::new("duplicates", text))
+    }
+}
+
+impl Mesh {
+    /// Every node publishes every word.
+    pub(super) fn publish_all(&mut self) -> Vec<MessageId> {
+        let words = 0..self.plan.words_count as u8;
+        let nodes = 0..self.nodes.len();
+        let all: Vec<_> =
+            nodes.flat_map(|node| words.clone().map(move |word| (node, word))).collect();
+        all.into_iter().filter_map(|(node, word)| self.publish(node, word)).collect()
+    }
+
+    /// Each of these, published while nothing changed, has come to everyone who wants it, and to one
+    /// member of a group, on the shortest way.
+    pub(super) fn all_have_got(&self, messages: &[MessageId]) -> Result<(), Violation> {
+        messages.iter().try_for_each(|message| self.has_come(*message))
+    }
+
+    fn has_come(&self, message: MessageId) -> Result<(), Violation> {
+        let Some(letter) = self.letters.get(&message) else { return Ok(()) };
+        let wants = |node: &usize, is_it: &dyn Fn(&Subscription) -> bool| {
+            self.nodes[*node].wants.iter().any(is_it)
+        };
+        let each = |subscription: &Subscription| subscription.is_each(letter.word);
+        let shared =
+            |subscription: &Subscription| *subscription == Subscription::Shared(letter.word);
+        let live = self.live();
+        let should: BTreeSet<usize> =
+            live.iter().copied().filter(|node| wants(node, &each)).collect();
+        let got: BTreeSet<usize> = letter.got.iter().map(|&(node, _)| node).collect();
+        let members = u32::from(live.iter().any(|node| wants(node, &shared)));
+        if got != should || letter.members != members {
+            let text = format!(
+                "{message} of word {} from node {}: got by {got:?}, wanted by {should:?}; by {} of \
+                 {members} members; dropped {:?}",
+                letter.word, letter.from, letter.members, letter.dropped
+            );
+            return Err(Violation::new("lost", text));
+        }
+        for &(node, clusters) in &letter.visits {
+            let shortest = 1 + self.distance(letter.from, node).unwrap_or(usize::MAX - 1);
+            if clusters != shortest {
+                let text = format!(
+                    "{message} comes from node {} to {node} through {clusters} clusters, not {shortest}",
+                    letter.from
+                );
+                return Err(Violation::new("shortest", text));
+            }
+        }
+        Ok(())
+    }
+}
