@@ -103,6 +103,7 @@ impl Plan for Faults {
     type Report = Report;
     const BEHAVIOURS: &'static [Behaviour] = &Behaviour::ALL;
     const SIZES: &'static [&'static str] = &["acts", "clients", "shards"];
+    const IS_EXACT: bool = false;
     const ARGUMENTS: &'static str = "";
 
     fn of(seed: u64) -> Self {

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Once;
+use std::time::Duration;
 
 use crate::check::Violation;
 use crate::trace::Show;
@@ -18,6 +19,8 @@ pub trait Plan: Clone + fmt::Debug {
     const BEHAVIOURS: &'static [Self::Behaviour];
     /// Sizes that may be cut, by their names on the command line, the longest histories first.
     const SIZES: &'static [&'static str];
+    /// Whether a size on the command line is taken as it is, not as the most of what a seed decides.
+    const IS_EXACT: bool;
     /// What makes `sim` play these.
     const ARGUMENTS: &'static str;
 
@@ -34,6 +37,8 @@ pub trait Plan: Clone + fmt::Debug {
 pub trait Tally: Default + fmt::Display {
     fn add(&mut self, other: &Self);
     fn events(&self) -> u64;
+    /// Time that passed in them.
+    fn time(&self) -> Duration;
 }
 
 /// Where a rule broke.
@@ -47,7 +52,7 @@ pub struct Broken {
 #[derive(Clone, Debug)]
 pub struct Cuts<P: Plan> {
     pub without: Vec<P::Behaviour>,
-    /// The most of each size.
+    /// The most of each size, or the size.
     pub sizes: Vec<Option<usize>>,
 }
 
@@ -62,7 +67,11 @@ impl<P: Plan> Cuts<P> {
         self.without.iter().for_each(|&behaviour| plan.leave_out(behaviour));
         for (place, max) in self.sizes.iter().enumerate() {
             let size = plan.size(place);
-            *size = max.map_or(*size, |max| max.clamp(1, *size));
+            *size = match max {
+                Some(max) if P::IS_EXACT => (*max).max(1),
+                Some(max) => (*max).clamp(1, *size),
+                None => *size,
+            };
         }
     }
 

@@ -71,6 +71,7 @@ pub struct Mesh {
     blocked: BTreeMap<Direction, Instant>,
     acts_left: usize,
     letters: BTreeMap<MessageId, Letter>,
+    pub published: u64,
 }
 
 /// From one node to another.
@@ -176,6 +177,7 @@ impl Mesh {
             blocked: BTreeMap::new(),
             acts_left: plan.acts_count,
             letters: BTreeMap::new(),
+            published: 0,
             plan,
         };
         for node in 0..mesh.nodes.len() {

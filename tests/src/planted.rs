@@ -4,8 +4,11 @@
 //! `cargo run -p mpreg-tests --bin planted` builds each into a copy of the sources and plays seeds until
 //! one fails. It takes minutes, so it runs on request; that each line is still there is a test.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// One change that breaks something.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +95,126 @@ pub const ALL: &[Planted] = &[
         from: "[self.member.deadline(), self.dialler.deadline()]",
         to: "[self.member.deadline(), None]",
     },
+    Planted {
+        name: "death_does_not_end_offers",
+        file: "fabric/src/control/cluster.rs",
+        from: "        self.spread(gossip::Input::NodeDead { node, incarnation }, now, out);",
+        to: "",
+    },
+    Planted {
+        name: "gossip_is_not_renewed",
+        file: "fabric/src/control.rs",
+        from: "                self.spread(gossip::Input::Renewed(incarnation), now, out);",
+        to: "",
+    },
+    Planted {
+        name: "nobody_speaks_for_the_cluster",
+        file: "fabric/src/control/offers.rs",
+        from: "any(|peer| peer.cluster != self.here.cluster)",
+        to: "any(|peer| peer.cluster == self.here.cluster)",
+    },
+    Planted {
+        name: "gossip_is_not_told_of_links",
+        file: "fabric/src/control/offers.rs",
+        from: "        self.spread(gossip::Input::LinkUp(speaker), now, out);",
+        to: "        let _ = speaker;",
+    },
+    Planted {
+        name: "routes_keep_lost_peers",
+        file: "fabric/src/control/ways.rs",
+        from: "        self.route(route::Input::PeerDown { peer }, now, out);",
+        to: "",
+    },
+    Planted {
+        name: "routes_are_not_heard_in_clusters",
+        file: "fabric/src/route/hear.rs",
+        from: "self.tell_nodes(&Item::Inside(inside).entry(), Some(from));",
+        to: "let _ = Item::Inside(inside).entry();",
+    },
+    Planted {
+        name: "first_route_sequences_are_used_again",
+        file: "fabric/src/route/sequence.rs",
+        from: "                (stored.incarnation, stored.sequence)",
+        to: "                (stored.incarnation, 0)",
+    },
+    Planted {
+        name: "loops_are_accepted",
+        file: "fabric/src/way.rs",
+        from: "if peer == self.here.node || flow.trail.nodes.contains(peer) {",
+        to: "if peer == self.here.node {",
+    },
+    Planted {
+        name: "clusters_are_entered_twice",
+        file: "fabric/src/way.rs",
+        from: "        if flow.trail.clusters.contains(exit.cluster) {",
+        to: "        if flow.trail.clusters.len() > 99 {",
+    },
+    Planted {
+        name: "longer_ways_are_better",
+        file: "fabric/src/route/select.rs",
+        from: "judged.sort_by_key(|way| (way.filtered.is_some(), way.rank));",
+        to: "judged.sort_by_key(|way| (way.filtered.is_some(), Reverse(way.rank)));",
+    },
+    Planted {
+        name: "entered_clusters_pass_on_to_one_node",
+        file: "fabric/src/hop.rs",
+        from: "        wanted.nodes.iter().for_each(|&node| self.node(node));\n        if wanted",
+        to: "        wanted.nodes.iter().take(1).for_each(|&node| self.node(node));\n        if wanted",
+    },
+    Planted {
+        name: "wants_are_never_taken_back",
+        file: "fabric/src/want.rs",
+        from: "                self.local.remove(&name);\n                out.push(Effect::Retract { scope, kind, name });",
+        to: "                self.local.remove(&name);\n                let _ = (scope, kind);",
+    },
+    Planted {
+        name: "lapsed_leases_are_kept",
+        file: "fabric/src/gossip.rs",
+        from: "        for feed in self.catalog.expire(now, &mut self.changed) {",
+        to: "        for feed in self.catalog.expire(Instant::START, &mut self.changed) {",
+    },
 ];
+
+/// By its number, from 1 on, or its name.
+pub fn find(name: &str) -> Option<&'static Planted> {
+    let number = name.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+    number.and_then(|at| ALL.get(at)).or_else(|| ALL.iter().find(|bug| bug.name == name))
+}
+
+/// A simulator with this bug, made of a copy of the sources. The copy and its build stay in the target
+/// directory.
+pub fn build(bug: &Planted) -> Result<Command, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests is in the workspace");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    let copy = target.join("planted");
+    copy_tracked(root, &copy);
+    plant(bug, &copy)?;
+    let args = ["build", "-q", "--offline", "--locked", "--profile", "checked"];
+    let of = ["-p", "mpreg-tests", "--bin", "sim"];
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copy.join("target")).args(args).args(of);
+    let built = cargo.output().map_err(|error| error.to_string())?;
+    if !built.status.success() {
+        return Err(format!("does not build:\n{}", String::from_utf8_lossy(&built.stderr)));
+    }
+    Ok(Command::new(copy.join("target/checked/sim")))
+}
+
+/// What git knows of, as it is now. Files that did not change keep their age, so little is rebuilt.
+fn copy_tracked(root: &Path, copy: &Path) {
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(root).output();
+    let listed = listed.expect("git lists the files").stdout;
+    let paths = listed.split(|&byte| byte == 0).filter(|path| !path.is_empty());
+    for path in paths.map(|path| Path::new(OsStr::from_bytes(path))) {
+        let Ok(bytes) = fs::read(root.join(path)) else { continue };
+        let to = copy.join(path);
+        if fs::read(&to).is_ok_and(|old| old == bytes) {
+            continue;
+        }
+        fs::create_dir_all(to.parent().expect("it is under the copy")).expect("a directory");
+        fs::write(&to, bytes).expect("a copy");
+    }
+}
 
 /// Puts the bug into the sources under `root`, or says why it cannot be.
 pub fn plant(bug: &Planted, root: &Path) -> Result<(), String> {

@@ -31,7 +31,7 @@ fn smaller<P: Plan>(failure: &mut Failure<P>) -> Vec<Cuts<P>> {
     let mut all = Vec::new();
     for place in 0..P::SIZES.len() {
         let size = *plan.size(place);
-        for less in [size / 2, size - 1].into_iter().filter(|&less| 0 < less) {
+        for less in [size / 2, size.saturating_sub(1)].into_iter().filter(|&less| 0 < less) {
             let mut cuts = cuts.clone();
             cuts.sizes[place] = Some(less);
             all.push(cuts);

@@ -167,6 +167,7 @@ impl Mesh {
         originate(&view.table(), &wanting.as_wanted(), &start, &mut decision);
         let line = format_args!("publishes {message} of {word}");
         self.trace.note(self.now, node, &(message, word), line);
+        self.published += 1;
         self.letters.insert(message, Letter::new(node, word));
         let copies = decision.shares().iter().map(|share| {
             let mut body = Vec::new();

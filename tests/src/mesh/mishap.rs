@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mpreg_fabric::control::{Command, Input};
+use mpreg_fabric::time::Instant;
 use mpreg_proto::member::LeaveReason;
 
 use super::net::SILENCE_MAX;
@@ -16,7 +17,12 @@ impl Mesh {
         if self.acts_left == 0 {
             return;
         }
-        self.acts_left -= 1;
+        let until = Duration::from_secs(60 * self.plan.minutes as u64);
+        self.acts_left = match self.now.since(Instant::START) < until {
+            true => self.acts_left,
+            false if self.plan.minutes != 0 => 0,
+            false => self.acts_left - 1,
+        };
         let delay = self.delay(self.plan.act_gap * 2);
         self.after(delay, Happening::Act);
         let node = self.rng.below(self.nodes.len() as u32) as usize;

@@ -79,6 +79,8 @@ pub struct MeshPlan {
     pub clusters_count: usize,
     /// Things that go wrong or are asked for, before the quiet.
     pub acts_count: usize,
+    /// If not zero: how long things go wrong, however many that are.
+    pub minutes: usize,
     pub topology: Topology,
     /// Different words patterns are made of; few, so that nodes meet.
     pub words_count: usize,
@@ -98,7 +100,8 @@ impl Plan for MeshPlan {
     type Behaviour = Mishap;
     type Report = MeshReport;
     const BEHAVIOURS: &'static [Mishap] = &Mishap::ALL;
-    const SIZES: &'static [&'static str] = &["acts", "nodes", "clusters"];
+    const SIZES: &'static [&'static str] = &["acts", "nodes", "clusters", "minutes"];
+    const IS_EXACT: bool = true;
     const ARGUMENTS: &'static str = " --mesh";
 
     fn of(seed: u64) -> Self {
@@ -106,10 +109,9 @@ impl Plan for MeshPlan {
     }
 
     fn size(&mut self, place: usize) -> &mut usize {
-        [&mut self.acts_count, &mut self.nodes_count, &mut self.clusters_count]
-            .into_iter()
-            .nth(place)
-            .expect("there are three sizes")
+        let sizes = [&mut self.acts_count, &mut self.nodes_count, &mut self.clusters_count];
+        let mut sizes = sizes.into_iter().chain([&mut self.minutes]);
+        sizes.nth(place).expect("there are four sizes")
     }
 
     fn has(&self, mishap: Mishap) -> bool {
@@ -154,6 +156,7 @@ impl MeshPlan {
         Self {
             nodes_count,
             clusters_count: 1 + rng.below(5.min(nodes_count as u32)) as usize,
+            minutes: 0,
             acts_count: 5 + rng.below(acts_max) as usize,
             topology: *pick(rng, &Topology::ALL),
             words_count: 1 + rng.below(4) as usize,

@@ -6,11 +6,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use mpreg_fabric::time::Instant;
+
 use super::check;
 use super::mishap::NOTICED;
 use super::plan::MeshPlan;
 use super::{Mesh, Violation};
 use crate::history::{Broken, Tally};
+
 use crate::trace::Show;
 
 /// What a history amounted to.
@@ -20,6 +23,10 @@ pub struct MeshReport {
     pub events: u64,
     pub frames: u64,
     pub lives: u64,
+    /// Messages published.
+    pub messages: u64,
+    /// Time that passed.
+    pub time: Duration,
     /// The longest that any took to agree, once healed.
     pub agreed_after: Duration,
     pub fingerprint: u64,
@@ -31,6 +38,8 @@ impl Tally for MeshReport {
         self.events += other.events;
         self.frames += other.frames;
         self.lives += other.lives;
+        self.messages += other.messages;
+        self.time += other.time;
         self.agreed_after = self.agreed_after.max(other.agreed_after);
         self.fingerprint = self.fingerprint.rotate_left(1) ^ other.fingerprint;
     }
@@ -38,12 +47,18 @@ impl Tally for MeshReport {
     fn events(&self) -> u64 {
         self.events
     }
+
+    fn time(&self) -> Duration {
+        self.time
+    }
 }
 
 impl fmt::Display for MeshReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { histories, events, frames, lives, agreed_after, fingerprint } = self;
+        let Self { histories, events, frames, lives, messages, .. } = self;
+        let Self { time, agreed_after, fingerprint, .. } = self;
         write!(f, "histories={histories} events={events} frames={frames} lives={lives} ")?;
+        write!(f, "messages={messages} hours={:.1} ", time.as_secs_f64() / 3600.0)?;
         write!(f, "agreed_after_ms={} ", agreed_after.as_millis())?;
         write!(f, "fingerprint={fingerprint:016x}")
     }
@@ -59,6 +74,9 @@ const HEALED_WITHIN: Duration = Duration::from_secs(60);
 /// When the last dial that was due has been made, and how long all must stay as it is from then on.
 const DIALS_REST: Duration = Duration::from_secs(15);
 const STAYS_FOR: Duration = Duration::from_secs(10);
+
+/// Between two looks at what must stay so.
+const SECOND: Duration = Duration::from_secs(1);
 
 const STEP: Duration = Duration::from_millis(100);
 
@@ -94,6 +112,8 @@ pub(super) fn play(seed: u64, plan: MeshPlan, show: Show) -> Result<MeshReport, 
             events: event,
             frames: mesh.frames,
             lives: mesh.nodes.iter().map(|node| node.lives).sum(),
+            messages: mesh.published,
+            time: mesh.now.since(Instant::START),
             agreed_after,
             fingerprint: mesh.trace.fingerprint(),
         }),
@@ -147,7 +167,7 @@ fn deliver(mesh: &mut Mesh) {
 fn stay(mesh: &mut Mesh, span: Duration) {
     let until = mesh.now + span;
     while mesh.violation.is_none() && mesh.now < until {
-        mesh.run_for(STEP);
+        mesh.run_for(SECOND);
         let verdict = settled(mesh);
         mesh.note(verdict);
     }
