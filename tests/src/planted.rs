@@ -173,6 +173,12 @@ pub const ALL: &[Planted] = &[
         from: "        for feed in self.catalog.expire(now, &mut self.changed) {",
         to: "        for feed in self.catalog.expire(Instant::START, &mut self.changed) {",
     },
+    Planted {
+        name: "foreign_deaths_are_final",
+        file: "fabric/src/catalog/learn.rs",
+        from: "is_same && (is_own || head.beat <= feed.beat + BEATS_IN_FLIGHT) =>",
+        to: "is_same && (is_own || head.beat <= feed.beat + 1_000_000) =>",
+    },
 ];
 
 /// By its number, from 1 on, or its name.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use mpreg_proto::catalog::{Change, FeedId, Head, Need, Scope};
-use mpreg_proto::id::{ClusterId, Incarnation, NodeId, Version};
+use mpreg_proto::id::{Incarnation, NodeId, Version};
 
 use super::log::{Applied, Lacking, Log};
 use super::{Catalog, Changed, Feed, Learned, Lifetimes, Refusal, Speaker, State, may_cross};
@@ -35,7 +35,7 @@ impl Catalog {
         let until = now + ttl.min(if head.is_over() { keep } else { lease });
         let Some(feed) = self.feeds.get_mut(&head.feed) else {
             if head.is_over() {
-                self.remember_over(head.feed, head.cluster, head.version.incarnation, until);
+                self.remember_over(head, until);
                 return Learned::Ended;
             }
             return Learned::Behind(nothing);
@@ -44,17 +44,25 @@ impl Catalog {
             return Learned::Old;
         }
         let is_same = head.version.incarnation == feed.incarnation;
+        let is_own = head.cluster == own;
         if head.is_over() {
             // Of nodes of my cluster it is membership that says so, or the node itself.
-            let is_hearsay = head.cluster == own && from.node != head.feed.node;
-            if is_hearsay || is_same && matches!(feed.state, State::Over) {
+            let is_hearsay = is_own && from.node != head.feed.node;
+            let lives_on = is_same && !is_own && head.beat + BEATS_IN_FLIGHT < feed.beat;
+            if is_hearsay || lives_on {
+                return Learned::Old;
+            }
+            feed.beat = if is_same { feed.beat.max(head.beat) } else { head.beat };
+            if is_same && matches!(feed.state, State::Over) {
                 return Learned::Old;
             }
             self.end(head.feed, head.version.incarnation, State::Over, until, out);
             return Learned::Ended;
         }
         match &feed.state {
-            State::Over if is_same => Learned::Refused(Refusal::Departed),
+            State::Over if is_same && (is_own || head.beat <= feed.beat + BEATS_IN_FLIGHT) => {
+                Learned::Refused(Refusal::Departed)
+            }
             State::Lapsed if is_same && head.beat <= feed.beat => Learned::Old,
             State::Live(log) if is_same => {
                 let is_newer = feed.beat < head.beat;
@@ -134,7 +142,11 @@ impl Catalog {
                     ended.extend(feed.log().map(|_| id));
                     self.end(id, incarnation, State::Over, until, out);
                 }
-                None => self.remember_over(id, self.cluster(), incarnation, until),
+                None => {
+                    let version = Version { incarnation, sequence: Head::OVER };
+                    let (cluster, beat, ttl_ms) = (self.cluster(), 0, 0);
+                    self.remember_over(&Head { feed: id, cluster, version, beat, ttl_ms }, until);
+                }
             }
         }
         ended
@@ -187,19 +199,19 @@ impl Catalog {
 
     /// Remembers the end of a feed that was not known; if there is no room, it is not needed: nothing
     /// would be taken either.
-    fn remember_over(
-        &mut self,
-        id: FeedId,
-        cluster: ClusterId,
-        incarnation: Incarnation,
-        until: Instant,
-    ) {
+    fn remember_over(&mut self, head: &Head, until: Instant) {
+        let Head { feed, cluster, version, beat, .. } = *head;
         if self.check_feeds(cluster).is_ok() {
-            let state = State::Over;
-            self.insert(id, Feed { cluster, incarnation, beat: 0, until, state });
+            let (state, incarnation) = (State::Over, version.incarnation);
+            self.insert(feed, Feed { cluster, incarnation, beat, until, state });
         }
     }
 }
+
+/// Signs of life that may have been on their way when a node was declared dead. A node of another
+/// cluster that has given more lives: those who declared it dead were cut off from it, and are gone or
+/// will hear of it.
+const BEATS_IN_FLIGHT: u64 = 1;
 
 pub(super) fn need(feed: FeedId, incarnation: Incarnation, lacking: Lacking) -> Need {
     let Lacking { sequence, whole } = lacking;

@@ -154,9 +154,9 @@ impl Control {
         while let Some((&link, _)) = self.links.first_key_value() {
             self.close(link, CloseReason::Stopping, out);
         }
-        while let Some((node, _)) = self.peers.pop_first() {
-            self.offers_unlinked(node, now, out);
-            self.ways_unlinked(node, now, out);
+        while let Some((peer, _)) = self.peers.pop_first() {
+            self.spread(gossip::Input::LinkDown { peer }, now, out);
+            self.ways_unlinked(peer, now, out);
         }
         out.push(Effect::Left);
     }

@@ -96,7 +96,7 @@ impl Mesh {
         let line = format_args!("-- ends, with power {has_power}");
         self.trace.note(self.now, node, &has_power, line);
         self.end_life(node, has_power);
-        if !self.one_in(4) {
+        if !self.is_busy() || !self.one_in(4) {
             let delay = self.delay(Duration::from_secs(10));
             self.after(delay, Happening::Start { node });
         }

@@ -1,5 +1,6 @@
 //! What every node should know of the others, from what is really there.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mpreg_fabric::control::{Candidate, Want};
@@ -141,8 +142,8 @@ fn distances(
         for at in edge {
             let distance = distances[&at] + 1;
             for &(_, to) in touching.range((at, ClusterId(0))..=(at, ClusterId(u128::MAX))) {
-                if !distances.contains_key(&to) {
-                    distances.insert(to, distance);
+                if let Entry::Vacant(unreached) = distances.entry(to) {
+                    unreached.insert(distance);
                     next.push(to);
                 }
             }
