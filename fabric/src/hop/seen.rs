@@ -98,6 +98,24 @@ impl Seen {
         self.young.entry(stream).or_insert(window).check(count)
     }
 
+    /// Whether so many messages, this one and those numbered after it, are all newer than any that came
+    /// before. If so they count as delivered; if not, each is to be checked.
+    pub fn check_newest(
+        &mut self,
+        message: MessageId,
+        messages: u8,
+        priority: Priority,
+        group: Option<GroupId>,
+        now: Instant,
+    ) -> bool {
+        let stream = Stream { origin: message.origin, stream: message.stream(), priority, group };
+        if self.turned_at + self.idle <= now {
+            return false;
+        }
+        let window = self.young.get_mut(&stream);
+        window.is_some_and(|window| window.check_newest(message.count(), u64::from(messages)))
+    }
+
     /// Streams remembered.
     pub fn len(&self) -> usize {
         self.young.len() + self.old.len()
@@ -133,6 +151,21 @@ impl Window {
         if is_seen { Verdict::Again } else { Verdict::First }
     }
 
+    fn check_newest(&mut self, count: u64, messages: u64) -> bool {
+        if count <= self.newest || messages == 0 {
+            return false;
+        }
+        let newest = count + messages - 1;
+        let moved = (newest - self.newest).min(SEEN_BACK);
+        self.clear(newest + 1 - moved, newest + 1);
+        self.newest = newest;
+        for count in count..=newest {
+            let (word, bit) = Self::place(count);
+            self.bits[word] |= bit;
+        }
+        true
+    }
+
     fn clear(&mut self, mut from: u64, to: u64) {
         while from < to {
             let (word, bit) = Self::place(from);
@@ -157,6 +190,7 @@ const _: () = assert!(SEEN_BACK.is_multiple_of(WORD_BITS));
 #[cfg(test)]
 mod tests {
     use alloc::collections::BTreeSet;
+    use alloc::vec::Vec;
 
     use super::*;
     use crate::rng::Rng;
@@ -202,6 +236,36 @@ mod tests {
             }
         }
         assert!(counts.iter().all(|&count| 100 < count), "{counts:?}");
+    }
+
+    #[test]
+    fn a_run_is_told_as_its_messages_are() {
+        for seed in 0..20 {
+            let mut rng = Rng::from_seed(seed);
+            let (mut runs, mut singles) = (Seen::new(16, IDLE), Seen::new(16, IDLE));
+            let (mut newest, mut at_once) = (1 << 18, 0);
+            for _ in 0..2000 {
+                let jump = if rng.below(200) == 0 { 2 * SEEN_BACK } else { 300 };
+                newest += u64::from(rng.below(jump as u32));
+                let back = if rng.below(4) == 0 { 500 } else { 1 };
+                let first = newest - u64::from(rng.below(back));
+                let messages = 1 + rng.below(255) as u8;
+                let all: Vec<u64> = (first..first + u64::from(messages)).collect();
+                let of = |seen: &mut Seen| -> Vec<Verdict> {
+                    all.iter().map(|&count| check(seen, id(1, count))).collect()
+                };
+                let want = of(&mut singles);
+                let priority = Priority::Normal;
+                if runs.check_newest(id(1, first), messages, priority, None, at(0)) {
+                    at_once += 1;
+                    assert!(want.iter().all(|&verdict| verdict == Verdict::First), "seed {seed}");
+                } else {
+                    assert_eq!(of(&mut runs), want, "seed {seed}");
+                }
+                newest = newest.max(first + u64::from(messages) - 1);
+            }
+            assert!(200 < at_once, "{at_once}");
+        }
     }
 
     #[test]

@@ -7,9 +7,13 @@ use std::string::String;
 use std::time::Duration;
 use std::vec::Vec;
 
+use mpreg_proto::catalog;
 use mpreg_proto::frame::Subscribe;
+use mpreg_proto::id::ClusterId;
+use mpreg_proto::topic::Pattern;
 
 use super::*;
+use crate::want::{self, Wants};
 
 #[test]
 fn a_session_opens_by_hello_and_connect() {
@@ -317,6 +321,83 @@ fn the_first_and_the_last_subscriber_are_told_to_other_nodes() {
             wake 0: wanted a.* \"g\" 0
         ",
     );
+}
+
+/// What the control core hears of other nodes, and tells a shard.
+struct Others {
+    wants: Wants,
+    now: Instant,
+}
+
+impl Others {
+    /// Nodes of cluster 1 are of the shard's own.
+    fn tell(
+        &mut self,
+        shard: &mut Played,
+        (owner, cluster): (u128, u128),
+        want: &str,
+        is_set: bool,
+    ) {
+        let (pattern, group) = want.split_once(' ').unwrap_or((want, ""));
+        let mut name = Vec::new();
+        let (pattern, group) = (Pattern::parse(pattern.as_bytes()).unwrap(), group.as_bytes());
+        catalog::Want { pattern, group }.put(&mut name);
+        let kind = match cluster {
+            1 => catalog::Kind::SUBSCRIPTION,
+            _ => catalog::Kind::CLUSTER_INTEREST,
+        };
+        let (owner, cluster, name) = (NodeId(owner), ClusterId(cluster), name.into());
+        self.now = self.now + Duration::from_secs(1);
+        let mut out = Vec::new();
+        let input = want::Input::Changed { owner, cluster, kind, name, is_set };
+        self.wants.handle(input, self.now, &mut out);
+        match out.pop() {
+            Some(want::Effect::View { view, stale }) => shard.machine.view(NodeId(1), view, &stale),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_route_names_its_audience_on_other_nodes_until_that_changes() {
+    let mut shard = Played::new();
+    let audience = |shard: &mut Played, topic: &str| {
+        let mut out = Vec::new();
+        let (route, _) = shard.machine.route(topic.as_bytes(), Dialect::Native, &mut out);
+        let Route::Known(place) = route else { panic!("{route:?}") };
+        let Some(all) = &shard.machine.targets(place).audience else { return "none".into() };
+        let nodes: Vec<u128> = all.nodes.iter().map(|node| node.0).collect();
+        let clusters: Vec<u128> = all.clusters.iter().map(|cluster| cluster.0).collect();
+        let groups = all.groups.iter().map(|group| {
+            let holders: Vec<u128> = group.holders.iter().map(|holder| holder.node.0).collect();
+            std::format!(" group {holders:?} {}", group.clusters.len())
+        });
+        let groups: String = groups.collect();
+        std::format!(
+            "nodes {nodes:?} clusters {clusters:?}{groups}, elsewhere {}",
+            all.is_elsewhere
+        )
+    };
+    // Twice, so that it is remembered.
+    assert_eq!([(); 2].map(|()| audience(&mut shard, "a.b")), ["none"; 2]);
+    let mut others = Others { wants: Wants::new(NodeId(1), ClusterId(1), 1), now: Instant::START };
+    others.tell(&mut shard, (2, 1), "a.b", true);
+    assert_eq!(audience(&mut shard, "a.b"), "nodes [2] clusters [], elsewhere true");
+    others.tell(&mut shard, (3, 7), "a.b", true);
+    assert_eq!(audience(&mut shard, "a.b"), "nodes [2] clusters [7], elsewhere true");
+    shard.step("1 open");
+    shard.step("1 sub 1 a.*");
+    assert_eq!(audience(&mut shard, "a.b"), "nodes [2, 1] clusters [7], elsewhere true");
+    assert_eq!(audience(&mut shard, "a.c"), "nodes [1] clusters [], elsewhere false");
+    others.tell(&mut shard, (2, 1), "a.b", false);
+    others.tell(&mut shard, (3, 7), "a.b", false);
+    others.tell(&mut shard, (2, 1), "*.b g", true);
+    others.tell(&mut shard, (3, 7), "a.# g", true);
+    shard.step("1 sub 2 a.b g");
+    let want = "nodes [1] clusters [] group [1, 2] 1, elsewhere true";
+    assert_eq!([(); 2].map(|()| audience(&mut shard, "a.b")), [want; 2]);
+    shard.step("1 unsub 2 0");
+    assert_eq!(audience(&mut shard, "a.b"), "nodes [1] clusters [] group [2] 1, elsewhere true");
 }
 
 #[test]

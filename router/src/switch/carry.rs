@@ -424,6 +424,12 @@ struct Fresh<'a> {
 impl Fresh<'_> {
     /// Frames of those of a run that did not, for ungrouped subscribers. `None`: all of them.
     fn of(&mut self, run: &Run<'_>) -> Option<Vec<u8>> {
+        let Self { first, now, .. } = *self;
+        if let (Some(priority), Ok(messages)) = (run.priority(), u8::try_from(run.messages))
+            && self.seen.check_newest(first, messages, priority, None, now)
+        {
+            return None;
+        }
         let mut left: Option<Vec<u8>> = None;
         let mut taken = 0;
         for (n, data) in run.each().enumerate() {

@@ -2,6 +2,7 @@
 //!
 //! A run has two forms, frames and the texts of NATS, and comes in one of them.
 
+use mpreg_proto::envelope::Priority;
 use mpreg_proto::frame::{Data, peek};
 use mpreg_proto::hop::Header;
 use mpreg_proto::limits::ENVELOPE_BYTES;
@@ -115,6 +116,12 @@ impl<'a> Run<'a> {
         let bytes: usize = run.each().take_while(is_same).map(|data| data.frame().len()).sum();
         let is_whole = bytes == header.frames.len();
         (is_whole && run.messages == u32::from(header.messages())).then_some(run)
+    }
+
+    /// The priority of its messages, if they have one.
+    pub(super) fn priority(&self) -> Option<Priority> {
+        let first = self.each().next()?.priority();
+        self.each().all(|data| data.priority() == first).then_some(first)
     }
 
     pub(super) fn each(&self) -> impl Iterator<Item = Data<'a>> {
