@@ -114,8 +114,8 @@ pub enum LinkEndReason {
 }
 
 impl LinkEndReason {
-    pub const ALL: [Self; 34] = {
-        let mut all = [Self::Stopped; 34];
+    pub const ALL: [Self; 35] = {
+        let mut all = [Self::Stopped; 35];
         let (mut at, mut refusals) = (0, 0);
         while at < Self::PLAIN.len() {
             all[at] = Self::PLAIN[at];

@@ -5,8 +5,8 @@
 //! with why there is no link. Nothing here has a length, and the bytes are read by hand.
 //!
 //! ```text
-//!  0       8     10    12      13     14        16         24            32       48     64
-//!  | magic | min | max |channel| zero | refusal | features | incarnation | fabric | zero |
+//!  0       8     10    12      13     14        16         24            32       48     50     64
+//!  | magic | min | max |channel| zero | refusal | features | incarnation | fabric | port | zero |
 //! ```
 
 use crate::error::ErrorCode;
@@ -36,6 +36,8 @@ pub struct PeerHello {
     /// Which life of the sender this is.
     pub incarnation: Incarnation,
     pub fabric: FabricId,
+    /// Where the sender listens for other nodes, at the address it is reached by.
+    pub port: u16,
 }
 
 /// What the connection is for.
@@ -67,12 +69,14 @@ pub enum Refusal {
     Stopping = 9,
     /// The node has dialled itself.
     Itself = 10,
+    /// There is no link for everything but messages between these two, or of another life.
+    NoControlLink = 11,
     /// A reason that this version does not know.
     Other = 0xffff,
 }
 
 impl Refusal {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::VersionUnsupported,
         Self::OtherFabric,
@@ -83,6 +87,7 @@ impl Refusal {
         Self::TooManyLinks,
         Self::Stopping,
         Self::Itself,
+        Self::NoControlLink,
         Self::Other,
     ];
 
@@ -107,6 +112,7 @@ impl Refusal {
             Self::TooManyLinks => "too_many_links",
             Self::Stopping => "stopping",
             Self::Itself => "itself",
+            Self::NoControlLink => "no_control_link",
             Self::Other => "other",
         }
     }
@@ -114,7 +120,7 @@ impl Refusal {
 
 impl PeerHello {
     /// What the node that dialled says.
-    pub fn new(channel: Channel, incarnation: Incarnation, fabric: FabricId) -> Self {
+    pub fn new(channel: Channel, incarnation: Incarnation, fabric: FabricId, port: u16) -> Self {
         Self {
             version_min: VERSION,
             version_max: VERSION,
@@ -123,6 +129,7 @@ impl PeerHello {
             features: FEATURES,
             incarnation,
             fabric,
+            port,
         }
     }
 
@@ -155,6 +162,7 @@ impl PeerHello {
         bytes[16..24].copy_from_slice(&self.features.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.incarnation.0.to_le_bytes());
         bytes[32..48].copy_from_slice(&self.fabric.0.to_le_bytes());
+        bytes[48..50].copy_from_slice(&self.port.to_le_bytes());
         bytes
     }
 
@@ -168,7 +176,7 @@ impl PeerHello {
             2 => Channel::Data,
             _ => return Err(ErrorCode::Malformed),
         };
-        if bytes[13] != 0 || bytes[48..].iter().any(|&byte| byte != 0) {
+        if bytes[13] != 0 || bytes[50..].iter().any(|&byte| byte != 0) {
             return Err(ErrorCode::ReservedBits);
         }
         let (mut features, mut incarnation, mut fabric) = ([0; 8], [0; 8], [0; 16]);
@@ -183,6 +191,7 @@ impl PeerHello {
             features: u64::from_le_bytes(features),
             incarnation: Incarnation(u64::from_le_bytes(incarnation)),
             fabric: FabricId(u128::from_le_bytes(fabric)),
+            port: u16::from_le_bytes([bytes[48], bytes[49]]),
         })
     }
 }
@@ -194,7 +203,7 @@ mod tests {
     use super::*;
 
     fn hello() -> PeerHello {
-        PeerHello::new(Channel::Control, Incarnation(0x0102), FabricId(0x0304))
+        PeerHello::new(Channel::Control, Incarnation(0x0102), FabricId(0x0304), 0x0506)
     }
 
     #[test]
@@ -203,7 +212,8 @@ mod tests {
         let bytes = refused.to_bytes();
         assert_eq!(bytes[..16], *b"MPREG\r\n\x8a\x01\0\x01\0\x01\0\x06\0");
         assert_eq!(bytes[16..32], [5, 0, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0]);
-        assert_eq!((bytes[32..34].as_ref(), &bytes[34..]), ([4, 3].as_ref(), &[0; 30][..]));
+        assert_eq!((bytes[32..34].as_ref(), &bytes[34..48]), ([4, 3].as_ref(), &[0; 14][..]));
+        assert_eq!((bytes[48..50].as_ref(), &bytes[50..]), ([6, 5].as_ref(), &[0; 14][..]));
     }
 
     #[test]
@@ -244,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(min: u16, max: u16, refusal: u16, features: u64, life: u64, fabric: u128) {
+        fn round_trip(min: u16, max: u16, refusal: u16, features: u64, life: u64, fabric: u128, port: u16) {
             let hello = PeerHello {
                 version_min: min,
                 version_max: max,
@@ -253,6 +263,7 @@ mod tests {
                 features,
                 incarnation: Incarnation(life),
                 fabric: FabricId(fabric),
+                port,
             };
             prop_assert_eq!(PeerHello::parse(&hello.to_bytes()), Ok(hello));
         }

@@ -26,6 +26,7 @@ use crate::limits::{LEAVE_MAX, STALL_AFTER};
 use crate::mesh::{Bell, Command};
 use crate::probe::{ControlProbe, ShardProbe};
 
+mod data_links;
 mod facts;
 pub mod network;
 pub mod report;
@@ -135,7 +136,7 @@ pub fn run(inbox: Inbox, watch: Watch, network: Option<Network>) -> io::Result<(
                 Request::End => return Ok(()),
             }
         }
-        reports.try_iter().for_each(|report| core.hear(report));
+        reports.try_iter().for_each(|report| core.hear(report, now));
         core.turn(&ready, now);
     }
 }
@@ -162,9 +163,9 @@ impl Core {
         tracing::info!("lame duck: clients are told to go elsewhere");
     }
 
-    fn hear(&mut self, report: Report) {
+    fn hear(&mut self, report: Report, now: Instant) {
         if let Some(network) = &mut self.network {
-            network.hear(report);
+            network.hear(report, now);
         }
     }
 

@@ -206,13 +206,16 @@ pub const PEER_LINKS_MAX: usize = 256;
 
 /// Connections that are no links yet, and of one address: whoever opens more waits for others to be
 /// done or to time out.
-pub const PEER_STRANGERS_MAX: usize = 64;
-pub const PEER_STRANGERS_OF_ADDRESS_MAX: usize = 16;
+pub const PEER_STRANGERS_MAX: usize = 256;
+pub const PEER_STRANGERS_OF_ADDRESS_MAX: usize = 64;
 
 /// Connections opened at the same time, so that the end of many nodes is no storm of dials.
 pub const PEER_DIALS_MAX: usize = 8;
 
 const _: () = assert!(DIALS_MAX <= PEER_DIALS_MAX);
+
+/// The same of data links, of which each shard has one to each node: they are in nobody's way.
+pub const PEER_DATA_DIALS_MAX: usize = 8;
 
 /// Goodbyes that are not written after this are given up: links linger for a second after theirs.
 pub const LEAVE_MAX: Duration = Duration::from_millis(1_200);

@@ -11,6 +11,9 @@
 //!                                         send() --> lanes --> socket <--------------+--> Event::Received
 //! ```
 //!
+//! Data links are dialled, secured and greeted here as well (`data`), and then handed on as
+//! `Event::Data`: a shard serves them.
+//!
 //! Invariants:
 //! - What is told of as `LinkUp` is of a node that may be linked, whose certificate was verified and whose
 //!   hello fits. It is told of as `LinkDown` once, after everything that came of it.
@@ -34,16 +37,18 @@ use mpreg_fabric::dial::LinkId;
 use mpreg_fabric::fact::LinkEndReason;
 use mpreg_fabric::time::Instant;
 use mpreg_proto::cluster::ClusterName;
-use mpreg_proto::id::{FabricId, Incarnation, NodeId};
+use mpreg_proto::id::{FabricId, Incarnation, NodeId, ShardIx};
 use mpreg_proto::member::PeerAddress;
 use mpreg_proto::peer::{Frame, Lane};
 use mpreg_proto::peer_hello::{Channel, PeerHello};
 use slab::Slab;
 
 use crate::limits::PEER_LINKS_MAX;
+use crate::peer_link::PeerLink;
 use crate::probe::PeerProbe;
 
 mod admit;
+mod data;
 mod lanes;
 mod link;
 pub mod name;
@@ -76,6 +81,8 @@ pub struct Settings {
     pub credentials: Credentials,
     pub incarnation: Incarnation,
     pub fabric: FabricId,
+    /// Where others reach this node, at the address they know it by.
+    pub port: u16,
     /// Clusters besides its own that a gateway may be linked to.
     pub allow_clusters: Vec<ClusterName>,
     pub timing: Timing,
@@ -93,7 +100,7 @@ pub struct Means {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Event {
     /// Waits to be admitted or closed.
     LinkUp(LinkUp),
@@ -118,6 +125,17 @@ pub enum Event {
     /// No link came of a dial.
     DialFailed {
         address: PeerAddress,
+        end: LinkEndReason,
+    },
+    /// A data link for a shard: the one it was dialled for, or any.
+    Data {
+        link: Box<PeerLink>,
+        shard: Option<ShardIx>,
+    },
+    /// No data link came of a dial.
+    DataFailed {
+        node: NodeId,
+        shard: ShardIx,
         end: LinkEndReason,
     },
 }
@@ -162,6 +180,8 @@ pub struct Peers {
     resolving: usize,
     /// Addresses to be dialled when others are done.
     wanted: VecDeque<Wanted>,
+    /// Data links to be dialled when others are done.
+    data_wanted: VecDeque<(NodeId, ShardIx)>,
     is_stopping: bool,
     probe: Arc<PeerProbe>,
     roster: Roster,
@@ -181,6 +201,8 @@ struct Connection {
     /// There is something to be read or written that the kernel does not tell of.
     wants_turn: bool,
     was_admitted: bool,
+    /// It is a data link that both sides want.
+    is_agreed: bool,
     /// It was told what became of it.
     is_over: bool,
 }
@@ -205,19 +227,21 @@ struct Dial {
     wanted: Wanted,
     /// Others that the name stands for, to be tried next.
     others: Vec<SocketAddr>,
+    /// For whom it is to be a data link. `None`: it is to be a control link.
+    shard: Option<ShardIx>,
 }
 
 impl Peers {
     pub fn new(settings: Settings, listener: OwnedFd, means: Means) -> io::Result<Self> {
         let Means { registry, tokens, waker, probe, roster } = means;
-        let Settings { credentials, incarnation, fabric, allow_clusters, timing } = settings;
+        let Settings { credentials, incarnation, fabric, port, allow_clusters, timing } = settings;
         let listener = listening(listener, &registry, tokens)?;
         Ok(Self {
             policy: Policy {
                 me: credentials.name().clone(),
                 allowed: allow_clusters.into_iter().collect(),
             },
-            hello: PeerHello::new(Channel::Control, incarnation, fabric),
+            hello: PeerHello::new(Channel::Control, incarnation, fabric, port),
             credentials,
             timing,
             registry,
@@ -231,6 +255,7 @@ impl Peers {
             resolver: Resolver::start(waker)?,
             resolving: 0,
             wanted: VecDeque::new(),
+            data_wanted: VecDeque::new(),
             is_stopping: false,
             probe,
             roster,
@@ -258,12 +283,18 @@ impl Peers {
         self.accept(now);
         while let Some((wanted, others)) = self.resolver.answer() {
             self.resolving -= 1;
-            self.connect(Dial { wanted, others }, LinkEndReason::Unresolved, now, out);
+            let dial = Dial { wanted, others, shard: None };
+            self.connect(dial, LinkEndReason::Unresolved, now, out);
         }
         while self.has_room_to_dial()
             && let Some(wanted) = self.wanted.pop_front()
         {
             self.begin(wanted, now, out);
+        }
+        while self.has_room_for_data()
+            && let Some((node, shard)) = self.data_wanted.pop_front()
+        {
+            self.begin_data(node, shard, now, out);
         }
         let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
         for key in keys {
@@ -277,7 +308,8 @@ impl Peers {
             true => Instant::START,
             false => connection.link.deadline(),
         });
-        let may_dial = !self.wanted.is_empty() && self.has_room_to_dial();
+        let may_dial = (!self.wanted.is_empty() && self.has_room_to_dial())
+            || (!self.data_wanted.is_empty() && self.has_room_for_data());
         let dial = if may_dial { Instant::START } else { Instant::NEVER };
         let accept = self.accept_due.unwrap_or(Instant::NEVER);
         of_links.min().unwrap_or(Instant::NEVER).min(dial).min(accept)
@@ -324,6 +356,7 @@ impl Peers {
     pub fn stop(&mut self) {
         self.is_stopping = true;
         self.wanted.clear();
+        self.data_wanted.clear();
         self.accept_due = None;
         if let Some(mut listener) = self.listener.take()
             && let Err(error) = self.registry.deregister(&mut listener)

@@ -149,6 +149,8 @@ pub struct PeerProbe {
     pub packets_rejected: Count,
     pub planes_unknown: Count,
     pub frames_unlinked: Count,
+    /// Handed to shards.
+    pub data_links: Count,
     pub entries_learned: Count,
     pub entries_known: Count,
     pub entries_refused: WordCounts,
@@ -380,7 +382,7 @@ impl ShardProbe {
 /// The numbers of links without a label: kind, name, help, where it is counted.
 type PlainOfPeers = (Kind, &'static str, &'static str, fn(&PeerProbe) -> &Count);
 
-const PLAIN_OF_PEERS: [PlainOfPeers; 24] = [
+const PLAIN_OF_PEERS: [PlainOfPeers; 25] = [
     (Kind::Gauge, "mpreg_peer_links", "Links to other nodes.", |p| &p.links),
     (Kind::Counter, "mpreg_peer_links_up_total", "Links that came up.", |p| &p.links_up),
     (Kind::Counter, "mpreg_peer_dials_total", "Addresses of nodes dialled.", |p| &p.dials),
@@ -422,6 +424,9 @@ const PLAIN_OF_PEERS: [PlainOfPeers; 24] = [
         &p.routes_expired
     }),
     (Kind::Counter, "mpreg_routes_changed_total", "Best ways that changed.", |p| &p.routes_changed),
+    (Kind::Counter, "mpreg_peer_data_links_total", "Data links handed to shards.", |p| {
+        &p.data_links
+    }),
     (Kind::Gauge, "mpreg_members", "Live members of the cluster beside this node.", |p| &p.members),
     (Kind::Counter, "mpreg_members_up_total", "Members that came up.", |p| &p.members_up),
     (Kind::Counter, "mpreg_members_failed_total", "Members that failed.", |p| &p.members_failed),

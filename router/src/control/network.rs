@@ -6,7 +6,7 @@
 //!   deadline, commands --+                    +--> Fact ---------------------------> logs, counters
 //! ```
 //!
-//! Nothing is decided here. Each turn feeds inputs until none follows from what was performed.
+//! Nothing is decided here, but when a data link is dialled again (`data_links.rs`). Each turn feeds inputs until none follows from what was performed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -17,18 +17,21 @@ use crossbeam::channel::Receiver;
 use mio::event::Event as Ready;
 use mpreg_fabric::control::{Command, Control, Effect, End, Input, LinkUp, Origin, Record, Ticket};
 use mpreg_fabric::fact::LinkEndReason;
+use mpreg_fabric::rng::Rng;
 use mpreg_fabric::route::WallClock;
 use mpreg_fabric::time::Instant;
-use mpreg_proto::id::{Incarnation, NodeId};
+use mpreg_proto::id::{Incarnation, NodeId, ShardIx};
 use mpreg_proto::member::{LeaveReason, PeerAddress};
 use mpreg_proto::peer::{Lane, Plane};
 
+use super::data_links::DataLinks;
 use super::facts;
 use super::report::Report;
 use super::seed_file::SeedFile;
 use crate::clock::since_1970;
 use crate::mesh::{self, Bell};
 use crate::peer::{self, Event, NotQueued, NotSent, Peers};
+use crate::peer_link::{Direction, PeerLink};
 use crate::store;
 use crate::store::writer::{Busy, Change, Outcome, Writer};
 
@@ -41,6 +44,17 @@ pub enum Disk {
         writer: Writer,
         outcomes: Receiver<Outcome>,
     },
+}
+
+/// What the machine's shell has to do with besides links.
+pub struct Surroundings {
+    pub disk: Disk,
+    /// Nodes to begin with, as configured, and a file of more of them.
+    pub configured: Vec<PeerAddress>,
+    pub seed_file: Option<PathBuf>,
+    /// Of all shards.
+    pub bells: Arc<[Bell]>,
+    pub rng: Rng,
 }
 
 /// Other nodes, and what there is to say to them.
@@ -56,6 +70,9 @@ pub struct Network {
     bells: Arc<[Bell]>,
     /// When the time of day is read next.
     wall_due: Instant,
+    data_links: DataLinks,
+    /// The shard that serves the next data link that another node opened.
+    next_shard: usize,
     has_said_goodbye: bool,
 }
 
@@ -67,15 +84,11 @@ pub fn wall_clock(now: Instant) -> WallClock {
 }
 
 impl Network {
-    pub fn new(
-        control: Control,
-        peers: Peers,
-        disk: Disk,
-        configured: Vec<PeerAddress>,
-        seed_file: Option<PathBuf>,
-        bells: Arc<[Bell]>,
-    ) -> Self {
+    pub fn new(control: Control, peers: Peers, surroundings: Surroundings) -> Self {
+        let Surroundings { disk, configured, seed_file, bells, rng } = surroundings;
         Self {
+            data_links: DataLinks::new(bells.len(), rng),
+            next_shard: 0,
             control,
             peers,
             disk,
@@ -95,7 +108,8 @@ impl Network {
         }
         let of_machine = self.control.deadline().map_or(Instant::NEVER, |(at, _why)| at);
         let of_file = self.seed_file.as_ref().map_or(Instant::NEVER, SeedFile::deadline);
-        of_machine.min(of_file).min(self.peers.deadline())
+        let of_data = self.data_links.deadline();
+        of_machine.min(of_file).min(of_data).min(self.peers.deadline())
     }
 
     /// Says goodbye to everybody. [`Self::has_left`] once that is done.
@@ -107,12 +121,14 @@ impl Network {
     }
 
     /// A shard has something to say.
-    pub(super) fn hear(&mut self, report: Report) {
+    pub(super) fn hear(&mut self, report: Report, now: Instant) {
         match report {
             Report::Want(want) => self.inputs.push_back(Input::Want(want)),
-            Report::PeerLost { peer, shard, direction } => {
-                tracing::debug!(node = %peer, %shard, direction = direction.word(), "no data link");
+            Report::PeerLost { peer, shard, direction: Direction::Outgoing } => {
+                self.data_links.lost(peer, shard, now);
             }
+            // Who opened it opens another.
+            Report::PeerLost { direction: Direction::Incoming, .. } => (),
         }
     }
 
@@ -134,9 +150,12 @@ impl Network {
     /// Does what can be done without waiting.
     pub(super) fn turn<'a>(&mut self, ready: impl Iterator<Item = &'a Ready>, now: Instant) {
         ready.for_each(|ready| self.peers.ready(ready));
+        for (node, shard) in self.data_links.due(now) {
+            self.peers.dial_data(node, shard);
+        }
         let mut events = Vec::new();
         self.peers.turn(now, &mut events);
-        self.inputs.extend(events.into_iter().map(input));
+        events.into_iter().for_each(|event| self.happened(event, now));
         self.hear_disk();
         if let Some(listed) = self.seed_file.as_mut().and_then(|file| file.changed(now)) {
             let seeds = self.configured.iter().chain(listed).cloned().collect();
@@ -159,6 +178,36 @@ impl Network {
         }
     }
 
+    fn happened(&mut self, event: Event, now: Instant) {
+        let input = match event {
+            Event::LinkUp(up) => link_up(up),
+            Event::LinkDown { link, end, .. } => Input::LinkDown { link, end: end_of(end) },
+            Event::Received { link, plane, body, .. } => Input::Received { link, plane, body },
+            Event::Measured { node, round_trip } => Input::Measured { peer: node, round_trip },
+            Event::DialFailed { address, .. } => Input::DialFailed { address },
+            Event::Data { link, shard } => return self.hand_over(link, shard, now),
+            Event::DataFailed { node, shard, .. } => {
+                return self.data_links.lost(node, shard, now);
+            }
+        };
+        self.inputs.push_back(input);
+    }
+
+    /// To the shard it was dialled for, or to each in turn.
+    fn hand_over(&mut self, link: Box<PeerLink>, shard: Option<ShardIx>, now: Instant) {
+        let index = match shard {
+            Some(shard) => {
+                self.data_links.served(link.peer, shard, now);
+                shard.index()
+            }
+            None => {
+                self.next_shard = (self.next_shard + 1) % self.bells.len();
+                self.next_shard
+            }
+        };
+        self.bells[index].command(mesh::Command::PeerLink(link));
+    }
+
     fn perform(&mut self, effect: Effect, now: Instant) {
         match effect {
             Effect::Admit { link } => self.peers.admit(link, now),
@@ -166,7 +215,7 @@ impl Network {
             Effect::Close { link, why } => {
                 let mut events = Vec::new();
                 self.peers.close(link, why, now, &mut events);
-                self.inputs.extend(events.into_iter().map(input));
+                events.into_iter().for_each(|event| self.happened(event, now));
             }
             Effect::Send { to, lane, plane, body } => self.send(to, lane, plane, &body),
             Effect::Dial { address, node } => {
@@ -176,6 +225,7 @@ impl Network {
             }
             Effect::Persist { ticket, record } => self.persist(ticket, record),
             Effect::View { view, stale } => {
+                self.data_links.follow(&view.peers.keys().copied().collect(), now);
                 for bell in self.bells.iter() {
                     let (view, stale) = (Arc::clone(&view), stale.clone());
                     bell.command(mesh::Command::View { view, stale });
@@ -236,18 +286,11 @@ impl Network {
     }
 }
 
-fn input(event: Event) -> Input {
-    match event {
-        Event::LinkUp(peer::LinkUp { link, name, incarnation, dialled, .. }) => {
-            let origin = dialled.map_or(Origin::Accepted, |address| Origin::Dialled { address });
-            let (peer, cluster) = (name.node, name.cluster);
-            Input::LinkUp(LinkUp { link, peer, cluster, incarnation, origin })
-        }
-        Event::LinkDown { link, end, .. } => Input::LinkDown { link, end: end_of(end) },
-        Event::Received { link, plane, body, .. } => Input::Received { link, plane, body },
-        Event::Measured { node, round_trip } => Input::Measured { peer: node, round_trip },
-        Event::DialFailed { address, .. } => Input::DialFailed { address },
-    }
+fn link_up(up: peer::LinkUp) -> Input {
+    let peer::LinkUp { link, name, incarnation, dialled, .. } = up;
+    let origin = dialled.map_or(Origin::Accepted, |address| Origin::Dialled { address });
+    let (peer, cluster) = (name.node, name.cluster);
+    Input::LinkUp(LinkUp { link, peer, cluster, incarnation, origin })
 }
 
 /// Whether one of both meant it.

@@ -7,11 +7,13 @@ use std::time::Duration;
 use crossbeam::channel::bounded;
 use mpreg_fabric::control::{Control, Settings};
 use mpreg_fabric::plan::Federation;
+use mpreg_fabric::rng::Rng;
 use mpreg_proto::cluster::ClusterName;
+use mpreg_proto::member::PeerAddress;
 
 use super::StartError;
 use crate::config::{Config, Peer};
-use crate::control::network::{Disk, Network, wall_clock};
+use crate::control::network::{Disk, Network, Surroundings, wall_clock};
 use crate::control::{self, Desk, Inbox, Watch};
 use crate::identity::{Identity, IdentityError};
 use crate::limits::STORE_CHANGES_MAX;
@@ -62,7 +64,9 @@ fn join(
     let (bound, sockets) = listen::tcp(config.listen, None, 1)?;
     let listener = sockets.into_iter().next().expect("one was asked for");
     let own = bound.to_string().parse().expect("a bound address is one");
-    let address = config.advertise.clone().unwrap_or(own);
+    let address: PeerAddress = config.advertise.clone().unwrap_or(own);
+    let port = address.as_str().rsplit(':').next().and_then(|port| port.parse().ok());
+    let port = port.expect("an address ends in a port");
     let name = credentials.name();
     let mut settings = Settings::new(name.node, name.cluster.clone(), incarnation, address, seed);
     settings.seeds = config.join.clone();
@@ -77,6 +81,7 @@ fn join(
         credentials,
         incarnation,
         fabric: config.fabric,
+        port,
         allow_clusters: config.allow_clusters.clone(),
         timing: Timing::new(handshake, config.ping_interval),
     };
@@ -89,15 +94,14 @@ fn join(
     };
     let peers = Peers::new(links, listener, means).map_err(StartError::Control)?;
     let disk = store.map_or(Ok(Disk::None), |store| open_disk(store, around.desk));
-    let network = Network::new(
-        Control::new(settings),
-        peers,
-        disk.map_err(StartError::Control)?,
-        config.join.clone(),
-        config.join_file.clone(),
-        Arc::clone(&around.watch.bells),
-    );
-    Ok((network, bound))
+    let surroundings = Surroundings {
+        disk: disk.map_err(StartError::Control)?,
+        configured: config.join.clone(),
+        seed_file: config.join_file.clone(),
+        bells: Arc::clone(&around.watch.bells),
+        rng: Rng::from_seed(seed).stream(u64::MAX),
+    };
+    Ok((Network::new(Control::new(settings), peers, surroundings), bound))
 }
 
 /// The thread that writes wakes the control core when something is written.

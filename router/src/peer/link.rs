@@ -29,6 +29,7 @@ use mpreg_proto::error::ErrorCode;
 use mpreg_proto::limits::HELLO_BYTES;
 use mpreg_proto::peer::{self, Decoded, Frame, Lane, Plane};
 use mpreg_proto::peer_hello::PeerHello;
+use rustls::Connection;
 
 use super::lanes::{Lanes, NotQueued};
 use super::name::PeerName;
@@ -307,6 +308,20 @@ impl Link {
         self.phase = Phase::Up;
         self.heard = now;
         self.ping_due = now;
+    }
+
+    /// Both sides want what is to be served elsewhere. The side that accepted says so.
+    pub(super) fn agree(&mut self, answer: &PeerHello) {
+        assert!(self.phase == Phase::Deciding && self.side == Side::Accepted);
+        self.tls.seal(&answer.to_bytes(), &mut self.wire);
+    }
+
+    /// For whoever goes on with it: the layer, what was decrypted and not read, what was sealed and not
+    /// sent.
+    pub(super) fn into_parts(mut self) -> (Connection, Vec<u8>, Vec<u8>) {
+        self.plain.drain(..self.read);
+        self.wire.drain(..self.sent);
+        (self.tls.into_connection(), self.plain, self.wire)
     }
 
     /// There is no link; `answer` says why, if the other waits for one.

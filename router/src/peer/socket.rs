@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -41,7 +42,6 @@ impl Socket {
     /// Begins to connect.
     pub(super) fn dial(remote: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(remote)?;
-        stream.set_nodelay(true)?;
         let accepted = Self::accepted(stream, remote);
         Ok(Self { is_connecting: true, is_readable: false, is_writable: false, ..accepted })
     }
@@ -50,7 +50,15 @@ impl Socket {
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         // What is written and not sent is what an urgent frame waits for.
         SockRef::from(&self.stream).set_tcp_notsent_lowat(PEER_WIRE_BYTES as u32)?;
+        self.stream.set_nodelay(true)?;
         registry.register(&mut self.stream, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Gives it up, for whoever waits for it in a ring.
+    pub(super) fn release(mut self, registry: &Registry) -> io::Result<OwnedFd> {
+        registry.deregister(&mut self.stream)?;
+        SockRef::from(&self.stream).set_nonblocking(false)?;
+        Ok(self.stream.into())
     }
 
     pub(super) fn remote(&self) -> SocketAddr {

@@ -286,6 +286,10 @@ impl Tls {
         Self::of(connection.expect("the settings made a connection when loaded").into())
     }
 
+    pub(super) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     fn of(mut connection: Connection) -> Self {
         connection.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX));
         Self { connection, handshake_bytes: 0 }

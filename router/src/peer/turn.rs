@@ -8,7 +8,7 @@ use mpreg_fabric::dial::{CloseReason, LinkId};
 use mpreg_fabric::fact::LinkEndReason;
 use mpreg_fabric::time::Instant;
 use mpreg_proto::id::NodeId;
-use mpreg_proto::peer_hello::{PeerHello, Refusal};
+use mpreg_proto::peer_hello::{Channel, PeerHello, Refusal};
 
 use super::link::{Happening, Link, Side};
 use super::name::PeerName;
@@ -21,7 +21,9 @@ use crate::limits::{
 
 impl Peers {
     pub(super) fn has_room_to_dial(&self) -> bool {
-        let dialling = self.connections.iter().filter(|(_, connection)| connection.dial.is_some());
+        let dialling = self.connections.iter().filter(|(_, connection)| {
+            connection.dial.as_ref().is_some_and(|dial| dial.shard.is_none())
+        });
         !self.is_stopping && dialling.count() + self.resolving < PEER_DIALS_MAX
     }
 
@@ -29,7 +31,7 @@ impl Peers {
         self.probe.dials.add(1);
         match literal(&wanted.address) {
             Some(found) => {
-                let dial = Dial { wanted, others: vec![found] };
+                let dial = Dial { wanted, others: vec![found], shard: None };
                 self.connect(dial, LinkEndReason::Unreachable, now, out);
             }
             None => {
@@ -60,10 +62,8 @@ impl Peers {
                 }
             }
         }
-        self.count(Side::Dialled, why);
-        let address = dial.wanted.address;
-        tracing::debug!(%address, end = why.word(), "not dialled");
-        out.push(Event::DialFailed { address, end: why });
+        tracing::debug!(address = %dial.wanted.address, end = why.word(), "not dialled");
+        self.dial_failed(dial, why, out);
     }
 
     pub(super) fn welcome(&mut self, stream: TcpStream, remote: SocketAddr, now: Instant) {
@@ -100,6 +100,7 @@ impl Peers {
             round_trip: None,
             wants_turn: false,
             was_admitted: false,
+            is_agreed: false,
             is_over: false,
         });
         Ok(key)
@@ -123,6 +124,9 @@ impl Peers {
         self.hear(key, now, out);
         let is_over = self.connections[key].link.tick(now);
         self.hear(key, now, out);
+        if self.connections[key].is_agreed {
+            return self.hand_over(key, out);
+        }
         self.flush(key, now);
         // What went wrong while sending.
         self.hear(key, now, out);
@@ -182,15 +186,20 @@ impl Peers {
             // Told in the answer to its hello.
             (Side::Accepted, _) => (),
             (Side::Dialled, Some(refusal)) => self.refuse(key, refusal, now, out),
-            (Side::Dialled, None) => connection.link.greet(&self.hello),
+            (Side::Dialled, None) => {
+                let is_data = connection.dial.as_ref().is_some_and(|dial| dial.shard.is_some());
+                let channel = if is_data { Channel::Data } else { Channel::Control };
+                connection.link.greet(&PeerHello { channel, ..self.hello });
+            }
         }
     }
 
     fn greeted(&mut self, key: usize, hello: PeerHello, now: Instant, out: &mut Vec<Event>) {
         self.connections[key].hello = Some(hello);
-        match hello.refusal.or_else(|| self.objection(key, &hello)) {
-            Some(refusal) => self.refuse(key, refusal, now, out),
-            None => self.tell(key, &hello, out),
+        match (hello.refusal.or_else(|| self.objection(key, &hello)), hello.channel) {
+            (Some(refusal), _) => self.refuse(key, refusal, now, out),
+            (None, Channel::Control) => self.tell(key, &hello, out),
+            (None, Channel::Data) => self.agree(key, &hello),
         }
     }
 
@@ -199,11 +208,25 @@ impl Peers {
         if self.is_stopping {
             return Some(Refusal::Stopping);
         }
-        let name = self.connections[key].name.as_ref()?;
-        let objection = self.policy.objection(name).or_else(|| self.hello.objection(hello));
+        let Connection { name, dial, .. } = &self.connections[key];
+        let name = name.as_ref()?;
+        let channel = match dial {
+            Some(dial) if dial.shard.is_some() => Channel::Data,
+            Some(_) => Channel::Control,
+            None => hello.channel,
+        };
+        let mine = PeerHello { channel, ..self.hello };
+        let objection = self.policy.objection(name).or_else(|| mine.objection(hello));
         let is_new = !self.used.contains_key(&name.node);
-        let is_full = is_new && PEER_LINKS_MAX <= self.links.len();
-        objection.or(is_full.then_some(Refusal::TooManyLinks))
+        objection.or_else(|| match channel {
+            Channel::Control if is_new && PEER_LINKS_MAX <= self.links.len() => {
+                Some(Refusal::TooManyLinks)
+            }
+            Channel::Data if !self.is_linked(name.node, hello.incarnation) => {
+                Some(Refusal::NoControlLink)
+            }
+            Channel::Control | Channel::Data => None,
+        })
     }
 
     /// A link, for others to decide about.
@@ -320,12 +343,18 @@ impl Peers {
         tracing::debug!(node = shown, %address, side = side.word(), end = end.word(), "no link");
         match dial {
             Some(dial) if !dial.others.is_empty() => self.connect(dial, end, now, out),
-            Some(Dial { wanted, .. }) => {
-                self.count(side, end);
-                out.push(Event::DialFailed { address: wanted.address, end });
-            }
+            Some(dial) => self.dial_failed(dial, end, out),
             None => self.count(side, end),
         }
+    }
+
+    fn dial_failed(&self, dial: Dial, end: LinkEndReason, out: &mut Vec<Event>) {
+        self.count(Side::Dialled, end);
+        let Dial { wanted: Wanted { address, node }, shard, .. } = dial;
+        out.push(match (node, shard) {
+            (Some(node), Some(shard)) => Event::DataFailed { node, shard, end },
+            (Some(_) | None, _) => Event::DialFailed { address, end },
+        });
     }
 
     fn count(&self, side: Side, end: LinkEndReason) {

@@ -36,7 +36,7 @@ fn fabric() -> FabricId {
 }
 
 fn hello() -> PeerHello {
-    PeerHello::new(Channel::Control, Incarnation(1), fabric())
+    PeerHello::new(Channel::Control, Incarnation(1), fabric(), 1)
 }
 
 type Secured = StreamOwned<ClientConnection, TcpStream>;
@@ -196,11 +196,11 @@ fn a_hello_that_does_not_fit_is_answered_with_the_reason() {
     let data = PeerHello { channel: Channel::Data, ..hello() };
     assert_eq!(refusal(&node, newer), Refusal::VersionUnsupported);
     assert_eq!(refusal(&node, other), Refusal::OtherFabric);
-    assert_eq!(refusal(&node, data), Refusal::ChannelUnsupported);
+    assert_eq!(refusal(&node, data), Refusal::NoControlLink);
     assert_eq!(refusal(&foreign, hello()), Refusal::NotAllowed);
     assert_eq!(refusal(&laboratory.path("router"), hello()), Refusal::Itself);
     let reasons =
-        ["version_unsupported", "other_fabric", "channel_unsupported", "not_allowed", "itself"];
+        ["version_unsupported", "other_fabric", "no_control_link", "not_allowed", "itself"];
     reasons.iter().for_each(|reason| refused(&router, reason));
     let mut stream = secure(&router, Some(&node));
     stream.write_all(&[b'x'; 64]).unwrap();

@@ -88,7 +88,7 @@ const ROUTER_PARTS: Edges = &[
     ("nats", &["auth", "limits", "roster", "transport"]),
     ("nats_conf", &["auth", "config"]),
     ("outbound", &["limits"]),
-    ("peer", &["limits", "probe"]),
+    ("peer", &["limits", "peer_link", "probe"]),
     ("peer_link", &[]),
     ("probe", &[]),
     ("ring", &["limits", "outbound"]),

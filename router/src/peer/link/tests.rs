@@ -22,7 +22,7 @@ fn ms(ms: u64) -> Instant {
 }
 
 fn hello() -> PeerHello {
-    PeerHello::new(Channel::Control, Incarnation(3), FabricId(1))
+    PeerHello::new(Channel::Control, Incarnation(3), FabricId(1), 5)
 }
 
 /// Credentials of `count` nodes of one authority.
