@@ -4,6 +4,8 @@
 //! node, cluster and role, and the authority's own. Where there is an authority already, its
 //! certificates serve as well, if they carry the same name.
 //!
+//! It also makes the keys that routes are signed with (`ca/routes.rs`).
+//!
 //! Invariants: private keys are readable by their owner alone, from the moment they exist; nothing that
 //! is there already is overwritten.
 
@@ -23,7 +25,12 @@ use rcgen::{
 };
 
 use crate::peer::name::PeerName;
+use crate::peer::route_keys::{
+    AUTHORISATION_FILE, LoadRouteKeysError, ROUTE_KEY_FILE, ROUTE_ROOT_FILE,
+};
 use crate::peer::tls::{CERTIFICATE_FILE, KEY_FILE, ROOTS_FILE};
+
+mod routes;
 
 const AUTHORITY_KEY_FILE: &str = "ca.key";
 
@@ -44,6 +51,10 @@ pub enum CaError {
     Exists { path: PathBuf },
     #[error("{path}: {source}")]
     Key { path: PathBuf, source: rcgen::Error },
+    #[error(transparent)]
+    RouteKey(LoadRouteKeysError),
+    #[error("the operating system gives no chance for a key: {0}")]
+    Chance(getrandom::Error),
     #[error("signing: {0}")]
     Sign(#[from] rcgen::Error),
 }
@@ -60,12 +71,14 @@ pub struct Wish {
 pub fn init(directory: &Path, now: Duration) -> Result<(), CaError> {
     let key_path = directory.join(AUTHORITY_KEY_FILE);
     let certificate_path = directory.join(ROOTS_FILE);
-    refuse_existing(&[&key_path, &certificate_path])?;
+    let [route_key_path, route_root_path] = routes::files(directory);
+    refuse_existing(&[&key_path, &certificate_path, &route_key_path, &route_root_path])?;
     let key = KeyPair::generate_for(&PKCS_ED25519)?;
     let certificate = authority(&key, now).self_signed(&key)?;
     make_directory(directory)?;
     write(&key_path, 0o600, &key.serialize_pem())?;
-    write(&certificate_path, 0o644, &certificate.pem())
+    write(&certificate_path, 0o644, &certificate.pem())?;
+    routes::init(directory)
 }
 
 /// Makes a node's key, and signs for it with the authority in `directory`. What a node needs is then
@@ -83,12 +96,17 @@ pub fn issue(
     let root = read(&directory.join(ROOTS_FILE))?;
     let [certificate_path, node_key_path, root_path] =
         [CERTIFICATE_FILE, KEY_FILE, ROOTS_FILE].map(|name| out.join(name));
-    refuse_existing(&[&certificate_path, &node_key_path, &root_path])?;
+    let of_routes =
+        [ROUTE_ROOT_FILE, ROUTE_KEY_FILE, AUTHORISATION_FILE].map(|name| out.join(name));
+    let paths = [&certificate_path, &node_key_path, &root_path].into_iter().chain(&of_routes);
+    refuse_existing(&paths.map(PathBuf::as_path).collect::<Vec<_>>())?;
     let (name, certificate, node_key) = signed(&key, wish, now)?;
     make_directory(out)?;
     write(&node_key_path, 0o600, &node_key.serialize_pem())?;
     write(&certificate_path, 0o644, &certificate.pem())?;
     write(&root_path, 0o644, &root)?;
+    let gateway_of = (wish.role == NodeRole::Gateway).then_some(&wish.cluster);
+    routes::issue(directory, gateway_of, out, now)?;
     Ok(name)
 }
 

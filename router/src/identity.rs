@@ -12,6 +12,7 @@ use mpreg_proto::id::{Incarnation, NodeId};
 
 use crate::clock;
 use crate::config::{self, Config};
+use crate::peer::route_keys::{LoadRouteKeysError, RouteKeys};
 use crate::peer::tls::{Credentials, LoadCredentialsError};
 use crate::store::{Store, StoreError};
 
@@ -22,6 +23,7 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// What other nodes are shown. `None`: there are to be no others.
     pub credentials: Option<Credentials>,
+    pub route_keys: RouteKeys,
     /// Holds the data directory.
     pub store: Option<Store>,
 }
@@ -31,6 +33,8 @@ pub struct Identity {
 pub enum IdentityError {
     #[error(transparent)]
     Credentials(#[from] LoadCredentialsError),
+    #[error(transparent)]
+    RouteKeys(#[from] LoadRouteKeysError),
     #[error("the certificate is of cluster {certified}, peer.cluster is {wanted}")]
     OtherCluster { certified: ClusterName, wanted: ClusterName },
     #[error(transparent)]
@@ -42,6 +46,8 @@ pub enum IdentityError {
 impl Identity {
     pub fn settle(config: &Config) -> Result<Self, IdentityError> {
         let credentials = config.peer.as_ref().map(certified).transpose()?;
+        let of_routes = config.peer.as_ref().map(|peer| RouteKeys::load(&peer.identity));
+        let route_keys = of_routes.transpose()?.unwrap_or_default();
         let key = credentials.as_ref().map(Credentials::public_key);
         let wall_ms = u64::try_from(clock::since_1970().as_millis()).unwrap_or(u64::MAX);
         let Some(directory) = &config.node.data_dir else {
@@ -49,12 +55,18 @@ impl Identity {
                 tracing::warn!("without node.data_dir a life is told from the last by the clock");
             }
             let node = key.map_or_else(drawn, |key| Ok(NodeId::of_key(key)))?;
-            return Ok(Self { node, incarnation: Incarnation(wall_ms), credentials, store: None });
+            return Ok(Self {
+                node,
+                incarnation: Incarnation(wall_ms),
+                credentials,
+                route_keys,
+                store: None,
+            });
         };
         let mut store = Store::open(directory)?;
         let node = store.settle_node(key)?;
         let incarnation = store.next_incarnation(wall_ms)?;
-        Ok(Self { node, incarnation, credentials, store: Some(store) })
+        Ok(Self { node, incarnation, credentials, route_keys, store: Some(store) })
     }
 }
 

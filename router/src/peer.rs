@@ -54,6 +54,7 @@ mod link;
 pub mod name;
 mod resolve;
 pub mod roster;
+pub mod route_keys;
 mod socket;
 pub mod tls;
 mod turn;

@@ -230,6 +230,23 @@ fn a_busy_shard_holds_no_link_up() {
     }
 }
 
+#[test]
+fn each_shard_has_a_data_link_to_each_node() {
+    let laboratory = Laboratory::default();
+    let [(one, one_id), (two, two_id)] =
+        ["one", "two"].map(|name| laboratory.issue(name, "eu", "node"));
+    let one = Launch::of(2).as_node(&one, "eu", "").start();
+    let two = Launch::of(1).as_node(&two, "eu", &join(&[&one])).start();
+    linked(&one, &[&two_id]);
+    linked(&two, &[&one_id]);
+    // Two of the first, one of the second, at either end.
+    for router in [&one, &two] {
+        until("the data links are handed to shards", || {
+            (3 <= router.page().sum("mpreg_peer_data_links_total", &[])).then_some(())
+        });
+    }
+}
+
 /// Three nodes, all linked; each knows only the first at its start.
 fn three(laboratory: &Laboratory) -> [(Router, String); 3] {
     let issued = ["one", "two", "three"].map(|name| laboratory.issue(name, "eu", "node"));

@@ -18,11 +18,12 @@ use mio::event::Event as Ready;
 use mpreg_fabric::control::{Command, Control, Effect, End, Input, LinkUp, Origin, Record, Ticket};
 use mpreg_fabric::fact::LinkEndReason;
 use mpreg_fabric::rng::Rng;
-use mpreg_fabric::route::WallClock;
+use mpreg_fabric::route::{Provided, WallClock};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::id::{Incarnation, NodeId, ShardIx};
 use mpreg_proto::member::{LeaveReason, PeerAddress};
 use mpreg_proto::peer::{Lane, Plane};
+use mpreg_proto::route::Signed;
 
 use super::data_links::DataLinks;
 use super::facts;
@@ -52,6 +53,8 @@ pub struct Surroundings {
     /// Nodes to begin with, as configured, and a file of more of them.
     pub configured: Vec<PeerAddress>,
     pub seed_file: Option<PathBuf>,
+    /// What others are told of the key that routes to this cluster are signed with.
+    pub authorisation: Option<Signed>,
     /// Of all shards.
     pub bells: Arc<[Bell]>,
     pub rng: Rng,
@@ -85,7 +88,9 @@ pub fn wall_clock(now: Instant) -> WallClock {
 
 impl Network {
     pub fn new(control: Control, peers: Peers, surroundings: Surroundings) -> Self {
-        let Surroundings { disk, configured, seed_file, bells, rng } = surroundings;
+        let Surroundings { disk, configured, seed_file, authorisation, bells, rng } = surroundings;
+        let key = authorisation.map(|said| Command::Key(Provided::Authorisation(said)));
+        let inputs = [Input::Started].into_iter().chain(key.map(Input::Command)).collect();
         Self {
             data_links: DataLinks::new(bells.len(), rng),
             next_shard: 0,
@@ -95,7 +100,7 @@ impl Network {
             renewals: BTreeMap::new(),
             configured,
             seed_file: seed_file.map(SeedFile::new),
-            inputs: VecDeque::from([Input::Started]),
+            inputs,
             bells,
             wall_due: Instant::START,
             has_said_goodbye: false,

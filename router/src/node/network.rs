@@ -19,6 +19,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::limits::STORE_CHANGES_MAX;
 use crate::listen;
 use crate::peer::roster::Roster;
+use crate::peer::route_keys::RouteKeys;
 use crate::peer::tls::Credentials;
 use crate::peer::{self, Means, Peers, Timing};
 use crate::store::Store;
@@ -60,7 +61,7 @@ fn join(
     (handshake, seed): (Duration, u64),
     around: &Around<'_>,
 ) -> Result<(Network, SocketAddr), StartError> {
-    let Identity { incarnation, store, .. } = identity;
+    let Identity { incarnation, route_keys, store, .. } = identity;
     let (bound, sockets) = listen::tcp(config.listen, None, 1)?;
     let listener = sockets.into_iter().next().expect("one was asked for");
     let own = bound.to_string().parse().expect("a bound address is one");
@@ -69,14 +70,8 @@ fn join(
     let port = port.expect("an address ends in a port");
     let name = credentials.name();
     let mut settings = Settings::new(name.node, name.cluster.clone(), incarnation, address, seed);
-    settings.seeds = config.join.clone();
-    let named = config.allow_clusters.iter().map(ClusterName::id).collect();
-    settings.federation = Federation::Permissive(named);
     settings.route.wall = wall_clock(around.watch.clock.now());
-    if let Some(store) = &store {
-        settings.route.stored = store.route_sequence().map_err(IdentityError::Store)?;
-        settings.route.keys = store.route_keys().map_err(IdentityError::Store)?.into();
-    }
+    configure(&mut settings, config, &route_keys, store.as_ref())?;
     let links = peer::Settings {
         credentials,
         incarnation,
@@ -98,10 +93,29 @@ fn join(
         disk: disk.map_err(StartError::Control)?,
         configured: config.join.clone(),
         seed_file: config.join_file.clone(),
+        authorisation: route_keys.own.map(|own| own.authorisation),
         bells: Arc::clone(&around.watch.bells),
         rng: Rng::from_seed(seed).stream(u64::MAX),
     };
     Ok((Network::new(Control::new(settings), peers, surroundings), bound))
+}
+
+fn configure(
+    settings: &mut Settings,
+    config: &Peer,
+    route_keys: &RouteKeys,
+    store: Option<&Store>,
+) -> Result<(), IdentityError> {
+    settings.seeds = config.join.clone();
+    let named = config.allow_clusters.iter().map(ClusterName::id).collect();
+    settings.federation = Federation::Permissive(named);
+    settings.route.root = route_keys.root;
+    settings.route.signer = route_keys.own.as_ref().map(|own| own.signer.clone());
+    if let Some(store) = store {
+        settings.route.stored = store.route_sequence()?;
+        settings.route.keys = store.route_keys()?.into();
+    }
+    Ok(())
 }
 
 /// The thread that writes wakes the control core when something is written.

@@ -209,6 +209,29 @@ fn a_hello_that_does_not_fit_is_answered_with_the_reason() {
 }
 
 #[test]
+fn a_data_channel_is_for_the_life_that_has_a_control_channel() {
+    let laboratory = Laboratory::default();
+    let router = router(&laboratory);
+    let (node, _) = laboratory.issue("node", "eu", "node");
+    let data = |incarnation| {
+        let hello =
+            PeerHello { channel: Channel::Data, incarnation: Incarnation(incarnation), ..hello() };
+        let mut stream = secure(&router, Some(&node));
+        let answer = greet(&mut stream, &hello).unwrap();
+        (stream, answer.refusal)
+    };
+    assert_eq!(data(1).1, Some(Refusal::NoControlLink));
+    let control = link(&router, &node);
+    let (_stream, refusal) = data(1);
+    assert_eq!(refusal, None);
+    assert_eq!(data(0).1, Some(Refusal::NoControlLink), "an earlier life");
+    drop(control);
+    until("the control channel is gone", || {
+        (data(1).1 == Some(Refusal::NoControlLink)).then_some(())
+    });
+}
+
+#[test]
 fn a_node_that_misbehaves_loses_its_link() {
     let laboratory = Laboratory::default();
     let router = router(&laboratory);
