@@ -6,6 +6,7 @@
 //!   GET /health           200 ready, 503 draining
 //!   GET /peers            links to other nodes, as JSON
 //!   PUT /log?filter=...   changes the log filter
+//!   PUT /leave            says goodbye and ends, as SIGTERM does
 //!   GET /varz /connz ...  the pages of nats-server: `monitor.rs`
 //! ```
 //!

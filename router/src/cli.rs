@@ -17,6 +17,7 @@ mod demo;
 mod doctor;
 mod hash_password;
 mod host;
+mod leave;
 mod log;
 mod message;
 mod nats_server;
@@ -51,6 +52,7 @@ pub enum Command {
     Reply(reply::Reply),
     Status(status::AskStatus),
     Peers(peers::AskPeers),
+    Leave(leave::Leave),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
     HashPassword(hash_password::HashPassword),
@@ -138,6 +140,7 @@ impl Command {
             Self::Reply(reply) => reply.run(out),
             Self::Status(status) => status.run(out),
             Self::Peers(peers) => peers.run(out),
+            Self::Leave(leave) => leave.run(out),
             Self::Doctor(doctor) => doctor.run(out),
             Self::Demo(demo) => demo.run(out),
             Self::HashPassword(hash) => hash.run(out),
@@ -236,6 +239,7 @@ mod tests {
               reply          Answer requests, one after the other, until interrupted
               status         Show how a running router is. Exit code 1 if it is being stopped
               peers          Show which nodes a running router is linked to
+              leave          Have a running router say goodbye to clients and other nodes, and end
               doctor         Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
               demo           Start a router, send it traffic, verify every message, show what it cost
               hash-password  Read a password from the first line of stdin and print its argon2id hash for `auth.users`

@@ -134,7 +134,8 @@ fn a_node_that_stops_says_so() {
     let mut two = Launch::of(1).as_node(&two, "eu", &join(&[&one])).start();
     linked(&one, &[&two_id]);
     linked(&two, &[&one_id]);
-    two.signal(Signal::TERM);
+    let said = mpreg(&["leave", "--admin", two.ready["admin"].as_str().unwrap()]);
+    assert!(said.status.success(), "{said:?}");
     assert_eq!(two.wait().code(), Some(0));
     linked(&one, &[]);
     until("the goodbye was heard", || {

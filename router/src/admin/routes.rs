@@ -44,6 +44,7 @@ pub(super) fn router(view: View) -> Router {
         .route("/status", get(status))
         .route("/peers", get(peers))
         .route("/log", put(change_log))
+        .route("/leave", put(leave))
         .merge(of_nats_server())
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "no such page"))
         .method_not_allowed_fallback(async || {
@@ -124,6 +125,17 @@ async fn change_log(
             Json(serde_json::json!({ "filter": pages.view.log_filter.current() })).into_response()
         }
         Err(error) => refuse(StatusCode::BAD_REQUEST, "bad_filter", error),
+    }
+}
+
+/// The same as SIGTERM: what is to be done then is done in one place.
+async fn leave() -> Response {
+    match rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM) {
+        Ok(()) => {
+            let said = serde_json::json!({ "state": "leaving" });
+            (StatusCode::ACCEPTED, Json(said)).into_response()
+        }
+        Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "not_leaving", error),
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Ca {
     Issue(Issue),
 }
 
-/// Begin an authority: a key and a certificate for it.
+/// Begin an authority: a key and a certificate for it, and a key that vouches for those of routes.
 #[derive(Debug, clap::Args)]
 pub struct Init {
     /// Directory of the authority.
@@ -40,7 +40,7 @@ pub struct Issue {
     #[arg(long, value_name = "N", default_value = "365",
         value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
-    /// Directory for what the node needs: node.crt, node.key, ca.crt.
+    /// Directory for what the node needs: node.crt, node.key, ca.crt, and keys of routes.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
 }
