@@ -43,6 +43,7 @@ pub struct PeerLink {
     pub cluster: ClusterId,
     pub incarnation: Incarnation,
     pub direction: Direction,
+    /// Blocking: the ring waits by itself.
     pub socket: OwnedFd,
     /// After its handshake.
     pub tls: rustls::Connection,

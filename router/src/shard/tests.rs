@@ -292,6 +292,16 @@ fn a_peer_that_leaves_the_view_is_parted_from_and_queues_are_sent_before() {
 }
 
 #[test]
+fn a_peer_that_lives_again_is_linked_anew() {
+    let mut net = Net::new(&[(1, 1), (1, 1)]);
+    net.link(0, 1);
+    net.settle();
+    net.is_reborn(0, 1);
+    net.until(|net| net.lost.contains(&(0, 1, Direction::Outgoing)));
+    assert_eq!(net.sum(0, |p| &p.links_out), 0);
+}
+
+#[test]
 fn a_node_that_stops_lets_its_links_go() {
     let mut net = Net::new(&[(1, 2), (1, 1)]);
     net.link(0, 1);

@@ -141,7 +141,15 @@ impl Switch {
     fn leave(&mut self, session: SessionIx) {
         let until = self.now + LINGER;
         match self.opened(session).and_then(|link| link.peer.as_deref().copied()) {
-            Some(PeerEnd { direction: Direction::Outgoing, .. }) => self.retire(session),
+            Some(PeerEnd { node, direction: Direction::Outgoing, .. }) => {
+                self.retire(session);
+                // It lives again, and has had no link in this life.
+                if let Some(fabric) = &mut self.fabric
+                    && fabric.view.as_ref().is_some_and(|view| view.peers.contains_key(&node))
+                {
+                    fabric.reporter.peer_lost(node, Direction::Outgoing);
+                }
+            }
             Some(PeerEnd { direction: Direction::Incoming, .. }) => {
                 if let Some(link) = self.link_mut(session) {
                     link.linger_until = until;

@@ -172,6 +172,13 @@ impl Net {
         }
     }
 
+    /// One node sees another in its next life.
+    pub(super) fn is_reborn(&mut self, node: usize, peer: usize) {
+        let peer = self.nodes[peer].here.node;
+        self.nodes[node].peers.get_mut(&peer).unwrap().incarnation = Incarnation(2);
+        self.publish_view(node, Stale::Topics(Vec::new()));
+    }
+
     /// From one node, another is reached through a third.
     pub(super) fn way(&mut self, from: usize, through: usize, to: usize) {
         self.nodes[from].ways.insert(to, through);
