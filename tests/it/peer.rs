@@ -248,6 +248,39 @@ fn each_shard_has_a_data_link_to_each_node() {
     }
 }
 
+/// The first of these gets through somehow, in time; what comes after it comes once and in order.
+#[test]
+fn what_is_published_on_one_node_reaches_subscribers_of_another_once_and_in_order() {
+    let laboratory = Laboratory::default();
+    let gateway = |name: &str, cluster: &str| laboratory.issue(name, cluster, "gateway").0;
+    let allow = |cluster: &str| format!("allow_clusters = ['{cluster}']\n");
+    let one = Launch::of(1).as_node(&gateway("one", "eu"), "eu", &allow("us")).start();
+    let two = Launch::of(2).as_node(&gateway("two", "eu"), "eu", &join(&[&one])).start();
+    let more = allow("eu") + &join(&[&one]);
+    let far = Launch::of(1).as_node(&gateway("far", "us"), "us", &more).start();
+    for router in [&two, &far] {
+        let mut subscriber = router.client();
+        subscriber.subscribe(1, "orders.*");
+        let mut publisher = one.client();
+        until("the way there is known", || {
+            publisher.publish("orders.probe", b"");
+            let heard = subscriber.hear_within(Duration::from_millis(100));
+            heard.starts_with("orders.").then_some(())
+        });
+        for count in 0..1_000 {
+            publisher.publish("orders.new", count.to_string().as_bytes());
+        }
+        publisher.publish("orders.end", b"");
+        let heard = std::iter::from_fn(|| Some(subscriber.hear()));
+        let heard: Vec<String> = heard
+            .filter(|said| said.starts_with("orders.") && !said.starts_with("orders.probe"))
+            .take_while(|said| !said.starts_with("orders.end"))
+            .collect();
+        let want: Vec<String> = (0..1_000).map(|count| format!("orders.new {count}")).collect();
+        assert_eq!(heard, want);
+    }
+}
+
 /// Three nodes, all linked; each knows only the first at its start.
 fn three(laboratory: &Laboratory) -> [(Router, String); 3] {
     let issued = ["one", "two", "three"].map(|name| laboratory.issue(name, "eu", "node"));
