@@ -65,6 +65,8 @@ pub struct Network {
     control: Control,
     peers: Peers,
     disk: Disk,
+    /// What waits for the writer.
+    unwritten: VecDeque<Change>,
     /// Incarnations that are being written: links are of them once they are.
     renewals: BTreeMap<Ticket, Incarnation>,
     configured: Vec<PeerAddress>,
@@ -97,6 +99,7 @@ impl Network {
             control,
             peers,
             disk,
+            unwritten: VecDeque::new(),
             renewals: BTreeMap::new(),
             configured,
             seed_file: seed_file.map(SeedFile::new),
@@ -268,11 +271,19 @@ impl Network {
         };
         match &self.disk {
             Disk::None => self.persisted(ticket),
-            Disk::Kept { writer, .. } => {
-                let change = Change { ticket: ticket.0, record, body };
-                if let Err(Busy(change)) = writer.keep(change) {
-                    tracing::error!(record = change.record.name(), "too much waits for the disk");
-                }
+            Disk::Kept { .. } => {
+                self.unwritten.push_back(Change { ticket: ticket.0, record, body });
+                self.write();
+            }
+        }
+    }
+
+    /// What the disk is too busy for waits, in order, until something was written.
+    fn write(&mut self) {
+        let Disk::Kept { writer, .. } = &self.disk else { return };
+        while let Some(change) = self.unwritten.pop_front() {
+            if let Err(Busy(change)) = writer.keep(change) {
+                return self.unwritten.push_front(change);
             }
         }
     }
@@ -281,6 +292,7 @@ impl Network {
         let Disk::Kept { outcomes, .. } = &self.disk else { return };
         let kept: Vec<Outcome> = outcomes.try_iter().filter(|outcome| outcome.is_kept).collect();
         kept.into_iter().for_each(|outcome| self.persisted(Ticket(outcome.ticket)));
+        self.write();
     }
 
     fn persisted(&mut self, ticket: Ticket) {
