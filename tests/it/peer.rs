@@ -258,26 +258,48 @@ fn what_is_published_on_one_node_reaches_subscribers_of_another_once_and_in_orde
     let two = Launch::of(2).as_node(&gateway("two", "eu"), "eu", &join(&[&one])).start();
     let more = allow("eu") + &join(&[&one]);
     let far = Launch::of(1).as_node(&gateway("far", "us"), "us", &more).start();
-    for router in [&two, &far] {
-        let mut subscriber = router.client();
-        subscriber.subscribe(1, "orders.*");
-        let mut publisher = one.client();
-        until("the way there is known", || {
-            publisher.publish("orders.probe", b"");
-            let heard = subscriber.hear_within(Duration::from_millis(100));
-            heard.starts_with("orders.").then_some(())
-        });
-        for count in 0..1_000 {
-            publisher.publish("orders.new", count.to_string().as_bytes());
-        }
-        publisher.publish("orders.end", b"");
-        let heard = std::iter::from_fn(|| Some(subscriber.hear()));
-        let heard: Vec<String> = heard
-            .filter(|said| said.starts_with("orders.") && !said.starts_with("orders.probe"))
-            .take_while(|said| !said.starts_with("orders.end"))
-            .collect();
-        let want: Vec<String> = (0..1_000).map(|count| format!("orders.new {count}")).collect();
-        assert_eq!(heard, want);
+    reaches(&one, &two);
+    reaches(&one, &far);
+}
+
+/// Publishes on one until a subscriber of the other hears it; what is published then is heard once and
+/// in order.
+#[track_caller]
+fn reaches(one: &Router, other: &Router) {
+    let mut subscriber = other.client();
+    subscriber.subscribe(1, "orders.*");
+    let mut publisher = one.client();
+    until("the way there is known", || {
+        publisher.publish("orders.probe", b"");
+        let heard = subscriber.hear_within(Duration::from_millis(100));
+        heard.starts_with("orders.").then_some(())
+    });
+    for count in 0..1_000 {
+        publisher.publish("orders.new", count.to_string().as_bytes());
+    }
+    publisher.publish("orders.end", b"");
+    let heard = std::iter::from_fn(|| Some(subscriber.hear()));
+    let heard: Vec<String> = heard
+        .filter(|said| said.starts_with("orders.") && !said.starts_with("orders.probe"))
+        .take_while(|said| !said.starts_with("orders.end"))
+        .collect();
+    let want: Vec<String> = (0..1_000).map(|count| format!("orders.new {count}")).collect();
+    assert_eq!(heard, want);
+}
+
+#[test]
+fn a_gateway_that_was_killed_is_reached_again_in_its_next_life() {
+    let laboratory = Laboratory::default();
+    let gateway = |cluster: &str| laboratory.issue(cluster, cluster, "gateway").0;
+    let (eu, us) = (gateway("eu"), gateway("us"));
+    let one = Launch::of(1).as_node(&eu, "eu", "allow_clusters = ['us']\n").start();
+    let more = "allow_clusters = ['eu']\n".to_owned() + &join(&[&one]);
+    for _ in 0..2 {
+        let mut other = Launch::of(1).keeping(&us).as_node(&us, "us", &more).start();
+        reaches(&one, &other);
+        reaches(&other, &one);
+        other.signal(Signal::KILL);
+        other.wait();
     }
 }
 
