@@ -5,13 +5,15 @@
 //!   GET /status           the same numbers as JSON, with identity and addresses
 //!   GET /health           200 ready, 503 draining
 //!   GET /peers            links to other nodes, as JSON
+//!   GET /catalog /routes  what other nodes offer, and ways to them: `fabric.rs`
 //!   PUT /log?filter=...   changes the log filter
 //!   PUT /leave            says goodbye and ends, as SIGTERM does
 //!   GET /varz /connz ...  the pages of nats-server: `monitor.rs`
 //! ```
 //!
 //! One ordinary thread on the control core's CPU. It reads what the cores publish, so a scrape costs
-//! the data plane no more than the cache lines it reads. Only lists of connections are asked for.
+//! the data plane no more than the cache lines it reads. Only lists of connections, and what is known of
+//! other nodes, are asked for.
 //!
 //! Invariants:
 //! - Bound to a loopback address, and answers only requests that name such an address or
@@ -35,6 +37,7 @@ use mpreg_proto::id::NodeId;
 use tokio::sync::oneshot;
 
 use crate::config::Config;
+use crate::control::Desk;
 use crate::log;
 use crate::mesh::Bell;
 use crate::node;
@@ -42,6 +45,7 @@ use crate::peer::roster::Roster;
 use crate::probe::{self, ControlProbe, Kind, Row, ShardProbe};
 
 mod connections;
+pub mod fabric;
 mod metrics;
 mod monitor;
 mod routes;
@@ -60,7 +64,7 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long a connection may stay, used or not.
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
-/// What the surface shows. Nothing in it reaches into a core but `bells`.
+/// What the surface shows. Nothing in it reaches into a core but `bells` and `desk`.
 #[derive(Clone, Debug)]
 pub struct View {
     pub node: NodeId,
@@ -71,6 +75,8 @@ pub struct View {
     pub bells: Arc<[Bell]>,
     pub shards: Vec<Arc<ShardProbe>>,
     pub control: Arc<ControlProbe>,
+    /// Where the control core is asked.
+    pub desk: Desk,
     /// Who is linked.
     pub roster: Roster,
     /// Set once the node has been told to stop.

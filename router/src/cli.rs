@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 mod ask;
 mod ca;
+mod catalog;
 mod child;
 mod completions;
 mod connect;
@@ -18,6 +19,7 @@ mod doctor;
 mod hash_password;
 mod host;
 mod leave;
+mod link_state;
 mod log;
 mod message;
 mod nats_server;
@@ -26,6 +28,7 @@ mod publish;
 mod ready;
 mod reply;
 mod request;
+mod routes;
 mod running;
 mod serve;
 mod status;
@@ -53,6 +56,11 @@ pub enum Command {
     Status(status::AskStatus),
     Peers(peers::AskPeers),
     Leave(leave::Leave),
+    Catalog(catalog::AskCatalog),
+    Routes(routes::AskRoutes),
+    #[command(subcommand)]
+    Route(routes::AskRoute),
+    LinkState(link_state::AskLinkState),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
     HashPassword(hash_password::HashPassword),
@@ -141,6 +149,10 @@ impl Command {
             Self::Status(status) => status.run(out),
             Self::Peers(peers) => peers.run(out),
             Self::Leave(leave) => leave.run(out),
+            Self::Catalog(catalog) => catalog.run(out),
+            Self::Routes(routes) => routes.run(out),
+            Self::Route(route) => route.run(out),
+            Self::LinkState(link_state) => link_state.run(out),
             Self::Doctor(doctor) => doctor.run(out),
             Self::Demo(demo) => demo.run(out),
             Self::HashPassword(hash) => hash.run(out),
@@ -240,6 +252,10 @@ mod tests {
               status         Show how a running router is. Exit code 1 if it is being stopped
               peers          Show which nodes a running router is linked to
               leave          Have a running router say goodbye to clients and other nodes, and end
+              catalog        Show what the nodes of the fabric offer, as far as a running router knows
+              routes         Show the way to every cluster that a running router knows
+              route          Ask about one way
+              link-state     Show which links the nodes say that they have, as far as a running router knows
               doctor         Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
               demo           Start a router, send it traffic, verify every message, show what it cost
               hash-password  Read a password from the first line of stdin and print its argon2id hash for `auth.users`

@@ -29,14 +29,16 @@ use crate::probe::{ControlProbe, ShardProbe};
 mod data_links;
 mod facts;
 pub mod network;
+pub mod question;
 pub mod report;
 mod seed_file;
 
 use network::Network;
+use question::Question;
 use report::{Report, Reporters};
 
 /// What the process asks of the control core.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Request {
     /// Say goodbye to other nodes, then stop every shard.
     Stop,
@@ -44,10 +46,12 @@ pub enum Request {
     LameDuck,
     /// All shards have ended: end too.
     End,
+    /// An operator wants to know something. A node without others drops it.
+    Answer(Box<Question>),
 }
 
 /// The process's end of the control core's inbox.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Desk {
     requests: Sender<Request>,
     waker: Arc<Waker>,
@@ -63,8 +67,9 @@ pub struct Inbox {
     poll: Poll,
 }
 
-/// Requests that may wait: each is made once in a process's life.
-const REQUESTS_MAX: usize = 4;
+/// Requests that may wait: those made once in a process's life, and a question of each of the operators'
+/// connections.
+const REQUESTS_MAX: usize = 4 + 32;
 
 /// What the kernel may say at a time.
 const EVENTS: usize = 256;
@@ -82,10 +87,10 @@ pub fn inbox() -> io::Result<(Desk, Inbox)> {
 }
 
 impl Desk {
-    /// Asks; a full inbox already holds the same.
+    /// Asks; a full inbox holds more than a process and its operators ask at a time.
     pub fn ask(&self, request: Request) {
-        if self.requests.try_send(request).is_err() {
-            tracing::debug!(?request, "the control core has been asked before");
+        if let Err(error) = self.requests.try_send(request) {
+            tracing::warn!(%error, "asking the control core");
         }
         if let Err(error) = self.waker.wake() {
             tracing::warn!(%error, "waking the control core");
@@ -134,6 +139,7 @@ pub fn run(inbox: Inbox, watch: Watch, network: Option<Network>) -> io::Result<(
                 Request::Stop => core.leave(now),
                 Request::LameDuck => core.lame_duck(),
                 Request::End => return Ok(()),
+                Request::Answer(question) => core.answer(*question, now),
             }
         }
         reports.try_iter().for_each(|report| core.hear(report, now));
@@ -166,6 +172,12 @@ impl Core {
     fn hear(&mut self, report: Report, now: Instant) {
         if let Some(network) = &mut self.network {
             network.hear(report, now);
+        }
+    }
+
+    fn answer(&mut self, question: Question, now: Instant) {
+        if let Some(network) = &mut self.network {
+            network.answer(question, now);
         }
     }
 

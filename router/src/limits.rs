@@ -63,6 +63,12 @@ pub const SQUEEZES_MAX: usize = 4096;
 /// waiting is a few lines.
 pub const VERIFYING_BYTES_MAX: usize = 2 * RECEIVE_BUFFER_BYTES;
 
+/// Entries of the catalog in one answer to an operator: a copy of some milliseconds.
+pub const ENTRIES_ANSWERED_MAX: usize = 10_000;
+
+/// Processes that `mpreg demo --clusters` starts: more are not told apart from a busy machine.
+pub const DEMO_NODES_MAX: usize = 60;
+
 /// Bytes kept of a name of a NATS client's choice, for lists.
 pub const TEXT_BYTES_MAX: usize = 64;
 

@@ -223,6 +223,11 @@ impl Node {
     }
 
     /// Who is linked.
+    /// Where the control core is asked.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     pub fn roster(&self) -> &Roster {
         &self.roster
     }

@@ -79,6 +79,19 @@ pub enum Filtered {
     Avoided,
 }
 
+impl Filtered {
+    /// The word logs and `--json` use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::HoldDown => "hold_down",
+            Self::Suppressed => "suppressed",
+            Self::Surplus => "surplus",
+            Self::Avoided => "avoided",
+        }
+    }
+}
+
 /// A way, judged.
 #[derive(Clone, Debug)]
 pub struct Judged {

@@ -13,21 +13,22 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use super::{View, connections, metrics, monitor};
+use super::{View, connections, fabric, metrics, monitor};
 use crate::peer::roster::Row;
 
 /// Every answer that is not the one asked for.
 #[derive(Debug, Serialize)]
 struct Refused {
-    /// For programs: `bad_filter`, `bad_query`, `not_found`, `bad_method`, `bad_host`.
+    /// For programs: `bad_filter`, `bad_query`, `not_found`, `bad_method`, `bad_host`, `no_cluster`,
+    /// `late`.
     error: &'static str,
     /// For people.
     message: String,
 }
 
 #[derive(Debug)]
-struct Pages {
-    view: View,
+pub(super) struct Pages {
+    pub(super) view: View,
     metrics: metrics::Page,
 }
 
@@ -45,6 +46,7 @@ pub(super) fn router(view: View) -> Router {
         .route("/peers", get(peers))
         .route("/log", put(change_log))
         .route("/leave", put(leave))
+        .merge(fabric::pages())
         .merge(of_nats_server())
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "no such page"))
         .method_not_allowed_fallback(async || {
@@ -160,6 +162,6 @@ fn names_this_machine(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
-fn refuse(status: StatusCode, error: &'static str, message: impl ToString) -> Response {
+pub(super) fn refuse(status: StatusCode, error: &'static str, message: impl ToString) -> Response {
     (status, Json(Refused { error, message: message.to_string() })).into_response()
 }

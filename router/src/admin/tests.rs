@@ -41,6 +41,7 @@ pub(crate) fn surface() -> Surface {
         bells: Arc::default(),
         shards,
         control: Arc::default(),
+        desk: crate::control::inbox().unwrap().0,
         roster: Roster::default(),
         is_draining: Arc::default(),
         log_filter,

@@ -48,6 +48,9 @@ pub enum AskError {
     NotAStatus { source: serde_json::Error },
     #[error("the router answered with HTTP status {code}")]
     Unexpected { code: u16 },
+    /// The router says why not.
+    #[error("{message}")]
+    Refused { message: String },
     /// The process is out of descriptors or memory.
     #[error("preparing to ask")]
     Runtime { source: std::io::Error },
@@ -60,6 +63,25 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The answer, unless it says why there is none.
+    pub(super) fn done(self) -> Result<Self, AskError> {
+        if self.code < 300 {
+            return Ok(self);
+        }
+        let said: Option<serde_json::Value> = self.json().ok();
+        let message = said.as_ref().and_then(|said| said["message"].as_str());
+        Err(match message {
+            Some(message) => AskError::Refused { message: message.to_owned() },
+            None => AskError::Unexpected { code: self.code },
+        })
+    }
+
+    /// As it came, and the end of a line.
+    pub(super) fn copy_to(&self, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        out.write_all(&self.body)?;
+        writeln!(out)
+    }
+
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, AskError> {
         serde_json::from_slice(&self.body).map_err(|source| AskError::NotAStatus { source })
     }

@@ -263,6 +263,7 @@ fn view(
         bells: node.bells().clone(),
         shards: node.probes().to_vec(),
         control: Arc::clone(node.control()),
+        desk: node.desk().clone(),
         roster: node.roster().clone(),
         is_draining: Arc::clone(is_draining),
         log_filter: logs.filter.clone(),

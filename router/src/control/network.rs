@@ -27,6 +27,7 @@ use mpreg_proto::route::Signed;
 
 use super::data_links::DataLinks;
 use super::facts;
+use super::question::{self, Question};
 use super::report::Report;
 use super::seed_file::SeedFile;
 use crate::clock::since_1970;
@@ -138,6 +139,12 @@ impl Network {
             // Who opened it opens another.
             Report::PeerLost { direction: Direction::Incoming, .. } => (),
         }
+    }
+
+    /// An operator asks.
+    pub(super) fn answer(&mut self, question: Question, now: Instant) {
+        self.inputs.extend(question::answer(question, &self.control, now));
+        self.settle(now);
     }
 
     /// Everybody was told, and has hung up.

@@ -41,7 +41,7 @@ pub struct Reporter {
 }
 
 /// What the shards' ends are made of.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reporters {
     reports: Sender<Report>,
     waker: Arc<Waker>,

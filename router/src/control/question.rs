@@ -1,0 +1,134 @@
+//! What operators ask the control core, and its answers: copies of what the machine knows, made in one
+//! turn. Words and JSON are made of them elsewhere.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mpreg_fabric::control::{Command, Control, Explanation, Input};
+use mpreg_fabric::time::Instant;
+use mpreg_proto::catalog::{Kind, Node, Scope};
+use mpreg_proto::id::{ClusterId, NodeId};
+use mpreg_proto::link_state::Advertisement;
+use tokio::sync::oneshot::Sender;
+
+use crate::limits::ENTRIES_ANSWERED_MAX;
+
+/// Clusters that anybody has named, by what is on the wire.
+pub type Names = BTreeMap<ClusterId, String>;
+
+/// Whoever asked may have stopped waiting; an answer is then dropped.
+#[derive(Debug)]
+pub enum Question {
+    /// Part of what is offered, in the order of owners and names.
+    Catalog { part: Part, answer: Sender<Catalog> },
+    /// Why a message for each cluster goes where it goes.
+    Routes { answer: Sender<Routes> },
+    /// The same for one cluster, for a message that has been in those to avoid.
+    Explain { to: ClusterId, avoid: Vec<ClusterId>, answer: Sender<Routes> },
+    /// Which nodes say that they have which links.
+    LinkState { answer: Sender<LinkState> },
+    /// Offer an entry, or take it back.
+    Offer { offer: Offer, answer: Sender<()> },
+}
+
+/// Which entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub kind: Option<Kind>,
+    pub offset: usize,
+    /// At most [`ENTRIES_ANSWERED_MAX`] in any case.
+    pub limit: usize,
+}
+
+/// What an operator has this node offer to others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    pub scope: Scope,
+    pub kind: Kind,
+    pub name: Bytes,
+    /// None: take it back.
+    pub body: Option<Bytes>,
+}
+
+#[derive(Debug)]
+pub struct Catalog {
+    pub entries: Vec<Entry>,
+    /// Of this kind, with those left out.
+    pub total: usize,
+    pub names: Names,
+}
+
+#[derive(Debug)]
+pub struct Entry {
+    pub node: NodeId,
+    pub cluster: ClusterId,
+    pub scope: Scope,
+    pub kind: Kind,
+    pub name: Bytes,
+    pub body: Bytes,
+}
+
+#[derive(Debug)]
+pub struct Routes {
+    pub explained: Vec<Explanation>,
+    pub names: Names,
+}
+
+#[derive(Debug)]
+pub struct LinkState {
+    pub advertisements: Vec<Advertisement>,
+    pub names: Names,
+}
+
+/// Answers, and says what follows for the machine.
+pub(super) fn answer(question: Question, control: &Control, now: Instant) -> Option<Input> {
+    // An answer that nobody waits for any more comes back and is dropped.
+    match question {
+        Question::Catalog { part, answer } => drop(answer.send(catalog(control, part))),
+        Question::Routes { answer } => {
+            let to: Vec<ClusterId> = control.destinations().collect();
+            let explained = to.into_iter().map(|to| control.explain(to, &[], now)).collect();
+            drop(answer.send(Routes { explained, names: names(control) }));
+        }
+        Question::Explain { to, avoid, answer } => {
+            let explained = vec![control.explain(to, &avoid, now)];
+            drop(answer.send(Routes { explained, names: names(control) }));
+        }
+        Question::LinkState { answer } => {
+            let advertisements = control.link_state().cloned().collect();
+            drop(answer.send(LinkState { advertisements, names: names(control) }));
+        }
+        Question::Offer { offer: Offer { scope, kind, name, body }, answer } => {
+            answer.send(()).unwrap_or(());
+            let key = mpreg_fabric::catalog::Key { kind, name };
+            return Some(Input::Command(match body {
+                Some(body) => Command::Offer { scope, key, body },
+                None => Command::Retract { scope, key },
+            }));
+        }
+    }
+    None
+}
+
+fn catalog(control: &Control, part: Part) -> Catalog {
+    let is_asked = |kind: Kind| part.kind.is_none_or(|asked| asked == kind);
+    let all = || control.catalog().entries().filter(|entry| is_asked(entry.key.kind));
+    let page = all().skip(part.offset).take(part.limit.min(ENTRIES_ANSWERED_MAX));
+    let entries = page.map(|entry| Entry {
+        node: entry.feed.node,
+        cluster: entry.cluster,
+        scope: entry.feed.scope,
+        kind: entry.key.kind,
+        name: entry.key.name.clone(),
+        body: entry.body.clone(),
+    });
+    Catalog { entries: entries.collect(), total: all().count(), names: names(control) }
+}
+
+/// Every node says what its cluster is called.
+fn names(control: &Control) -> Names {
+    let nodes = control.catalog().entries().filter(|entry| entry.key.kind == Kind::NODE);
+    let named =
+        nodes.filter_map(|entry| Some((entry.cluster, Node::parse(entry.body).ok()?.cluster)));
+    named.collect()
+}
