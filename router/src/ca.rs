@@ -9,7 +9,7 @@
 //! Invariants: private keys are readable by their owner alone, from the moment they exist; nothing that
 //! is there already is overwritten.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519,
     PublicKeyData as _, SanType,
 };
+use rustix::fs::{FlockOperation, flock};
 
 use crate::peer::name::PeerName;
 use crate::peer::route_keys::{
@@ -39,8 +40,9 @@ const BACKDATED: Duration = Duration::from_secs(300);
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Days for which an authority is valid.
+/// Days for which an authority is valid, and those that a laboratory signed for.
 const AUTHORITY_DAYS: u32 = 3650;
+const LABORATORY_DAYS: u32 = 365;
 
 /// Why nothing was signed, or not all of it written.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +110,25 @@ pub fn issue(
     let gateway_of = (wish.role == NodeRole::Gateway).then_some(&wish.cluster);
     routes::issue(directory, gateway_of, out, now)?;
     Ok(name)
+}
+
+/// Signs for a gateway of `cluster`, with an authority that is begun if there is none. Processes that do
+/// so together wait for each other. `now` is since 1970.
+pub fn of_laboratory(
+    directory: &Path,
+    cluster: &ClusterName,
+    out: &Path,
+    now: Duration,
+) -> Result<PeerName, CaError> {
+    let file = |source| CaError::File { path: directory.to_owned(), source };
+    make_directory(directory)?;
+    let lock = File::open(directory).map_err(file)?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(|errno| file(errno.into()))?;
+    if !directory.join(AUTHORITY_KEY_FILE).exists() {
+        init(directory, now)?;
+    }
+    let wish = Wish { cluster: cluster.clone(), role: NodeRole::Gateway, days: LABORATORY_DAYS };
+    issue(directory, &wish, out, now)
 }
 
 fn signed(

@@ -132,6 +132,13 @@ pub struct Nats {
     pub headers: bool,
 }
 
+/// Clusters besides its own that a node may be linked to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clusters {
+    Named(Vec<ClusterName>),
+    Any,
+}
+
 /// How this node meets others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -142,8 +149,9 @@ pub struct Peer {
     /// Directory of its credentials.
     pub identity: PathBuf,
     pub fabric: FabricId,
-    /// Clusters besides its own that it may be linked to.
-    pub allow_clusters: Vec<ClusterName>,
+    /// Directory of an authority that signs for the node if it has no credentials. `None`: none does.
+    pub laboratory: Option<PathBuf>,
+    pub allow_clusters: Clusters,
     pub join: Vec<PeerAddress>,
     /// Of more of them; read again and again while the node runs.
     pub join_file: Option<PathBuf>,

@@ -7,13 +7,16 @@
 //! | no | yes | the certificate's | milliseconds since 1970 |
 //! | no | no | drawn at each start | milliseconds since 1970 |
 
+use std::path::Path;
+
 use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::id::{Incarnation, NodeId};
 
+use crate::ca::{self, CaError};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::peer::route_keys::{LoadRouteKeysError, RouteKeys};
-use crate::peer::tls::{Credentials, LoadCredentialsError};
+use crate::peer::tls::{CERTIFICATE_FILE, Credentials, LoadCredentialsError, ROOTS_FILE};
 use crate::store::{Store, StoreError};
 
 /// Settled once, before anybody is told of it.
@@ -24,6 +27,8 @@ pub struct Identity {
     /// What other nodes are shown. `None`: there are to be no others.
     pub credentials: Option<Credentials>,
     pub route_keys: RouteKeys,
+    /// The laboratory's authority signed for it, so it has met nobody's rules yet.
+    pub is_of_laboratory: bool,
     /// Holds the data directory.
     pub store: Option<Store>,
 }
@@ -35,6 +40,8 @@ pub enum IdentityError {
     Credentials(#[from] LoadCredentialsError),
     #[error(transparent)]
     RouteKeys(#[from] LoadRouteKeysError),
+    #[error("signing for a node without credentials: {0}")]
+    Laboratory(#[from] CaError),
     #[error("the certificate is of cluster {certified}, peer.cluster is {wanted}")]
     OtherCluster { certified: ClusterName, wanted: ClusterName },
     #[error(transparent)]
@@ -48,6 +55,7 @@ impl Identity {
         let credentials = config.peer.as_ref().map(certified).transpose()?;
         let of_routes = config.peer.as_ref().map(|peer| RouteKeys::load(&peer.identity));
         let route_keys = of_routes.transpose()?.unwrap_or_default();
+        let is_of_laboratory = config.peer.as_ref().is_some_and(is_of_laboratory);
         let key = credentials.as_ref().map(Credentials::public_key);
         let wall_ms = u64::try_from(clock::since_1970().as_millis()).unwrap_or(u64::MAX);
         let Some(directory) = &config.node.data_dir else {
@@ -60,18 +68,28 @@ impl Identity {
                 incarnation: Incarnation(wall_ms),
                 credentials,
                 route_keys,
+                is_of_laboratory,
                 store: None,
             });
         };
         let mut store = Store::open(directory)?;
         let node = store.settle_node(key)?;
         let incarnation = store.next_incarnation(wall_ms)?;
-        Ok(Self { node, incarnation, credentials, route_keys, store: Some(store) })
+        let store = Some(store);
+        Ok(Self { node, incarnation, credentials, route_keys, is_of_laboratory, store })
     }
 }
 
 /// What shows that this is a node of its cluster.
 fn certified(peer: &config::Peer) -> Result<Credentials, IdentityError> {
+    if let Some(laboratory) = &peer.laboratory
+        && !peer.identity.join(CERTIFICATE_FILE).exists()
+    {
+        let name =
+            ca::of_laboratory(laboratory, &peer.cluster, &peer.identity, clock::since_1970())?;
+        let authority = laboratory.display();
+        tracing::warn!(%name, %authority, "a laboratory's authority signed for this node");
+    }
     let credentials = Credentials::load(&peer.identity)?;
     let certified = &credentials.name().cluster;
     if *certified == peer.cluster {
@@ -79,6 +97,11 @@ fn certified(peer: &config::Peer) -> Result<Credentials, IdentityError> {
     }
     let (certified, wanted) = (certified.clone(), peer.cluster.clone());
     Err(IdentityError::OtherCluster { certified, wanted })
+}
+
+fn is_of_laboratory(peer: &config::Peer) -> bool {
+    let root = |directory: &Path| std::fs::read(directory.join(ROOTS_FILE)).ok();
+    peer.laboratory.as_ref().is_some_and(|laboratory| root(laboratory) == root(&peer.identity))
 }
 
 /// Of a node that nobody has to know again.

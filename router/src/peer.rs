@@ -35,8 +35,8 @@ use mio::event::Event as Ready;
 use mio::{Interest, Registry, Token, Waker};
 use mpreg_fabric::dial::LinkId;
 use mpreg_fabric::fact::LinkEndReason;
+use mpreg_fabric::plan::Federation;
 use mpreg_fabric::time::Instant;
-use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::id::{FabricId, Incarnation, NodeId, ShardIx};
 use mpreg_proto::member::PeerAddress;
 use mpreg_proto::peer::{Frame, Lane};
@@ -85,7 +85,7 @@ pub struct Settings {
     /// Where others reach this node, at the address they know it by.
     pub port: u16,
     /// Clusters besides its own that a gateway may be linked to.
-    pub allow_clusters: Vec<ClusterName>,
+    pub federation: Federation,
     pub timing: Timing,
 }
 
@@ -235,13 +235,10 @@ struct Dial {
 impl Peers {
     pub fn new(settings: Settings, listener: OwnedFd, means: Means) -> io::Result<Self> {
         let Means { registry, tokens, waker, probe, roster } = means;
-        let Settings { credentials, incarnation, fabric, port, allow_clusters, timing } = settings;
+        let Settings { credentials, incarnation, fabric, port, federation, timing } = settings;
         let listener = listening(listener, &registry, tokens)?;
         Ok(Self {
-            policy: Policy {
-                me: credentials.name().clone(),
-                allowed: allow_clusters.into_iter().collect(),
-            },
+            policy: Policy { me: credentials.name().clone(), federation },
             hello: PeerHello::new(Channel::Control, incarnation, fabric, port),
             credentials,
             timing,

@@ -13,7 +13,9 @@ use mpreg_proto::limits::{PAYLOAD_BYTES_MAX, SHARDS_MAX};
 use mpreg_proto::member::PeerAddress;
 
 use super::auth::BadAuth;
-use super::{Admin, ClientCertificates, Config, Limits, Listen, Log, Nats, Node, Peer, Tls, file};
+use super::{
+    Admin, ClientCertificates, Clusters, Config, Limits, Listen, Log, Nats, Node, Peer, Tls, file,
+};
 use crate::log;
 use crate::transport::upgrade::Origin;
 use crate::transport::websocket::WebSocketSettings;
@@ -264,8 +266,7 @@ fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refus
     let ping_interval_ms = within("peer.ping_interval_ms", file.ping_interval_ms, 50, 60_000)?;
     let fabric = parsed("peer.fabric", file.fabric, CLUSTER_NAME_MUST)?;
     let fabric = ClusterName::fabric(&fabric);
-    let parse = |name| parsed("peer.allow_clusters", name, CLUSTER_NAME_MUST);
-    let allow_clusters = file.allow_clusters.into_iter().map(parse).collect::<Result<_, _>>()?;
+    let allow_clusters = clusters(file.allow_clusters)?;
     let join = seeds(file.join)?;
     let join_file = path(file.join_file);
     let advertise = Some(file.advertise).filter(|text| !text.is_empty());
@@ -283,8 +284,12 @@ fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refus
         };
     }
     let incomplete = |missing| Refusal::Incomplete { needs: "peer.cluster", missing };
-    let identity = path(file.identity).or_else(|| data_dir.map(Path::to_owned));
     let listen = listen.ok_or(incomplete("peer.listen"))?;
+    let of_its_own = path(file.identity);
+    // Nobody but this machine's processes can reach it, and this user's only can have the key.
+    let may_be_signed_for = of_its_own.is_none() && listen.ip().is_loopback();
+    let laboratory = path(file.laboratory).or_else(state_directory).filter(|_| may_be_signed_for);
+    let identity = of_its_own.or_else(|| data_dir.map(Path::to_owned));
     if listen.ip().is_unspecified() && advertise.is_none() {
         return Err(Refusal::NoAdvertise);
     }
@@ -293,12 +298,28 @@ fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refus
         listen,
         advertise,
         identity: identity.ok_or(incomplete("peer.identity"))?,
+        laboratory,
         fabric,
         allow_clusters,
         join,
         join_file,
         ping_interval: Duration::from_millis(ping_interval_ms as u64),
     }))
+}
+
+fn clusters(names: Vec<String>) -> Result<Clusters, Refusal> {
+    if names == ["*"] {
+        return Ok(Clusters::Any);
+    }
+    let parse = |name| parsed("peer.allow_clusters", name, CLUSTER_NAME_MUST);
+    Ok(Clusters::Named(names.into_iter().map(parse).collect::<Result<_, _>>()?))
+}
+
+/// Where programs of this user keep what is not configuration.
+fn state_directory() -> Option<PathBuf> {
+    let of_user = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/state"));
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).or_else(of_user)?;
+    Some(state.join("mpreg/laboratory"))
 }
 
 fn seeds(addresses: Vec<String>) -> Result<Vec<PeerAddress>, Refusal> {

@@ -131,9 +131,12 @@ pub struct Peer {
     pub advertise: String,
     /// Directory with `node.crt`, `node.key` and `ca.crt`. Empty is `node.data_dir`.
     pub identity: String,
+    /// Directory of the authority that signs for a node on a loopback address which has no credentials;
+    /// made if it is not there. Empty is `mpreg/laboratory` where this user's programs keep their state.
+    pub laboratory: String,
     /// Name that all clusters share which may ever meet. 1 to 63 of `a-z 0-9 -`.
     pub fabric: String,
-    /// Clusters besides its own that a gateway may be linked to.
+    /// Clusters besides its own that a gateway may be linked to; `*` alone is any.
     pub allow_clusters: Vec<String>,
     /// `HOST:PORT` of nodes to begin with. At most 64.
     pub join: Vec<String>,
@@ -243,6 +246,7 @@ impl Default for Peer {
             listen: String::new(),
             advertise: String::new(),
             identity: String::new(),
+            laboratory: String::new(),
             fabric: "mpreg".to_owned(),
             allow_clusters: Vec::new(),
             join: Vec::new(),

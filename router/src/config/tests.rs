@@ -115,6 +115,7 @@ listen = "0.0.0.0:5"
 advertise = "node.example:6"
 identity = "node"
 fabric = "test"
+laboratory = "/var/lib/laboratory"
 allow_clusters = ["us-1"]
 join = ["a.example:1", "[::1]:2"]
 join_file = "seeds"
@@ -144,7 +145,8 @@ fn every_key_of_peers() -> Peer {
         advertise: Some("node.example:6".parse().unwrap()),
         identity: "node".into(),
         fabric: "test".parse::<ClusterName>().unwrap().fabric(),
-        allow_clusters: vec!["us-1".parse().unwrap()],
+        laboratory: None,
+        allow_clusters: Clusters::Named(vec!["us-1".parse().unwrap()]),
         join: vec!["a.example:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
         join_file: Some("seeds".into()),
         ping_interval: Duration::from_millis(50),

@@ -12,7 +12,7 @@ use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::member::PeerAddress;
 
 use super::StartError;
-use crate::config::{Config, Peer};
+use crate::config::{Clusters, Config, Peer};
 use crate::control::network::{Disk, Network, Surroundings, wall_clock};
 use crate::control::{self, Desk, Inbox, Watch};
 use crate::identity::{Identity, IdentityError};
@@ -61,7 +61,12 @@ fn join(
     (handshake, seed): (Duration, u64),
     around: &Around<'_>,
 ) -> Result<(Network, SocketAddr), StartError> {
-    let Identity { incarnation, route_keys, store, .. } = identity;
+    let Identity { incarnation, route_keys, store, is_of_laboratory, .. } = identity;
+    let names_none = config.allow_clusters == Clusters::Named(Vec::new());
+    let allowed = match is_of_laboratory && names_none {
+        true => Clusters::Any,
+        false => config.allow_clusters.clone(),
+    };
     let (bound, sockets) = listen::tcp(config.listen, None, 1)?;
     let listener = sockets.into_iter().next().expect("one was asked for");
     let own = bound.to_string().parse().expect("a bound address is one");
@@ -70,6 +75,7 @@ fn join(
     let port = port.expect("an address ends in a port");
     let name = credentials.name();
     let mut settings = Settings::new(name.node, name.cluster.clone(), incarnation, address, seed);
+    settings.federation = federation(&allowed);
     settings.route.wall = wall_clock(around.watch.clock.now());
     configure(&mut settings, config, &route_keys, store.as_ref())?;
     let links = peer::Settings {
@@ -77,7 +83,7 @@ fn join(
         incarnation,
         fabric: config.fabric,
         port,
-        allow_clusters: config.allow_clusters.clone(),
+        federation: settings.federation.clone(),
         timing: Timing::new(handshake, config.ping_interval),
     };
     let means = Means {
@@ -107,8 +113,6 @@ fn configure(
     store: Option<&Store>,
 ) -> Result<(), IdentityError> {
     settings.seeds = config.join.clone();
-    let named = config.allow_clusters.iter().map(ClusterName::id).collect();
-    settings.federation = Federation::Permissive(named);
     settings.route.root = route_keys.root;
     settings.route.signer = route_keys.own.as_ref().map(|own| own.signer.clone());
     if let Some(store) = store {
@@ -116,6 +120,14 @@ fn configure(
         settings.route.keys = store.route_keys()?.into();
     }
     Ok(())
+}
+
+fn federation(allowed: &Clusters) -> Federation {
+    match allowed {
+        Clusters::Named(named) if named.is_empty() => Federation::Strict,
+        Clusters::Named(named) => Federation::Bridged(named.iter().map(ClusterName::id).collect()),
+        Clusters::Any => Federation::Permissive(Vec::new()),
+    }
 }
 
 /// The thread that writes wakes the control core when something is written.

@@ -1,8 +1,7 @@
 //! Who may be linked.
 
-use std::collections::BTreeSet;
-
-use mpreg_proto::cluster::{ClusterName, NodeRole};
+use mpreg_fabric::plan::Federation;
+use mpreg_proto::cluster::NodeRole;
 use mpreg_proto::peer_hello::Refusal;
 
 use super::name::PeerName;
@@ -11,8 +10,7 @@ use super::name::PeerName;
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     pub(super) me: PeerName,
-    /// Clusters besides this node's own.
-    pub(super) allowed: BTreeSet<ClusterName>,
+    pub(super) federation: Federation,
 }
 
 impl Policy {
@@ -24,13 +22,14 @@ impl Policy {
         }
         let are_gateways = [self.me.role, other.role] == [NodeRole::Gateway; 2];
         let is_allowed = other.cluster == self.me.cluster
-            || (are_gateways && self.allowed.contains(&other.cluster));
+            || (are_gateways && self.federation.allows(self.me.cluster.id(), other.cluster.id()));
         if is_allowed { None } else { Some(Refusal::NotAllowed) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mpreg_proto::cluster::ClusterName;
     use mpreg_proto::id::NodeId;
 
     use super::*;
@@ -41,9 +40,10 @@ mod tests {
 
     #[test]
     fn clusters_meet_by_gateways_that_may() {
+        let us: ClusterName = "us".parse().unwrap();
         let policy = |role| Policy {
             me: name(1, "eu", role),
-            allowed: BTreeSet::from(["us".parse().unwrap()]),
+            federation: Federation::Bridged(vec![us.id()]),
         };
         let check = |mine, cluster, theirs, want| {
             let other = name(2, cluster, theirs);
