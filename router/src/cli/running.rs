@@ -22,6 +22,7 @@ use crate::admin::status::Urls;
 use crate::admin::{self, Admin, StartAdminError, View};
 use crate::auth::Accounts;
 use crate::config::{self, Config, LoadConfigError};
+use crate::limits::LEAVE_MAX;
 use crate::listen::ListenError;
 use crate::log::{Logs, StartLogsError};
 use crate::node::{Node, StartError};
@@ -187,7 +188,8 @@ impl Running {
     pub(super) fn stop(mut self) -> Result<Logs, ServeError> {
         tracing::info!("draining");
         self.is_draining.store(true, Relaxed);
-        let deadline = self.config.limits.drain + DRAIN_GRACE;
+        let leave = self.config.peer.as_ref().map_or(Duration::ZERO, |_| LEAVE_MAX);
+        let deadline = leave + self.config.limits.drain + DRAIN_GRACE;
         drain(self.node, &self.runtime, &mut self.stop, deadline)?;
         tracing::info!("stopped");
         Ok(self.logs)
