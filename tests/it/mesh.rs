@@ -5,6 +5,8 @@ use std::path::Path;
 use mpreg_tests::history::{Tally as _, play};
 use mpreg_tests::mesh::plan::MeshPlan;
 use mpreg_tests::mesh::play::MeshReport;
+use mpreg_tests::mesh::topology::Topology;
+use mpreg_tests::mesh::trial;
 use mpreg_tests::planted;
 use mpreg_tests::trace::Show;
 
@@ -23,6 +25,25 @@ fn no_seed_breaks_a_rule() {
     // A simulator in which nothing happens breaks no rule either.
     assert!(SEEDS * 1000 < total.frames, "{total}");
     assert!(SEEDS * 4 < total.lives, "{total}");
+}
+
+#[test]
+fn a_message_comes_as_far_as_its_budget_and_no_farther() {
+    let found = trial::budgets(1).expect("no rule is broken");
+    for (budget, is_there, visits) in found {
+        assert_eq!(is_there, 4 <= budget, "{budget}");
+        assert_eq!(visits, usize::from(budget.min(4)), "{budget}");
+    }
+}
+
+/// `fabric ring` and `fabric random` do the same for as many messages as wanted.
+#[test]
+fn messages_go_round_no_ring_and_into_no_dead_end() {
+    for (nodes, clusters, topology) in [(14, 7, Topology::Spur), (25, 20, Topology::Random)] {
+        let travels = trial::travel(1, nodes, clusters, topology, 100).expect("no rule is broken");
+        assert_eq!((travels.messages, travels.duplicates), (100, 0));
+        assert!(100 * (nodes as u64 - 1) <= travels.visits, "{travels:?}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@
 //! Parts: `plan.rs` and `topology.rs` (what a seed decides), `node.rs` (a node: disk, clock, life),
 //! `net.rs` and `stream.rs` (links), `shell.rs` (performs effects), `mishap.rs` (what goes wrong),
 //! `desk.rs` (messages, hop by hop), `post.rs` (who got which), `oracle.rs` (what everyone should know),
-//! `check.rs` (what must hold), `play.rs` (one seed from start to rest).
+//! `trial.rs` (fabrics in which nothing goes wrong), `check.rs` (what must hold), `play.rs` (one seed from start to rest).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -40,6 +40,7 @@ mod post;
 mod shell;
 mod stream;
 pub mod topology;
+pub mod trial;
 
 use net::{Dialling, Wire, WireNo};
 use node::Node;
@@ -72,6 +73,12 @@ pub struct Mesh {
     acts_left: usize,
     letters: BTreeMap<MessageId, Letter>,
     pub published: u64,
+    /// Copies that came to subscribers who had one.
+    pub doubled: u64,
+    /// Bytes of frames that arrived.
+    pub bytes: u64,
+    /// Of messages that are published.
+    hop_budget: u8,
 }
 
 /// From one node to another.
@@ -178,6 +185,9 @@ impl Mesh {
             acts_left: plan.acts_count,
             letters: BTreeMap::new(),
             published: 0,
+            doubled: 0,
+            bytes: 0,
+            hop_budget: desk::HOP_BUDGET,
             plan,
         };
         for node in 0..mesh.nodes.len() {

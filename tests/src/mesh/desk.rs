@@ -45,7 +45,7 @@ pub(super) enum Subscription {
 const GROUP: &[u8] = b"g";
 
 /// More than any way in these fabrics is long.
-const HOP_BUDGET: u8 = 32;
+pub(super) const HOP_BUDGET: u8 = 32;
 
 impl Subscription {
     pub(super) fn draw(words_count: usize, rng: &mut Rng) -> Self {
@@ -245,6 +245,7 @@ impl Mesh {
         let verdict = life.desk.seen.check(message, Priority::Normal, group, now);
         let number = life.number;
         if verdict != Verdict::First {
+            self.doubled += 1;
             return;
         }
         let line = format_args!("delivers {message}");

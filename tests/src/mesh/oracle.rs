@@ -15,8 +15,17 @@ use crate::check::Violation;
 /// An entry, as far as it matters here.
 type Known = (NodeId, Scope, Kind, Vec<u8>);
 
+/// How far it is from each cluster to each other.
+pub(super) struct Distances(BTreeMap<ClusterId, BTreeMap<ClusterId, usize>>);
+
+impl Distances {
+    pub(super) fn between(&self, from: ClusterId, to: ClusterId) -> Option<usize> {
+        self.0.get(&from)?.get(&to).copied()
+    }
+}
+
 impl Mesh {
-    fn cluster_of(&self, node: usize) -> ClusterId {
+    pub(super) fn cluster_of(&self, node: usize) -> ClusterId {
         self.nodes[node].cluster.id()
     }
 
@@ -32,9 +41,12 @@ impl Mesh {
         touching
     }
 
-    /// Links between clusters on the shortest way from one node's cluster to the other's.
-    pub(super) fn distance(&self, from: usize, to: usize) -> Option<usize> {
-        distances(&self.touching(), self.cluster_of(from)).get(&self.cluster_of(to)).copied()
+    /// Links between clusters on the shortest way from each cluster to each other.
+    pub(super) fn distances(&self) -> Distances {
+        let touching = self.touching();
+        let clusters: BTreeSet<ClusterId> = self.nodes.iter().map(|it| it.cluster.id()).collect();
+        let from = |from: ClusterId| (from, distances(&touching, from));
+        Distances(clusters.into_iter().map(from).collect())
     }
 
     /// Who offers what to whom, from what nodes are, their clients want and their links are.

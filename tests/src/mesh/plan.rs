@@ -170,6 +170,25 @@ impl MeshPlan {
         }
     }
 
+    /// Nothing goes wrong, ever.
+    pub fn quiet(nodes_count: usize, clusters_count: usize, topology: Topology) -> Self {
+        Self {
+            nodes_count,
+            clusters_count,
+            minutes: 0,
+            acts_count: 0,
+            topology,
+            words_count: 1,
+            act_gap: micros(500_000),
+            delay: micros(1_000),
+            lane_bytes_max: 1 << 24,
+            wake_late: PROMPT_WAKE,
+            disk_delay: PROMPT_DISK,
+            drift_ppm: 0,
+            on: 0,
+        }
+    }
+
     /// Nothing goes wrong any more. Clocks stay as wrong as they were.
     pub fn calm(&mut self) {
         self.on = 0;

@@ -69,7 +69,7 @@ const EVENTS_MAX: u64 = 5_000_000;
 
 /// From the end of all that goes wrong until all agree. Dead links are noticed, what is down is dialled
 /// again, what was missed is told.
-const HEALED_WITHIN: Duration = Duration::from_secs(60);
+pub(super) const HEALED_WITHIN: Duration = Duration::from_secs(60);
 
 /// When the last dial that was due has been made, and how long all must stay as it is from then on.
 const DIALS_REST: Duration = Duration::from_secs(15);
@@ -78,7 +78,7 @@ const STAYS_FOR: Duration = Duration::from_secs(10);
 /// Between two looks at what must stay so.
 const SECOND: Duration = Duration::from_secs(1);
 
-const STEP: Duration = Duration::from_millis(100);
+pub(super) const STEP: Duration = Duration::from_millis(100);
 
 /// What must hold once all is healed.
 const SETTLED: [Rule; 6] = [
@@ -173,6 +173,6 @@ fn stay(mesh: &mut Mesh, span: Duration) {
     }
 }
 
-fn settled(mesh: &Mesh) -> Result<(), Violation> {
+pub(super) fn settled(mesh: &Mesh) -> Result<(), Violation> {
     SETTLED.iter().try_for_each(|check| check(mesh))
 }

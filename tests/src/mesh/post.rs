@@ -6,6 +6,7 @@ use mpreg_proto::hop::{MessageId, Reason};
 
 use super::Mesh;
 use super::desk::Subscription;
+use super::oracle::Distances;
 use crate::check::Violation;
 
 /// A message that was published.
@@ -14,11 +15,11 @@ pub(super) struct Letter {
     from: usize,
     word: u8,
     /// Nodes, and the life they were in, whose subscribers of their own got it.
-    got: BTreeSet<(usize, u64)>,
+    pub(super) got: BTreeSet<(usize, u64)>,
     /// How often a member of the queue group got it.
     members: u32,
     /// Where copies came, and how many clusters they had been in, the last included.
-    visits: Vec<(usize, usize)>,
+    pub(super) visits: Vec<(usize, usize)>,
     pub(super) dropped: Vec<(usize, Reason)>,
 }
 
@@ -67,10 +68,14 @@ impl Mesh {
     /// Each of these, published while nothing changed, has come to everyone who wants it, and to one
     /// member of a group, on the shortest way.
     pub(super) fn all_have_got(&self, messages: &[MessageId]) -> Result<(), Violation> {
-        messages.iter().try_for_each(|message| self.has_come(*message))
+        let (distances, live) = (self.distances(), self.live());
+        messages.iter().try_for_each(|message| {
+            self.has_come(*message, &live)?;
+            self.came_straight(*message, &distances)
+        })
     }
 
-    fn has_come(&self, message: MessageId) -> Result<(), Violation> {
+    fn has_come(&self, message: MessageId, live: &BTreeSet<usize>) -> Result<(), Violation> {
         let Some(letter) = self.letters.get(&message) else { return Ok(()) };
         let wants = |node: &usize, is_it: &dyn Fn(&Subscription) -> bool| {
             self.nodes[*node].wants.iter().any(is_it)
@@ -78,7 +83,6 @@ impl Mesh {
         let each = |subscription: &Subscription| subscription.is_each(letter.word);
         let shared =
             |subscription: &Subscription| *subscription == Subscription::Shared(letter.word);
-        let live = self.live();
         let should: BTreeSet<usize> =
             live.iter().copied().filter(|node| wants(node, &each)).collect();
         let got: BTreeSet<usize> = letter.got.iter().map(|&(node, _)| node).collect();
@@ -91,11 +95,17 @@ impl Mesh {
             );
             return Err(Violation::new("lost", text));
         }
+        Ok(())
+    }
+
+    fn came_straight(&self, message: MessageId, distances: &Distances) -> Result<(), Violation> {
+        let Some(letter) = self.letters.get(&message) else { return Ok(()) };
+        let from = self.cluster_of(letter.from);
         for &(node, clusters) in &letter.visits {
-            let shortest = 1 + self.distance(letter.from, node).unwrap_or(usize::MAX - 1);
-            if clusters != shortest {
+            let shortest = distances.between(from, self.cluster_of(node)).map(|links| 1 + links);
+            if shortest != Some(clusters) {
                 let text = format!(
-                    "{message} comes from node {} to {node} through {clusters} clusters, not {shortest}",
+                    "{message} comes from node {} to {node} through {clusters} clusters, not {shortest:?}",
                     letter.from
                 );
                 return Err(Violation::new("shortest", text));

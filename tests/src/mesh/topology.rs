@@ -13,13 +13,15 @@ pub enum Topology {
     /// Two ways from the first to the last, through all others.
     Diamond,
     Full,
+    /// A ring of all but the first, which hangs on one of it.
+    Spur,
     /// A tree, and some more.
     Random,
 }
 
 impl Topology {
-    pub const ALL: [Self; 6] =
-        [Self::Chain, Self::Ring, Self::Star, Self::Diamond, Self::Full, Self::Random];
+    pub const ALL: [Self; 7] =
+        [Self::Chain, Self::Ring, Self::Star, Self::Diamond, Self::Full, Self::Spur, Self::Random];
 
     /// Pairs of clusters that touch, the smaller first. Every cluster is reached from every other.
     pub fn edges(self, count: usize, rng: &mut Rng) -> BTreeSet<(usize, usize)> {
@@ -28,6 +30,7 @@ impl Topology {
         match self {
             Self::Chain => chain.collect(),
             Self::Ring => chain.chain((1 < last).then_some((0, last))).collect(),
+            Self::Spur => chain.chain((2 < last).then_some((1, last))).collect(),
             Self::Star => (1..count).map(|to| (0, to)).collect(),
             Self::Diamond if last < 2 => chain.collect(),
             Self::Diamond => (1..last).flat_map(|middle| [(0, middle), (middle, last)]).collect(),
