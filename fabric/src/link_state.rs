@@ -74,8 +74,8 @@ pub struct Timing {
 
 impl Timing {
     pub const NODE: Self = Self {
-        ttl: Duration::from_secs(30),
-        ttl_max: Duration::from_secs(120),
+        ttl: Duration::from_secs(300),
+        ttl_max: Duration::from_secs(600),
         tombstone: Duration::from_secs(600),
         compute_every: Duration::from_millis(100),
         advertise_every: Duration::from_millis(50),
@@ -418,7 +418,12 @@ impl LinkState {
     }
 
     fn flood(&self, key: &Key, but: Option<NodeId>, now: Instant, out: &mut Vec<Effect>) {
-        let peers = self.links.keys().filter(|&&peer| Some(peer) != but && peer != key.origin);
+        // Whom the origin is linked with, it tells itself: in a full mesh nobody repeats anything.
+        let said = self.database.get(key).filter(|_| key.origin != self.settings.here.node);
+        let links = said.map_or(&[][..], |said| &said.links);
+        let is_told = |peer: NodeId| links.iter().any(|link| link.node == peer);
+        let is_left = |peer: NodeId| Some(peer) != but && peer != key.origin && !is_told(peer);
+        let peers = self.links.keys().filter(|&&peer| is_left(peer));
         peers.for_each(|&peer| self.send_one(key, peer, now, out));
     }
 

@@ -23,6 +23,7 @@ use std::time::Duration;
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::time::Instant;
 use mpreg_proto::hop::MessageId;
+use mpreg_proto::peer::Plane;
 
 use crate::check::Violation;
 use crate::faults::micros;
@@ -75,8 +76,8 @@ pub struct Mesh {
     pub published: u64,
     /// Copies that came to subscribers who had one.
     pub doubled: u64,
-    /// Bytes of frames that arrived.
-    pub bytes: u64,
+    /// Bytes of frames that arrived, by plane.
+    pub bytes: BTreeMap<Plane, u64>,
     /// Of messages that are published.
     hop_budget: u8,
 }
@@ -186,7 +187,7 @@ impl Mesh {
             letters: BTreeMap::new(),
             published: 0,
             doubled: 0,
-            bytes: 0,
+            bytes: BTreeMap::new(),
             hop_budget: desk::HOP_BUDGET,
             plan,
         };

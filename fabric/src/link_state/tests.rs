@@ -13,6 +13,10 @@ mod many;
 const ME: u128 = 1;
 const MINE: u128 = 10;
 
+/// Ten times as short as a node's, as the times below are.
+const TIMING: Timing =
+    Timing { ttl: Duration::from_secs(30), ttl_max: Duration::from_secs(120), ..Timing::NODE };
+
 fn at(ms: u64) -> Instant {
     Instant::START + Duration::from_millis(ms)
 }
@@ -27,7 +31,7 @@ fn settings(node: u128, cluster: u128, mode: LinkStateMode) -> Settings {
         incarnation: Incarnation(5),
         mode,
         areas: Areas::single(),
-        timing: Timing::NODE,
+        timing: TIMING,
     }
 }
 

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
         None => Some(default),
     };
     let (Some(what), Some(seed), Some(second), Some(third)) =
-        (args.first(), number(1, 1), number(2, 0), number(3, 5))
+        (args.first(), number(1, 1), number(2, 0), number(3, 10))
     else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
@@ -37,7 +37,10 @@ fn main() -> ExitCode {
         "idle" => {
             let nodes = if second == 0 { 100 } else { second as usize };
             let idle = trial::idle(seed, nodes, third as usize, Duration::from_secs(120));
-            idle.map(|bytes| json!({ "nodes": nodes, "bytes_per_node_second": bytes }))
+            idle.map(|planes| {
+                let all: f64 = planes.values().sum();
+                json!({ "nodes": nodes, "bytes_per_node_second": all, "planes": planes })
+            })
         }
         _ => {
             eprintln!("{USAGE}");

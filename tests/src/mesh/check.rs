@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use mpreg_fabric::control::{Effect, LinkId};
+use mpreg_fabric::limits::FULL_MESH_NODES_MAX;
 use mpreg_proto::id::NodeId;
 use mpreg_proto::limits::PEER_CONTROL_FRAME_BYTES_MAX;
 
@@ -82,7 +83,9 @@ pub(super) fn the_wanted_are_linked(mesh: &Mesh) -> Verdict {
         let Some(life) = &here.life else { continue };
         for other in mesh.live().into_iter().filter(|&other| other != node) {
             let there = &mesh.nodes[other];
-            let is_wanted = there.cluster == here.cluster || here.seeds.contains(&other);
+            let is_mate = there.cluster == here.cluster;
+            let mates = mesh.nodes.iter().filter(|it| it.cluster == here.cluster).count();
+            let is_wanted = is_mate && mates <= FULL_MESH_NODES_MAX || here.seeds.contains(&other);
             hold(!is_wanted || life.view.peers.contains_key(&there.id), "wanted", || {
                 format!("node {node} has no link to node {other}")
             })?;

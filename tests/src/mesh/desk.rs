@@ -162,7 +162,8 @@ impl Mesh {
         let message = MessageId::new(it.id, life.incarnation, shard(), desk.count);
         let wanting = Wanting::of(&view, &it.wants, word, &mut desk.found);
         let (flags, messages) = (Flags::default(), 1);
-        let start = Start { message, messages, flags, hop_budget: HOP_BUDGET, deadline_ms: None };
+        let hop_budget = self.hop_budget;
+        let start = Start { message, messages, flags, hop_budget, deadline_ms: None };
         let mut decision = std::mem::take(&mut desk.decision);
         originate(&view.table(), &wanting.as_wanted(), &start, &mut decision);
         let line = format_args!("publishes {message} of {word}");

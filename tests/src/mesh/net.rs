@@ -230,7 +230,7 @@ impl Mesh {
         let next = stream.next_arrival();
         let is_over = stream.is_over();
         self.frames += 1;
-        self.bytes += frame.bytes() as u64;
+        *self.bytes.entry(frame.plane).or_default() += frame.bytes() as u64;
         if frame.plane == Plane::Data {
             self.carry(node, &frame.body);
         } else {

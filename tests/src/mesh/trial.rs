@@ -1,5 +1,6 @@
 //! Fabrics in which nothing goes wrong, and numbers about them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Mesh;
@@ -37,7 +38,11 @@ fn fabric(seed: u64, plan: MeshPlan, wants: impl Fn(usize) -> bool) -> Result<Me
             return Err(violation);
         }
         match settled(&mesh) {
-            Ok(()) => return Ok(mesh),
+            // What all know, their shards know a moment later.
+            Ok(()) => {
+                mesh.run_for(Duration::from_secs(1));
+                return Ok(mesh);
+            }
             Err(violation) if HEALED_WITHIN < mesh.now.since(start) => return Err(violation),
             Err(_) => (),
         }
@@ -91,12 +96,18 @@ pub fn travel(
     Ok(travels)
 }
 
-/// Bytes a second that a node sends while nobody does anything.
-pub fn idle(seed: u64, nodes: usize, clusters: usize, span: Duration) -> Result<f64, Violation> {
+/// Bytes a second that a node sends on each plane while nobody does anything.
+pub fn idle(
+    seed: u64,
+    nodes: usize,
+    clusters: usize,
+    span: Duration,
+) -> Result<BTreeMap<&'static str, f64>, Violation> {
     let mut mesh = fabric(seed, MeshPlan::quiet(nodes, clusters, Topology::Random), |_| true)?;
     mesh.run_for(Duration::from_secs(60));
-    let before = mesh.bytes;
+    mesh.bytes.clear();
     mesh.run_for(span);
     settled(&mesh)?;
-    Ok((mesh.bytes - before) as f64 / span.as_secs_f64() / nodes as f64)
+    let share = span.as_secs_f64() * nodes as f64;
+    Ok(mesh.bytes.iter().map(|(plane, bytes)| (plane.word(), *bytes as f64 / share)).collect())
 }

@@ -312,7 +312,7 @@ fn what_a_link_lost_for_ten_seconds_is_made_good_by_the_next_refresh() {
         }
         world.pass(at(11_000));
         world.deaf.clear();
-        world.pass(at(11_000) + Timing::NODE.ttl / 3 + Duration::from_millis(500));
+        world.pass(at(11_000) + TIMING.ttl / 3 + Duration::from_millis(500));
         world.check(seed);
     }
 }
