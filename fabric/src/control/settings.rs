@@ -17,7 +17,7 @@ use crate::gossip::{self, Gossip};
 use crate::link_state::{self, Areas};
 use crate::plan::Federation;
 use crate::rng::Rng;
-use crate::route::{self, Policy, Signer, WallClock};
+use crate::route::{self, Policy, Signer, Timing, WallClock};
 use crate::time::Instant;
 use crate::way::LinkStateMode;
 use crate::{breaker, dial, member};
@@ -134,7 +134,7 @@ impl Default for RouteSettings {
     /// No keys: those are told when they are known.
     fn default() -> Self {
         Self {
-            policy: Policy::open(),
+            policy: Policy { timing: Timing::NODE, ..Policy::open() },
             root: None,
             signer: None,
             stored: None,

@@ -193,6 +193,17 @@ impl Default for Damping {
     }
 }
 
+impl Timing {
+    /// Of nodes whose links say at once when they are down: age is the last resort, and saying all
+    /// again costs a cluster more than anything else does while nothing happens.
+    pub const NODE: Self = Self {
+        ttl: Duration::from_secs(120),
+        ttl_max: Duration::from_secs(240),
+        refresh: Duration::from_secs(40),
+        pace: Duration::from_millis(50),
+    };
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Self {

@@ -9,7 +9,7 @@ use mpreg_fabric::control::{
     Control, Input, LinkId, Record, RouteSettings, Settings, Ticket, View,
 };
 use mpreg_fabric::rng::Rng;
-use mpreg_fabric::route::{Policy, Signatures};
+use mpreg_fabric::route::Signatures;
 use mpreg_fabric::time::Instant;
 use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::hop::Here;
@@ -195,12 +195,11 @@ impl Node {
 impl Disk {
     /// Without keys: signatures are tried where routes are (`fabric/src/route/tests`).
     fn routes(&self) -> RouteSettings {
-        RouteSettings {
-            policy: Policy { signatures: Signatures::UnsignedAllowed, ..Policy::open() },
-            stored: self.route_sequence,
-            keys: self.route_keys.clone(),
-            ..RouteSettings::default()
-        }
+        let mut settings = RouteSettings::default();
+        settings.policy.signatures = Signatures::UnsignedAllowed;
+        settings.stored = self.route_sequence;
+        settings.keys = self.route_keys.clone();
+        settings
     }
 
     fn write(&mut self) -> Option<Ticket> {
