@@ -30,12 +30,6 @@ pub const ALL: &[Planted] = &[
         to: "link.is_dialled",
     },
     Planted {
-        name: "earlier_life_wins",
-        file: "fabric/src/dial/links.rs",
-        from: "b.incarnation.cmp(&a.incarnation)",
-        to: "a.incarnation.cmp(&b.incarnation)",
-    },
-    Planted {
         name: "dials_without_bound",
         file: "fabric/src/dial/target.rs",
         from: "if DIALS_MAX <= open.len() {",
@@ -46,12 +40,6 @@ pub const ALL: &[Planted] = &[
         file: "fabric/src/dial/target.rs",
         from: "let is_lost =\n                    peer.is_none_or(|peer| matches!(peer.standing, Standing::Lost { .. }));",
         to: "let is_lost = peer.is_none();",
-    },
-    Planted {
-        name: "failed_dial_is_not_repeated",
-        file: "fabric/src/dial.rs",
-        from: "            Input::DialFailed { address } => self.dial_failed(&address, now),",
-        to: "            Input::DialFailed { .. } => {}",
     },
     Planted {
         name: "link_up_is_said_once",
@@ -66,12 +54,6 @@ pub const ALL: &[Planted] = &[
         to: "        let Some(&peer) = self.peers.get(&node) else { return };",
     },
     Planted {
-        name: "goodbye_is_not_heard",
-        file: "fabric/src/control/cluster.rs",
-        from: "        self.member(member::Input::Leave { reason }, now, out);",
-        to: "        let _ = (reason, now);",
-    },
-    Planted {
         name: "clusters_are_mixed",
         file: "fabric/src/control/cluster.rs",
         from: "        if cluster == self.here.cluster {\n            self.member(member::Input::LinkUp",
@@ -81,25 +63,13 @@ pub const ALL: &[Planted] = &[
         name: "renewal_is_forgotten",
         file: "fabric/src/control.rs",
         from: "self.member(member::Input::Renewed { incarnation }, now, out);",
-        to: "let _ = (incarnation, now, out);",
+        to: "let _ = incarnation;",
     },
     Planted {
         name: "closed_links_are_admitted",
         file: "fabric/src/control/cluster.rs",
         from: "        if !effects.iter().any(is_closed) {",
         to: "        if !effects.is_empty() || !effects.iter().any(is_closed) {",
-    },
-    Planted {
-        name: "time_stands_still",
-        file: "fabric/src/control.rs",
-        from: "[self.member.deadline(), self.dialler.deadline()]",
-        to: "[self.member.deadline(), None]",
-    },
-    Planted {
-        name: "death_does_not_end_offers",
-        file: "fabric/src/control/cluster.rs",
-        from: "        self.spread(gossip::Input::NodeDead { node, incarnation }, now, out);",
-        to: "",
     },
     Planted {
         name: "gossip_is_not_renewed",

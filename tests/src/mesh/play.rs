@@ -72,7 +72,7 @@ const EVENTS_MAX: u64 = 5_000_000;
 pub(super) const HEALED_WITHIN: Duration = Duration::from_secs(60);
 
 /// When the last dial that was due has been made, and how long all must stay as it is from then on.
-const DIALS_REST: Duration = Duration::from_secs(15);
+pub(super) const DIALS_REST: Duration = Duration::from_secs(15);
 const STAYS_FOR: Duration = Duration::from_secs(10);
 
 /// Between two looks at what must stay so.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Mesh;
 use super::desk::Subscription;
 use super::plan::MeshPlan;
-use super::play::{HEALED_WITHIN, STEP, settled};
+use super::play::{DIALS_REST, HEALED_WITHIN, STEP, settled};
 use super::topology::Topology;
 use crate::check::Violation;
 use crate::trace::Show;
@@ -38,9 +38,9 @@ fn fabric(seed: u64, plan: MeshPlan, wants: impl Fn(usize) -> bool) -> Result<Me
             return Err(violation);
         }
         match settled(&mesh) {
-            // What all know, their shards know a moment later.
+            // The last dials are made, and of two links with one node one is closed.
             Ok(()) => {
-                mesh.run_for(Duration::from_secs(1));
+                mesh.run_for(DIALS_REST);
                 return Ok(mesh);
             }
             Err(violation) if HEALED_WITHIN < mesh.now.since(start) => return Err(violation),
