@@ -9,6 +9,7 @@ use mpreg_tests::mesh::topology::Topology;
 use mpreg_tests::mesh::trial;
 use mpreg_tests::planted;
 use mpreg_tests::trace::Show;
+use mpreg_tests::updates;
 
 /// About eight seconds unoptimised. `sim --mesh --seeds` runs as many as wanted.
 const SEEDS: u64 = 20;
@@ -44,6 +45,13 @@ fn messages_go_round_no_ring_and_into_no_dead_end() {
         assert_eq!((travels.messages, travels.duplicates), (100, 0));
         assert!(100 * (nodes as u64 - 1) <= travels.visits, "{travels:?}");
     }
+}
+
+/// `fabric updates` does the same a million times.
+#[test]
+fn no_true_update_is_refused() {
+    let judged = updates::judge(2000);
+    assert_eq!((judged.accepted, judged.withdrawn, judged.rejected), (1998, 2, 0));
 }
 
 #[test]

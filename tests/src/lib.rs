@@ -8,6 +8,7 @@
 //! the shell between them), `model` (the obvious node it is compared with), `check` (what must hold),
 //! `play` (one seed from start to rest); `lexicon` serves them. The simulator of many nodes: `mesh`. Both
 //! share `history` (what a seed plays), `shrink` (less of a seed) and `trace`; `planted` tries the latter. `bin/sim.rs` runs seeds.
+//! `updates` are true updates of routes, of which none may be refused.
 #![forbid(unsafe_code)]
 
 pub mod check;
@@ -24,4 +25,5 @@ pub mod play;
 pub mod seed;
 pub mod shrink;
 pub mod trace;
+pub mod updates;
 pub mod world;

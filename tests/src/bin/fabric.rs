@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use mpreg_tests::mesh::topology::Topology;
 use mpreg_tests::mesh::trial;
+use mpreg_tests::updates;
 use serde_json::{Value, json};
 
 const USAGE: &str = "\
 usage: fabric budgets [SEED]                    a chain of five clusters and each hop budget
        fabric ring [SEED [MESSAGES]]            a ring of six clusters with a dead end
        fabric random [SEED [MESSAGES]]          twenty clusters with cycles, 10,000 messages each
-       fabric idle [SEED [NODES [CLUSTERS]]]    bytes a node sends while nobody does anything";
+       fabric idle [SEED [NODES [CLUSTERS]]]    bytes a node sends while nobody does anything
+       fabric updates [COUNT]                   true updates of a route, of which none may be refused";
 
 /// Messages of one random graph; then another is drawn.
 const MESSAGES_PER_GRAPH: u64 = 10_000;
@@ -34,6 +36,16 @@ fn main() -> ExitCode {
         "budgets" => trial::budgets(seed).map(|found| json!({ "budgets": found })),
         "ring" => trial::travel(seed, 14, 7, Topology::Spur, second.max(1000)).map(shown),
         "random" => random(seed, second.max(MESSAGES_PER_GRAPH)),
+        "updates" => {
+            let updates::Judged { updates, accepted, withdrawn, rejected } = updates::judge(seed);
+            let found = json!({
+                "updates": updates,
+                "accepted": accepted,
+                "withdrawn": withdrawn,
+                "rejected": rejected,
+            });
+            Ok(found)
+        }
         "idle" => {
             let nodes = if second == 0 { 100 } else { second as usize };
             let idle = trial::idle(seed, nodes, third as usize, Duration::from_secs(120));
