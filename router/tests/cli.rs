@@ -386,3 +386,25 @@ fn a_demo_verifies_its_traffic() {
         assert_eq!(scene["received"], scene["expected"], "{scene}");
     }
 }
+
+#[test]
+fn a_demo_of_clusters_verifies_its_traffic() {
+    let arguments = ["demo", "--clusters", "3", "--nodes", "1", "--duration", "2", "--json"];
+    let said = run(mpreg(&arguments), b"");
+    assert_eq!(said.code, 0, "{said:?}");
+    let demo: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    for nothing in ["lost", "duplicated"] {
+        assert_eq!(demo[nothing], 0, "{demo}");
+    }
+    assert!(
+        0 < demo["promised"].as_u64().unwrap() && 0.0 <= demo["converged_ms"].as_f64().unwrap()
+    );
+    let ways: Vec<_> =
+        demo["hops"].as_array().unwrap().iter().map(|hop| &hop["clusters"]).collect();
+    assert_eq!(ways, [&serde_json::Value::Null, &serde_json::json!(1)]);
+    let short = ["demo", "--clusters", "2", "--duration", "5", "--kill"];
+    assert_eq!(
+        run(mpreg(&short), b"").complaint,
+        "mpreg: --kill needs a --duration of 10 s at least\n"
+    );
+}

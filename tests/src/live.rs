@@ -313,10 +313,19 @@ impl Router {
     /// Status and body of a page of the admin surface.
     #[track_caller]
     pub fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path)
+    }
+
+    /// The same with any method.
+    #[track_caller]
+    pub fn ask(&self, method: &str, path: &str) -> (u16, String) {
         let ask = || {
             let mut stream = TcpStream::connect(self.admin)?;
             stream.set_read_timeout(Some(PATIENCE))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+            write!(
+                stream,
+                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )?;
             let mut text = String::new();
             stream.read_to_string(&mut text).map(|_| text)
         };

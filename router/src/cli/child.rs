@@ -43,6 +43,7 @@ pub enum ChildError {
 pub(super) struct ChildRouter {
     child: Child,
     native: String,
+    peer: Option<String>,
 }
 
 impl ChildRouter {
@@ -59,7 +60,7 @@ impl ChildRouter {
             .spawn()
             .map_err(start)?;
         let stdout = child.stdout.take().expect("asked for above");
-        let mut router = Self { child, native: String::new() };
+        let mut router = Self { child, native: String::new(), peer: None };
         let line = first_line(stdout)?;
         if line.is_empty() {
             let status = router.child.wait().map_err(start)?;
@@ -67,6 +68,8 @@ impl ChildRouter {
         }
         let native = line.split_whitespace().find_map(|word| word.strip_prefix("native="));
         router.native = native.ok_or(ChildError::Unclear { line: line.clone() })?.to_owned();
+        let peer = line.split_whitespace().find_map(|word| word.strip_prefix("peer=mpreg-peer://"));
+        router.peer = peer.map(str::to_owned);
         Ok(router)
     }
 
@@ -77,6 +80,19 @@ impl ChildRouter {
     /// `mpreg://HOST:PORT`
     pub(super) fn native(&self) -> &str {
         &self.native
+    }
+
+    /// `HOST:PORT`, if it listens for other nodes.
+    pub(super) fn peer(&self) -> Option<&str> {
+        self.peer.as_deref()
+    }
+
+    /// Ends it without a word.
+    pub(super) fn kill(mut self) -> Result<(), ChildError> {
+        let stop = |source| ChildError::Stop { source };
+        self.child.kill().map_err(stop)?;
+        self.child.wait().map_err(stop)?;
+        Ok(())
     }
 
     /// Lets it drain; an error unless it then ends as it should.

@@ -1,4 +1,5 @@
-//! `mpreg demo`: a router of its own, traffic of several shapes, every message verified.
+//! `mpreg demo`: a router of its own, traffic of several shapes, every message verified. With
+//! `--clusters`, a fabric of many (`demo/fabric.rs`).
 
 use core::fmt;
 use core::time::Duration;
@@ -14,18 +15,35 @@ use serde::Serialize;
 use super::child::{ChildError, ChildRouter};
 use super::{CommandError, Exit};
 
+mod account;
+mod fabric;
+mod ledger;
+mod traffic;
+
+use fabric::{FabricError, Shape};
+
 /// Start a router, send it traffic, verify every message, show what it cost.
 ///
 /// Exit code 0 only if every message arrived once, in order and unchanged, and the router stopped
-/// as it should.
+/// as it should. With --clusters, only if nothing promised was lost or came twice.
 #[derive(Debug, clap::Args)]
 pub struct Demo {
     /// Seconds of traffic.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     duration: f64,
     /// Data shards of the router; 0 is one less than the CPUs there are.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "clusters")]
     shards: u64,
+    /// Start a fabric of so many clusters instead, a process for each node.
+    #[arg(long, value_name = "C", value_parser = clap::value_parser!(u16).range(1..=60))]
+    clusters: Option<u16>,
+    /// Nodes of each cluster.
+    #[arg(long, value_name = "N", default_value_t = 3, requires = "clusters",
+        value_parser = clap::value_parser!(u16).range(1..=60))]
+    nodes: u16,
+    /// Kill nodes while traffic flows, and start them again.
+    #[arg(long, requires = "clusters")]
+    kill: bool,
     /// Print one JSON object: verified, router, and a report for each scene.
     #[arg(long)]
     json: bool,
@@ -34,17 +52,26 @@ pub struct Demo {
 /// Why there is nothing to show.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    #[error("--duration is {seconds}, must be within 0.5..=86400")]
-    Duration { seconds: f64 },
+    #[error("--duration is {seconds}, must be within 0.5..={seconds_max}")]
+    Duration { seconds: f64, seconds_max: f64 },
     #[error(transparent)]
     Router(#[from] ChildError),
     #[error(transparent)]
     Target(#[from] BadTarget),
     #[error(transparent)]
     Load(#[from] BadLoad),
+    #[error(transparent)]
+    Fabric(#[from] FabricError),
+    #[error("preparing clients")]
+    Runtime { source: std::io::Error },
     #[error("{scene}")]
     Run { scene: &'static str, source: RunError },
 }
+
+const SECONDS_MAX: f64 = 86_400.0;
+
+/// Of every message it is remembered who heard it: some MB a minute.
+const FABRIC_SECONDS_MAX: f64 = 3600.0;
 
 /// Traffic of one shape.
 struct Scene {
@@ -62,6 +89,9 @@ struct Played {
 
 impl Demo {
     pub(super) fn run(&self, out: &mut impl Write) -> Result<Exit, CommandError> {
+        if let Some(clusters) = self.clusters {
+            return self.run_fabric(usize::from(clusters), out);
+        }
         let (router, played) = self.play()?;
         let (pid, native) = (router.pid(), router.native().to_owned());
         let stopped = router.stop();
@@ -81,11 +111,34 @@ impl Demo {
         Ok(if is_verified { Exit::Done } else { Exit::No })
     }
 
-    fn play(&self) -> Result<(ChildRouter, Vec<Played>), DemoError> {
-        let seconds = self.duration;
-        if !(0.5..=86_400.0).contains(&seconds) {
-            return Err(DemoError::Duration { seconds });
+    fn run_fabric(&self, clusters: usize, out: &mut impl Write) -> Result<Exit, CommandError> {
+        let shape = Shape {
+            clusters,
+            nodes_per_cluster: usize::from(self.nodes),
+            duration: self.duration(FABRIC_SECONDS_MAX)?,
+            kills: self.kill,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| DemoError::Runtime { source })?;
+        let played = tokio::task::LocalSet::new().block_on(&runtime, fabric::play(shape));
+        let played = played.map_err(DemoError::from)?;
+        match self.json {
+            true => writeln!(out, "{}", serde_json::json!(played))?,
+            false => write!(out, "{played}")?,
         }
+        Ok(if played.is_verified() { Exit::Done } else { Exit::No })
+    }
+
+    fn duration(&self, seconds_max: f64) -> Result<Duration, DemoError> {
+        let seconds = self.duration;
+        match (0.5..=seconds_max).contains(&seconds) {
+            true => Ok(Duration::from_secs_f64(seconds)),
+            false => Err(DemoError::Duration { seconds, seconds_max }),
+        }
+    }
+
+    fn play(&self) -> Result<(ChildRouter, Vec<Played>), DemoError> {
+        let seconds = self.duration(SECONDS_MAX)?.as_secs_f64();
         let router = ChildRouter::start(&["--shards".to_owned(), self.shards.to_string()])?;
         let target: Target = router.native().parse()?;
         let scenes = scenes();

@@ -1,0 +1,281 @@
+//! Fabrics of real processes: three clusters of three nodes, with clients on all of them.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mpreg_router::admin::fabric::{CatalogPage, RouteRow};
+use mpreg_tests::live::laboratory::Laboratory;
+use mpreg_tests::live::nats::{NatsPeer, USUAL, publication};
+use mpreg_tests::live::{Launch, Router, until};
+use rustix::process::Signal;
+
+const CLUSTERS: usize = 3;
+/// Of each cluster. The first two are gateways, each linked with its like in both other clusters.
+const NODES: usize = 3;
+
+struct Member {
+    credentials: PathBuf,
+    data: PathBuf,
+    id: String,
+    cluster: String,
+    router: Option<Router>,
+}
+
+/// All nodes, each cluster's side by side.
+struct Fabric {
+    members: Vec<Member>,
+    _laboratory: Laboratory,
+}
+
+impl Fabric {
+    fn start() -> Self {
+        let laboratory = Laboratory::default();
+        let member = |at: usize| {
+            let cluster = format!("c{}", at / NODES);
+            let role = if at % NODES < 2 { "gateway" } else { "node" };
+            let (credentials, id) = laboratory.issue(&format!("n{at}"), &cluster, role);
+            let data = laboratory.path(&format!("d{at}"));
+            Member { credentials, data, id, cluster, router: None }
+        };
+        let members = (0..CLUSTERS * NODES).map(member).collect();
+        let mut fabric = Self { members, _laboratory: laboratory };
+        (0..CLUSTERS * NODES).for_each(|at| fabric.start_one(at));
+        fabric
+    }
+
+    fn start_one(&mut self, at: usize) {
+        let me = &self.members[at];
+        let others = self.members.iter().enumerate().filter(|&(other, member)| {
+            let is_like = at % NODES < 2 && other % NODES == at % NODES;
+            member.cluster == me.cluster || is_like
+        });
+        let bound = others.filter_map(|(_, member)| Some(member.router.as_ref()?.bound("peer")));
+        let join: Vec<String> = bound.map(|address| format!("'{address}'")).collect();
+        let more = format!("join = [{}]\nallow_clusters = ['c0', 'c1', 'c2']", join.join(", "));
+        let launch = Launch::of(1).with_nats().keeping(&me.data);
+        let router = launch.as_node(&me.credentials, &me.cluster, &more).start();
+        self.members[at].router = Some(router);
+    }
+
+    fn router(&self, at: usize) -> &Router {
+        self.members[at].router.as_ref().expect("it runs")
+    }
+
+    fn clients(&self) -> Vec<NatsPeer> {
+        (0..self.members.len()).map(|at| self.router(at).nats_on(0, USUAL)).collect()
+    }
+
+    /// The nodes whose entries this one knows.
+    fn known(&self, at: usize) -> BTreeSet<String> {
+        let (code, body) = self.router(at).get("/catalog?kind=node");
+        assert_eq!(code, 200, "{body}");
+        let page: CatalogPage = serde_json::from_str(&body).expect("a page of the catalog");
+        page.entries.into_iter().map(|entry| entry.node).collect()
+    }
+}
+
+/// Has everybody say something until everybody has heard everybody.
+#[track_caller]
+fn join_up(clients: &mut [NatsPeer], round: usize) {
+    let count = clients.len();
+    let mut heard = vec![BTreeSet::new(); count];
+    until("everybody hears everybody", || {
+        for (at, client) in clients.iter_mut().enumerate() {
+            client.publish(&format!("j.{round}.{at}"), b"");
+        }
+        for (client, heard) in clients.iter_mut().zip(&mut heard) {
+            loop {
+                let said = client.hear_within(Duration::from_millis(1));
+                let Some(rest) = said.strip_prefix(&format!("MSG j.{round}.")) else { break };
+                heard.insert(rest.split(' ').next().expect("a subject").to_owned());
+            }
+        }
+        heard.iter().all(|heard| heard.len() == count).then_some(())
+    });
+}
+
+/// The next message that is not of [`join_up`].
+#[track_caller]
+fn hear(client: &mut NatsPeer) -> String {
+    loop {
+        let said = client.hear();
+        if !said.starts_with("MSG j.") {
+            return said;
+        }
+    }
+}
+
+const MESSAGES: usize = 200;
+
+/// Everybody says so many, and hears everybody's, each once and in the order it was said.
+fn all_to_all(clients: &mut [NatsPeer]) {
+    let count = clients.len();
+    for number in 0..MESSAGES {
+        for (at, client) in clients.iter_mut().enumerate() {
+            client.publish(&format!("m.{at}"), number.to_string().as_bytes());
+        }
+    }
+    for client in clients.iter_mut() {
+        let mut next = vec![0; count];
+        for _ in 0..count * MESSAGES {
+            let said = hear(client);
+            let (head, body) = said.split_once('|').expect("a message");
+            let from = head.strip_prefix("MSG m.").and_then(|rest| rest.split(' ').next());
+            let from: usize = from.and_then(|from| from.parse().ok()).expect("a publisher");
+            assert_eq!(body, next[from].to_string(), "of {from}");
+            next[from] += 1;
+        }
+    }
+    // Whatever came twice would be before these.
+    clients
+        .iter_mut()
+        .enumerate()
+        .for_each(|(at, client)| client.publish(&format!("m.{at}"), b"end"));
+    for client in clients.iter_mut() {
+        let ends: BTreeSet<String> = (0..count).map(|_| hear(client)).collect();
+        assert!(ends.len() == count && ends.iter().all(|end| end.ends_with("|end")), "{ends:?}");
+    }
+}
+
+/// Of members of one queue group in three clusters, one gets each message.
+fn one_of_a_group(fabric: &Fabric) {
+    let mut members = [1, 4, 7].map(|at| fabric.router(at).nats_on(0, USUAL));
+    for member in &mut members {
+        member.send(b"SUB g.work crew 9\r\n");
+        member.flush();
+    }
+    let mut publisher = fabric.router(8).nats_on(0, USUAL);
+    // The publisher's node may hear of the group later.
+    let mut tries = 0;
+    until("somebody of the group hears", || {
+        publisher.publish("g.work", format!("try {tries}").as_bytes());
+        tries += 1;
+        let said = members.iter_mut().map(|member| member.hear_within(Duration::from_millis(5)));
+        said.fold(false, |is_heard, said| is_heard | (said != "nothing")).then_some(())
+    });
+    for number in 0..MESSAGES {
+        publisher.publish("g.work", number.to_string().as_bytes());
+    }
+    let mut got = BTreeSet::new();
+    until("each message is with one of the group", || {
+        for member in &mut members {
+            let said = member.hear_within(Duration::from_millis(5));
+            let body = said.split_once('|').map(|(_, body)| body.to_owned());
+            if let Some(body) = body.filter(|body| !body.starts_with("try")) {
+                assert!(got.insert(body), "{said} came twice");
+            }
+        }
+        (got.len() == MESSAGES).then_some(())
+    });
+}
+
+/// A request finds its way, and the reply back at once, before anybody has heard who waits for it.
+fn a_reply_finds_back(fabric: &Fabric) {
+    let mut server = fabric.router(8).nats_on(0, USUAL);
+    server.subscribe(1, "r.echo");
+    let mut known = fabric.router(2).nats_on(0, USUAL);
+    known.subscribe(1, "r.reply");
+    until("the server is known", || {
+        known.send(&publication("r.echo", "r.reply", b"try"));
+        let asked = server.hear_within(Duration::from_millis(20));
+        (asked != "nothing").then_some(())
+    });
+    for number in 0..50 {
+        let mut client = fabric.router(2).nats_on(0, USUAL);
+        let (inbox, body) = (format!("_INBOX.{number}.a"), number.to_string());
+        client.send(
+            &[
+                format!("SUB {inbox} 1\r\n").into_bytes(),
+                publication("r.echo", &inbox, body.as_bytes()),
+            ]
+            .concat(),
+        );
+        let want = format!("MSG r.echo 1 {inbox} {}|{body}", body.len());
+        until("the request is there", || (server.hear() == want).then_some(()));
+        server.publish(&inbox, b"here");
+        assert_eq!(client.hear(), format!("MSG {inbox} 1 4|here"));
+    }
+}
+
+#[test]
+fn a_message_reaches_every_node_of_every_cluster_once() {
+    let fabric = Fabric::start();
+    let mut clients = fabric.clients();
+    for client in &mut clients {
+        client.subscribe(1, "j.>");
+        client.subscribe(2, "m.*");
+    }
+    join_up(&mut clients, 0);
+    all_to_all(&mut clients);
+    one_of_a_group(&fabric);
+    a_reply_finds_back(&fabric);
+}
+
+#[test]
+fn what_a_node_offers_is_seen_everywhere_until_it_dies() {
+    let mut fabric = Fabric::start();
+    let everybody: BTreeSet<String> =
+        fabric.members.iter().map(|member| member.id.clone()).collect();
+    let mut client = fabric.router(2).nats_on(0, USUAL);
+    client.subscribe(1, "seen.*");
+    for kind in ["function", "queue", "cache"] {
+        let offer = format!("/catalog?scope=fabric&kind={kind}&name=seen&body=x");
+        assert_eq!(fabric.router(2).ask("PUT", &offer).0, 204);
+    }
+    let kinds_of = |fabric: &Fabric, at: usize| -> BTreeSet<String> {
+        let (_, body) = fabric.router(at).get("/catalog");
+        let page: CatalogPage = serde_json::from_str(&body).expect("a page of the catalog");
+        let named = page.entries.into_iter().filter(|entry| entry.name.starts_with("seen"));
+        named.map(|entry| entry.kind).collect()
+    };
+    for at in 0..fabric.members.len() {
+        until("all nodes are known", || (fabric.known(at) == everybody).then_some(()));
+        let wanted = if at < NODES { "subscription" } else { "cluster_interest" };
+        until("all kinds are known", || {
+            let kinds = kinds_of(&fabric, at);
+            ["function", "queue", "cache", wanted]
+                .iter()
+                .all(|kind| kinds.contains(*kind))
+                .then_some(())
+        });
+    }
+    let id = fabric.members[2].id.clone();
+    let mut dead = fabric.members[2].router.take().expect("it runs");
+    dead.signal(Signal::KILL);
+    dead.wait();
+    for at in (0..fabric.members.len()).filter(|&at| at != 2) {
+        until("the dead are gone", || {
+            let is_gone = !fabric.known(at).contains(&id) && kinds_of(&fabric, at).is_empty();
+            is_gone.then_some(())
+        });
+    }
+    fabric.start_one(2);
+    for at in 0..fabric.members.len() {
+        until("it is back", || (fabric.known(at) == everybody).then_some(()));
+    }
+}
+
+#[test]
+fn messages_go_round_a_dead_gateway() {
+    let mut fabric = Fabric::start();
+    let mut clients = fabric.clients();
+    clients.iter_mut().for_each(|client| client.subscribe(1, "j.>"));
+    join_up(&mut clients, 0);
+    for (round, gateway) in [0, 4].into_iter().enumerate() {
+        let mut dead = fabric.members[gateway].router.take().expect("it runs");
+        dead.signal(Signal::KILL);
+        dead.wait();
+        let mut others: Vec<NatsPeer> = (0..clients.len())
+            .filter(|&at| fabric.members[at].router.is_some())
+            .map(|at| fabric.router(at).nats_on(0, USUAL))
+            .collect();
+        others.iter_mut().for_each(|client| client.subscribe(1, "j.>"));
+        join_up(&mut others, round + 1);
+    }
+    // What is said to be done is what is done: whoever is next is linked.
+    let (_, body) = fabric.router(2).get("/routes/explain?to=c1");
+    let row: RouteRow = serde_json::from_str(&body).expect("a way");
+    let next = row.selected.expect("a way is taken").next_hop;
+    assert!(fabric.router(2).peers().iter().any(|peer| peer.node == next), "{next} is linked");
+}
