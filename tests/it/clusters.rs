@@ -279,3 +279,33 @@ fn messages_go_round_a_dead_gateway() {
     let next = row.selected.expect("a way is taken").next_hop;
     assert!(fabric.router(2).peers().iter().any(|peer| peer.node == next), "{next} is linked");
 }
+
+#[test]
+fn nodes_on_loopback_need_no_credentials() {
+    let folder = tempfile::tempdir().expect("a folder for keys");
+    let state = format!("export XDG_STATE_HOME={}", folder.path().display());
+    let start = |cluster: &str, join: &[&str]| {
+        let words = ["--cluster", cluster, "--peer-listen", "127.0.0.1:0"];
+        let launch = Launch::of(1).with_nats().after(&state).keeping(&folder.path().join(cluster));
+        words.iter().chain(join).fold(launch, |launch, word| launch.argument(word)).start()
+    };
+    let eu = start("eu", &[]);
+    let address = eu.bound("peer").to_string();
+    let mut us = start("us", &["--join", &address]);
+    let mut subscriber = us.nats_on(0, USUAL);
+    subscriber.subscribe(1, "l.*");
+    let mut publisher = eu.nats_on(0, USUAL);
+    until("the other cluster hears", || {
+        publisher.publish("l.x", b"here");
+        (subscriber.hear_within(Duration::from_millis(20)) != "nothing").then_some(())
+    });
+    // Signed for once: another life is the same node.
+    let before = eu.peers()[0].node.clone();
+    us.signal(Signal::TERM);
+    us.wait();
+    drop(us);
+    let _us = start("us", &["--join", &address]);
+    until("it is the same node", || {
+        eu.peers().first().filter(|peer| peer.node == before).map(drop)
+    });
+}
