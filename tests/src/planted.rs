@@ -90,34 +90,10 @@ pub const ALL: &[Planted] = &[
         to: "        let _ = speaker;",
     },
     Planted {
-        name: "routes_keep_lost_peers",
-        file: "fabric/src/control/ways.rs",
-        from: "        self.route(route::Input::PeerDown { peer }, now, out);",
-        to: "",
-    },
-    Planted {
-        name: "routes_are_not_heard_in_clusters",
-        file: "fabric/src/route/hear.rs",
-        from: "self.tell_nodes(&Item::Inside(inside).entry(), Some(from));",
-        to: "let _ = Item::Inside(inside).entry();",
-    },
-    Planted {
-        name: "first_route_sequences_are_used_again",
-        file: "fabric/src/route/sequence.rs",
-        from: "                (stored.incarnation, stored.sequence)",
-        to: "                (stored.incarnation, 0)",
-    },
-    Planted {
         name: "loops_are_accepted",
         file: "fabric/src/way.rs",
         from: "if peer == self.here.node || flow.trail.nodes.contains(peer) {",
         to: "if peer == self.here.node {",
-    },
-    Planted {
-        name: "clusters_are_entered_twice",
-        file: "fabric/src/way.rs",
-        from: "        if flow.trail.clusters.contains(exit.cluster) {",
-        to: "        if flow.trail.clusters.len() > 99 {",
     },
     Planted {
         name: "longer_ways_are_better",
@@ -148,6 +124,36 @@ pub const ALL: &[Planted] = &[
         file: "fabric/src/catalog/learn.rs",
         from: "is_same && (is_own || head.beat <= feed.beat + BEATS_IN_FLIGHT) =>",
         to: "is_same && (is_own || head.beat <= feed.beat + 1_000_000) =>",
+    },
+    Planted {
+        name: "shares_are_lost",
+        file: "fabric/src/hop.rs",
+        from: "            Ok(peer) => self.out.add(peer, target),",
+        to: "            Ok(_) => (),",
+    },
+    Planted {
+        name: "routes_are_not_told_of_links",
+        file: "fabric/src/control/ways.rs",
+        from: "        self.route(route::Input::PeerUp { peer: node, cluster, link }, now, out);",
+        to: "        let _ = link;",
+    },
+    Planted {
+        name: "routes_are_not_heard",
+        file: "fabric/src/control.rs",
+        from: "Some(Plane::Route) => self.route_heard(from, &body, now, out),",
+        to: "Some(Plane::Route) => (),",
+    },
+    Planted {
+        name: "views_keep_old_wants",
+        file: "fabric/src/control/offers.rs",
+        from: "                    self.interest = view;",
+        to: "                    let _ = view;",
+    },
+    Planted {
+        name: "wants_are_not_offered",
+        file: "fabric/src/control/offers.rs",
+        from: "                    self.spread(gossip::Input::Offer { scope, key, body }, now, out);",
+        to: "                    let _ = (scope, key, body);",
     },
 ];
 
