@@ -4,7 +4,7 @@
 //! `name`). Sessions are not resumed, so that each link shows certificates anew.
 //!
 //! Invariants:
-//! - [`Tls::name`] answers only when the other's certificate was verified.
+//! - `Tls::name` answers only when the other's certificate was verified.
 //! - Application bytes wait in no buffer of the layer's: decrypted ones are handed on, sealed ones are
 //!   on the wire, when a call returns. Whatever fails, the alert that says so is on the wire.
 
