@@ -18,6 +18,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use mpreg_fabric::catalog::Refusal;
 use mpreg_fabric::control::{Candidate, Explanation};
 use mpreg_fabric::{plan, route};
 use mpreg_proto::catalog::{Kind, Scope, Want};
@@ -173,6 +174,8 @@ enum Fault {
     BadQuery(String),
     /// This router is in none, so it knows of no others.
     NoCluster,
+    /// There is no room for it.
+    NotOffered(Refusal),
     Late,
 }
 
@@ -182,6 +185,9 @@ impl IntoResponse for Fault {
             Self::BadQuery(message) => refuse(StatusCode::BAD_REQUEST, "bad_query", message),
             Self::NoCluster => {
                 refuse(StatusCode::NOT_FOUND, "no_cluster", "this router is in no cluster")
+            }
+            Self::NotOffered(why) => {
+                refuse(StatusCode::INSUFFICIENT_STORAGE, "not_offered", why.word())
             }
             Self::Late => {
                 let message = "the control core does not answer";
@@ -250,7 +256,8 @@ async fn offer(pages: &Pages, query: OfferQuery, body: Option<Vec<u8>>) -> Resul
         )));
     }
     let offer = Offer { scope, kind, name: name.into(), body: body.map(Into::into) };
-    ask(pages, |answer| Question::Offer { offer, answer }).await?;
+    let done = ask(pages, |answer| Question::Offer { offer, answer }).await?;
+    done.map_err(Fault::NotOffered)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -20,7 +20,7 @@ use crate::peer::roster::Row;
 #[derive(Debug, Serialize)]
 struct Refused {
     /// For programs: `bad_filter`, `bad_query`, `not_found`, `bad_method`, `bad_host`, `no_cluster`,
-    /// `late`.
+    /// `not_offered`, `late`.
     error: &'static str,
     /// For people.
     message: String,

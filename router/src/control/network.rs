@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 use mio::event::Event as Ready;
-use mpreg_fabric::control::{Command, Control, Effect, End, Input, LinkUp, Origin, Record, Ticket};
+use mpreg_fabric::control::{
+    Command, Control, Effect, End, Fact, Input, LinkUp, Origin, Record, Ticket,
+};
 use mpreg_fabric::fact::LinkEndReason;
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::route::{Provided, WallClock};
@@ -143,8 +145,24 @@ impl Network {
 
     /// An operator asks.
     pub(super) fn answer(&mut self, question: Question, now: Instant) {
-        self.inputs.extend(question::answer(question, &self.control, now));
+        let Some((command, answer)) = question::answer(question, &self.control, now) else {
+            return;
+        };
+        // What waits was said before it.
         self.settle(now);
+        let mut effects = Vec::new();
+        self.control.handle(Input::Command(command), now, &mut effects);
+        let mut done = Ok(());
+        for effect in effects {
+            if let Effect::Fact(Fact::NotOffered { why, .. }) = &effect {
+                done = Err(*why);
+            }
+            self.perform(effect, now);
+        }
+        self.settle(now);
+        if answer.send(done).is_err() {
+            tracing::debug!("who offered something no longer waits to hear of it");
+        }
     }
 
     /// Everybody was told, and has hung up.

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use mpreg_fabric::control::{Command, Control, Explanation, Input};
+use mpreg_fabric::catalog::{Key, Refusal};
+use mpreg_fabric::control::{Command, Control, Explanation};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::catalog::{Kind, Node, Scope};
 use mpreg_proto::id::{ClusterId, NodeId};
@@ -27,8 +28,8 @@ pub enum Question {
     Explain { to: ClusterId, avoid: Vec<ClusterId>, answer: Sender<Routes> },
     /// Which nodes say that they have which links.
     LinkState { answer: Sender<LinkState> },
-    /// Offer an entry, or take it back.
-    Offer { offer: Offer, answer: Sender<()> },
+    /// Offer an entry, or take it back. Answered once that is done, or refused.
+    Offer { offer: Offer, answer: Sender<Result<(), Refusal>> },
 }
 
 /// Which entries.
@@ -80,8 +81,11 @@ pub struct LinkState {
     pub names: Names,
 }
 
-/// Answers, and says what follows for the machine.
-pub(super) fn answer(question: Question, control: &Control, now: Instant) -> Option<Input> {
+/// What the machine is to do, and who waits to hear what came of it.
+pub(super) type Order = (Command, Sender<Result<(), Refusal>>);
+
+/// Answers, unless something has to be done first.
+pub(super) fn answer(question: Question, control: &Control, now: Instant) -> Option<Order> {
     // An answer that nobody waits for any more comes back and is dropped.
     match question {
         Question::Catalog { part, answer } => drop(answer.send(catalog(control, part))),
@@ -99,12 +103,12 @@ pub(super) fn answer(question: Question, control: &Control, now: Instant) -> Opt
             drop(answer.send(LinkState { advertisements, names: names(control) }));
         }
         Question::Offer { offer: Offer { scope, kind, name, body }, answer } => {
-            answer.send(()).unwrap_or(());
-            let key = mpreg_fabric::catalog::Key { kind, name };
-            return Some(Input::Command(match body {
+            let key = Key { kind, name };
+            let command = match body {
                 Some(body) => Command::Offer { scope, key, body },
                 None => Command::Retract { scope, key },
-            }));
+            };
+            return Some((command, answer));
         }
     }
     None
