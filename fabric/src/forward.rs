@@ -145,6 +145,12 @@ pub enum Choice {
 }
 
 impl Group {
+    /// Here and on other shards.
+    pub fn members_count(&self) -> u32 {
+        let there = self.remote.iter().map(|&(_, members)| members);
+        there.fold(self.members.len() as u32, u32::saturating_add)
+    }
+
     /// The member a number drawn at random falls on; every member, here or there, is as likely.
     pub fn choose(&self, drawn: u64) -> Option<Choice> {
         let there: u64 = self.remote.iter().map(|&(_, members)| u64::from(members)).sum();

@@ -49,10 +49,23 @@ pub struct Wanted<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupWanted {
     pub group: GroupId,
-    /// In this cluster, this node among them.
+    /// In this cluster, this node among them. Ascending.
     pub holders: Vec<Holder>,
-    /// Other clusters, nearest first.
+    /// Other clusters.
     pub clusters: Vec<ClusterId>,
+}
+
+impl GroupWanted {
+    /// A node has so many members, at least.
+    pub fn hold(&mut self, node: NodeId, members_count: u32) {
+        let at = self.holders.partition_point(|holder| holder.node < node);
+        match self.holders.get_mut(at) {
+            Some(known) if known.node == node => {
+                known.members_count = known.members_count.max(members_count);
+            }
+            Some(_) | None => self.holders.insert(at, Holder { node, members_count }),
+        }
+    }
 }
 
 /// A node with members of a group.
@@ -351,7 +364,7 @@ impl<'a, 'b> Step<'a, 'b> {
     }
 
     /// A group where a message starts: here, else in this cluster, else in the nearest that can be
-    /// reached.
+    /// reached. If none can, the drop says why the first cannot.
     fn group(&mut self, wanted: &GroupWanted) {
         let me = self.table.here.node;
         if wanted.holders.iter().any(|holder| holder.node == me && 0 < holder.members_count) {
@@ -360,9 +373,9 @@ impl<'a, 'b> Step<'a, 'b> {
         if wanted.holders.iter().any(|&holder| self.is_in_reach(holder)) {
             return self.draw(wanted);
         }
-        let can_reach = |to: &&ClusterId| self.table.to_cluster(**to, &self.flow).is_ok();
-        match wanted.clusters.iter().find(can_reach).or(wanted.clusters.first()) {
-            Some(&cluster) => {
+        let nearest = self.table.nearest(&wanted.clusters, &self.flow);
+        match nearest.or(wanted.clusters.first().copied()) {
+            Some(cluster) => {
                 let aimed = Aimed { cluster, aim: Aim::Group(wanted.group) };
                 let next = self.table.to_cluster(cluster, &self.flow);
                 self.share(Target::Aimed(aimed), next);

@@ -143,32 +143,34 @@ pub fn plan(sources: &Sources<'_>) -> Vec<Ways<ClusterId>> {
 impl Sources<'_> {
     fn ways(&self, to: ClusterId) -> Option<Ways<ClusterId>> {
         let mut exits: Vec<Exit> = Vec::new();
-        let mut equal_count = 0;
+        let (mut equal_count, mut distance) = (0, 0);
         for source in Source::ALL {
-            let (offered, equal) = self.offered(source, to);
+            let offered = self.offered(source, to);
             let allowed = |exit: &&Exit| source.counts(self.mode) && self.allows(exit.cluster);
             let is_first = exits.is_empty();
-            for (at, exit) in offered.iter().enumerate().filter(|(_, exit)| allowed(exit)) {
+            for (at, exit) in offered.exits.iter().enumerate().filter(|(_, exit)| allowed(exit)) {
                 if !exits.contains(exit) && exits.len() < EXITS_MAX {
                     exits.push(*exit);
-                    equal_count += usize::from(is_first && at < equal);
+                    equal_count += usize::from(is_first && at < offered.equal_count);
+                    distance = if is_first { offered.distance } else { distance };
                 }
             }
         }
         // What was equally good may all be forbidden: then the best of the rest stands alone.
-        (!exits.is_empty()).then(|| Ways { to, exits, equal_count: equal_count.max(1) })
+        let equal_count = equal_count.max(1);
+        (!exits.is_empty()).then_some(Ways { to, exits, equal_count, distance })
     }
 
     fn allows(&self, cluster: ClusterId) -> bool {
         self.federation.allows(self.mine, cluster)
     }
 
-    /// What a source has, whether or not it counts, and how many of it are equally good.
-    fn offered(&self, source: Source, to: ClusterId) -> (Vec<Exit>, usize) {
+    /// What a source has, whether or not it counts.
+    fn offered(&self, source: Source, to: ClusterId) -> Ways<ClusterId> {
         let of = |list: &[Ways<ClusterId>]| {
             let at = list.binary_search_by_key(&to, |ways| ways.to).ok();
-            let ways = at.and_then(|at| list.get(at));
-            ways.map(|ways| (ways.exits.clone(), ways.equal_count)).unwrap_or_default()
+            let ways = at.and_then(|at| list.get(at)).cloned();
+            ways.unwrap_or(Ways { to, exits: Vec::new(), equal_count: 0, distance: 0 })
         };
         match source {
             Source::LinkState => of(self.link_state),
@@ -177,8 +179,7 @@ impl Sources<'_> {
                 let direct = self.links.iter().filter(|link| link.cluster == to);
                 let exits = direct.map(|link| Exit { node: link.peer, cluster: link.cluster });
                 let exits: Vec<_> = exits.collect();
-                let equal = exits.len();
-                (exits, equal)
+                Ways { to, equal_count: exits.len(), exits, distance: 1 }
             }
         }
     }
@@ -246,7 +247,7 @@ pub fn explain(
     let chosen = table.choose(to, flow);
     let mut candidates = Vec::<Candidate>::new();
     for source in Source::ALL {
-        for exit in sources.offered(source, to).0 {
+        for exit in sources.offered(source, to).exits {
             let is_known = |known: &Candidate| {
                 known.exit == exit && !matches!(known.verdict, Verdict::SourceNotCounted)
             };

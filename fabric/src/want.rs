@@ -15,7 +15,8 @@
 //! The machine knows nothing of the catalog but which entries came and went, and nothing of routes.
 //!
 //! Invariants:
-//! - 100 subscribers of one pattern and group are one entry; it is retracted with the last of them.
+//! - 100 subscribers of one pattern and group are one entry; it is retracted with the last of them. Of
+//!   a group it says how many, to the power of two.
 //! - A view names no want of this node, nor of its own cluster as a cluster.
 //! - A view is never changed while anyone but this machine holds it.
 //!
@@ -25,6 +26,7 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use bytes::Bytes;
 use mpreg_proto::catalog::{self, Kind, Scope};
@@ -50,13 +52,14 @@ pub enum Input {
         group: Bytes,
         members: u32,
     },
-    /// An entry came (`is_set`) or went. Kinds that are no wants are ignored.
+    /// An entry came or went. Kinds that are no wants are ignored.
     Changed {
         owner: NodeId,
         cluster: ClusterId,
         kind: Kind,
         name: Bytes,
-        is_set: bool,
+        /// Members of the group, by an entry that is set.
+        members: Option<NonZeroU32>,
     },
     /// Whether this node has links with other clusters, and speaks for its own.
     Gateway(bool),
@@ -66,11 +69,12 @@ pub enum Input {
 /// What follows.
 #[derive(Clone, Debug)]
 pub enum Effect {
-    /// Offer this entry, without a body.
+    /// Offer this entry, in place of one of its name.
     Offer {
         scope: Scope,
         kind: Kind,
         name: Bytes,
+        body: Bytes,
     },
     Retract {
         scope: Scope,
@@ -92,8 +96,8 @@ pub struct Wants {
     me: NodeId,
     cluster: ClusterId,
     is_gateway: bool,
-    /// Shards with subscribers, one bit each, by name of the entry.
-    local: BTreeMap<Bytes, u64>,
+    /// By name of the entry. None is without subscribers.
+    local: BTreeMap<Bytes, Vec<(ShardIx, u32)>>,
     /// By name of the entry. None is without any.
     wanters: BTreeMap<Bytes, Wanters>,
     views: Views,
@@ -103,9 +107,9 @@ pub struct Wants {
 /// Who wants one pattern for one group. Sorted.
 #[derive(Debug, Default)]
 struct Wanters {
-    /// Nodes of my cluster, me included.
-    mates: Vec<NodeId>,
-    gateways: Vec<Gateway>,
+    /// Nodes of my cluster, me included, and how many members of the group each has.
+    mates: Vec<(NodeId, NonZeroU32)>,
+    gateways: Vec<(Gateway, ())>,
 }
 
 /// Who says it for which cluster.
@@ -139,8 +143,8 @@ impl Wants {
             Input::Local { shard, pattern, group, members } => {
                 self.local(shard, &pattern, &group, members, out);
             }
-            Input::Changed { owner, cluster, kind, name, is_set } => {
-                self.changed(Gateway { cluster, node: owner }, kind, name, is_set, out);
+            Input::Changed { owner, cluster, kind, name, members } => {
+                self.changed(Gateway { cluster, node: owner }, kind, name, members, out);
             }
             Input::Gateway(is_gateway) => self.set_gateway(is_gateway, out),
             Input::DeadlineReached => (),
@@ -172,19 +176,20 @@ impl Wants {
         let mut name = Vec::new();
         catalog::Want { pattern, group }.put(&mut name);
         let name = Bytes::from(name);
-        let shards = self.local.get(&name).copied().unwrap_or(0);
-        let bit = 1 << shard.index();
+        let shards = self.local.entry(name.clone()).or_default();
+        let is_group = !group.is_empty();
+        let earlier = body(shards, is_group);
+        shards.retain(|&(other, _)| other != shard);
+        shards.extend((members != 0).then_some((shard, members)));
+        let body = body(shards, is_group);
         let (scope, kind) = (Scope::Cluster, Kind::SUBSCRIPTION);
-        match if members == 0 { shards & !bit } else { shards | bit } {
-            same if same == shards => (),
-            0 => {
+        match body {
+            None => {
                 self.local.remove(&name);
-                out.push(Effect::Retract { scope, kind, name });
+                out.extend(earlier.map(|_| Effect::Retract { scope, kind, name }));
             }
-            more => {
-                self.local.insert(name.clone(), more);
-                out.extend((shards == 0).then_some(Effect::Offer { scope, kind, name }));
-            }
+            same if same == earlier => (),
+            Some(body) => out.push(Effect::Offer { scope, kind, name, body }),
         }
     }
 
@@ -193,7 +198,7 @@ impl Wants {
         owner: Gateway,
         kind: Kind,
         name: Bytes,
-        is_set: bool,
+        members: Option<NonZeroU32>,
         out: &mut Vec<Effect>,
     ) {
         let is_mate = owner.cluster == self.cluster;
@@ -209,24 +214,28 @@ impl Wants {
         }
         let wanters = self.wanters.entry(name.clone()).or_default();
         let had_mates = !wanters.mates.is_empty();
-        let edited = match is_subscription {
+        let (wanter, [was, is]) = match is_subscription {
             true => {
-                let is_other = owner.node != self.me;
-                let is_changed = set(&mut wanters.mates, owner.node, is_set);
-                (is_changed && is_other).then_some(Wanter::Node(owner.node))
+                let was = set(&mut wanters.mates, owner.node, members);
+                (Wanter::Node(owner.node), [was, members])
             }
             false => {
-                let had = wanters.has(owner.cluster);
-                set(&mut wanters.gateways, owner, is_set);
-                (had != wanters.has(owner.cluster)).then_some(Wanter::Cluster(owner.cluster))
+                let was = wanters.has(owner.cluster);
+                set(&mut wanters.gateways, owner, members.map(|_| ()));
+                let is = wanters.has(owner.cluster);
+                let one = |is: bool| is.then_some(NonZeroU32::MIN);
+                (Wanter::Cluster(owner.cluster), [one(was), one(is)])
             }
         };
         let has_mates = !wanters.mates.is_empty();
         if wanters.mates.is_empty() && wanters.gateways.is_empty() {
             self.wanters.remove(&name);
         }
-        if let Some(wanter) = edited {
-            self.views.edit(Edit { name: name.clone(), wanter, is_wanted: is_set });
+        if was != is && wanter != Wanter::Node(self.me) {
+            let edit = |members| Edit { name: name.clone(), wanter, members, is_wanted: false };
+            was.into_iter().for_each(|members| self.views.edit(edit(members)));
+            let edit = |members| Edit { is_wanted: true, ..edit(members) };
+            is.into_iter().for_each(|members| self.views.edit(edit(members)));
         }
         if self.is_gateway && had_mates != has_mates {
             out.push(speak(name, has_mates));
@@ -245,37 +254,49 @@ impl Wants {
 fn speak(name: Bytes, is_wanted: bool) -> Effect {
     let (scope, kind) = (Scope::Fabric, Kind::CLUSTER_INTEREST);
     match is_wanted {
-        true => Effect::Offer { scope, kind, name },
+        true => Effect::Offer { scope, kind, name, body: Bytes::new() },
         false => Effect::Retract { scope, kind, name },
     }
 }
 
 impl Wanters {
     fn has(&self, cluster: ClusterId) -> bool {
-        let at = self.gateways.partition_point(|gateway| gateway.cluster < cluster);
-        self.gateways.get(at).is_some_and(|gateway| gateway.cluster == cluster)
+        let at = self.gateways.partition_point(|(gateway, ())| gateway.cluster < cluster);
+        self.gateways.get(at).is_some_and(|(gateway, ())| gateway.cluster == cluster)
     }
 
     /// What makes an empty view know of these.
     fn edits(&self, name: &Bytes, me: NodeId) -> impl Iterator<Item = Edit> {
-        let mates = self.mates.iter().filter(move |&&node| node != me);
-        let clusters = self.gateways.chunk_by(|a, b| a.cluster == b.cluster);
-        let clusters = clusters.map(|gateways| Wanter::Cluster(gateways[0].cluster));
-        let wanters = mates.map(|&node| Wanter::Node(node)).chain(clusters);
-        wanters.map(move |wanter| Edit { name: name.clone(), wanter, is_wanted: true })
+        let mates = self.mates.iter().filter(move |&&(node, _)| node != me);
+        let mates = mates.map(|&(node, members)| (Wanter::Node(node), members));
+        let clusters = self.gateways.chunk_by(|(a, ()), (b, ())| a.cluster == b.cluster);
+        let clusters =
+            clusters.map(|gateways| (Wanter::Cluster(gateways[0].0.cluster), NonZeroU32::MIN));
+        let edit =
+            |(wanter, members)| Edit { name: name.clone(), wanter, members, is_wanted: true };
+        mates.chain(clusters).map(edit)
     }
 }
 
-/// Puts into or takes from a sorted list; whether that changed anything.
-fn set<T: Copy + Ord>(list: &mut Vec<T>, value: T, is_in: bool) -> bool {
-    match (list.binary_search(&value), is_in) {
-        (Ok(_), true) | (Err(_), false) => return false,
-        (Ok(at), false) => {
-            list.remove(at);
+/// Of an entry with these subscribers; none has no entry. Only of a group it counts how many.
+fn body(shards: &[(ShardIx, u32)], is_group: bool) -> Option<Bytes> {
+    let members = shards.iter().fold(0_u32, |sum, &(_, members)| sum.saturating_add(members));
+    let exponent = is_group.then(|| catalog::members_body(members)).flatten();
+    (members != 0).then(|| exponent.map_or_else(Bytes::new, |body| Bytes::copy_from_slice(&[body])))
+}
+
+/// Puts into or takes from a sorted list. Returns what was there.
+fn set<K: Copy + Ord, V: Copy>(list: &mut Vec<(K, V)>, key: K, value: Option<V>) -> Option<V> {
+    let at = list.binary_search_by_key(&key, |&(key, _)| key);
+    match (at, value) {
+        (Ok(at), Some(value)) => Some(core::mem::replace(&mut list[at].1, value)),
+        (Ok(at), None) => Some(list.remove(at).1),
+        (Err(at), Some(value)) => {
+            list.insert(at, (key, value));
+            None
         }
-        (Err(at), true) => list.insert(at, value),
+        (Err(_), None) => None,
     }
-    true
 }
 
 #[cfg(test)]

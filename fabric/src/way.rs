@@ -40,6 +40,9 @@ pub struct Ways<T> {
     pub exits: Vec<Exit>,
     /// How many of the first are as good as the best. At least one.
     pub equal_count: usize,
+    /// About how many hops away by the best exit. Which of two destinations is nearer is all it is
+    /// for.
+    pub distance: u32,
 }
 
 /// What ways computed from link-state count for, beside those that neighbours announce.
@@ -99,6 +102,18 @@ impl Table<'_> {
     /// The next node on the way to another cluster.
     pub fn to_cluster(&self, to: ClusterId, flow: &Flow<'_>) -> Result<NodeId, Reason> {
         self.choose(to, flow).map(|(_, next)| next)
+    }
+
+    /// The nearest of these clusters that a message can be sent towards; of those as near, the one
+    /// that this message is drawn for.
+    pub fn nearest(&self, clusters: &[ClusterId], flow: &Flow<'_>) -> Option<ClusterId> {
+        let reach = |&to: &ClusterId| {
+            let ways = find(self.clusters, to)?;
+            self.to_cluster(to, flow).is_ok().then_some((ways.distance, to))
+        };
+        let drawn = |to: ClusterId| affinity(flow.draw, to.0);
+        let nearest = clusters.iter().filter_map(reach);
+        nearest.min_by_key(|&(distance, to)| (distance, drawn(to))).map(|(_, to)| to)
     }
 
     /// The exit taken to another cluster, and the next node on the way to it.

@@ -35,7 +35,7 @@ use crate::limits::{
 
 mod entry;
 
-pub use entry::{Endpoint, EndpointRole, Kind, Node, Want};
+pub use entry::{Endpoint, EndpointRole, Kind, Node, Want, members_body, members_of};
 
 /// How far a feed goes.
 #[derive(

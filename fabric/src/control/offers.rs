@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use bytes::Bytes;
+use mpreg_proto::catalog::members_of;
 use mpreg_proto::id::NodeId;
 use mpreg_proto::peer::{Lane, Plane};
 
@@ -66,7 +66,7 @@ impl Control {
             cluster: changed.cluster,
             kind: changed.key.kind,
             name: changed.key.name.clone(),
-            is_set: changed.body.is_some(),
+            members: changed.body.as_deref().map(members_of),
         };
         out.push(Effect::Fact(Fact::Entry(changed)));
         self.want(input, now, out);
@@ -77,8 +77,8 @@ impl Control {
         self.wants.handle(input, now, &mut effects);
         for effect in effects {
             match effect {
-                want::Effect::Offer { scope, kind, name } => {
-                    let (key, body) = (Key { kind, name }, Bytes::new());
+                want::Effect::Offer { scope, kind, name, body } => {
+                    let key = Key { kind, name };
                     self.spread(gossip::Input::Offer { scope, key, body }, now, out);
                 }
                 want::Effect::Retract { scope, kind, name } => {

@@ -253,13 +253,15 @@ const fn metrics(round_trip_us: u32) -> Metrics {
 pub(super) fn ways(view: &RouteView, own: ClusterId) -> Vec<Ways<ClusterId>> {
     let ways = |to: ClusterId| {
         let mut exits: Vec<Exit> = Vec::new();
+        let best = view.hops(to).first();
+        let distance = best.map_or(0, |hop| hop.path.len() as u32);
         for hop in view.hops(to) {
             let exit = exit(hop.next, hop, own);
             if !exits.contains(&exit) {
                 exits.push(exit);
             }
         }
-        Ways { to, exits, equal_count: 1 }
+        Ways { to, exits, equal_count: 1, distance }
     };
     let all = view.destinations().map(ways);
     all.filter(|ways| !ways.exits.is_empty()).collect()

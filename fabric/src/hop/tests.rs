@@ -147,7 +147,7 @@ impl Fabric {
             let peers = self.peers(of).filter(|&peer| cluster_of(peer) == mine);
             let nearer = peers.filter(|peer| hops.get(peer).is_some_and(|&hops| hops < near));
             let exits: Vec<_> = nearer.map(|node| Exit { node, cluster: mine }).collect();
-            Some(Ways { to, equal_count: exits.len(), exits })
+            Some(Ways { to, equal_count: exits.len(), exits, distance: near as u32 })
         });
         ways.collect()
     }
@@ -172,7 +172,7 @@ impl Fabric {
             exits.dedup();
             let own = exits.iter().filter(|exit| exit.cluster != mine).count();
             let equal_count = if own == 0 { exits.len() } else { own };
-            Some(Ways { to, exits, equal_count })
+            Some(Ways { to, exits, equal_count, distance: near as u32 })
         });
         ways.collect()
     }
@@ -535,6 +535,20 @@ fn a_group_has_one_receiver_near_before_far() {
     let mut gone = gone;
     gone.send("a1", emptied, &[]);
     check_log(&gone, "a1>b1 c/*\nb1>c1 c/*\nc1 drops c/*: group_emptied");
+}
+
+#[test]
+fn of_clusters_with_members_the_nearest_is_taken_and_all_that_are_as_near() {
+    let fabric = Fabric::new("a1-e1 e1-b1 a1-c1 a1-d1").members("b1 c1 d1");
+    let mut taken = BTreeMap::new();
+    for count in 0..2000 {
+        let mut fabric = fabric.clone();
+        fabric.publish(node("a1"), 9, count);
+        *taken.entry(fabric.log.pop().unwrap()).or_insert(0) += 1;
+    }
+    assert_eq!(taken.len(), 2, "{taken:?}");
+    let by = |name: &str| taken[&format!("{name} gets it for the group")];
+    assert!((900..1100).contains(&by("c1")) && by("c1") + by("d1") == 2000, "{taken:?}");
 }
 
 #[test]

@@ -21,14 +21,16 @@ use crate::graph::Graph;
 use crate::limits::EXITS_MAX;
 use crate::way::{Exit, LinkStateMode, Ways};
 
+/// Of a hop, whatever its link is like.
+const HOP_COST: u32 = 10_000;
+
 /// What a link costs, in thousandths of the points routes are scored by: a millisecond is 1 point, a
 /// hop 10, a unit of cost 1, certain loss 50; what is wide is up to 5 better. Never zero.
 pub fn link_cost(metrics: &Metrics) -> u32 {
-    const HOP: u32 = 10_000;
     let Metrics { latency_us, bandwidth_mbps, reliability_ppm, cost } = *metrics;
     let lost_ppm = 1_000_000_u32.saturating_sub(reliability_ppm);
-    let bonus = bandwidth_mbps.saturating_mul(50).min(HOP / 2);
-    let sum = (HOP - bonus).saturating_add(latency_us).saturating_add(lost_ppm / 20);
+    let bonus = bandwidth_mbps.saturating_mul(50).min(HOP_COST / 2);
+    let sum = (HOP_COST - bonus).saturating_add(latency_us).saturating_add(lost_ppm / 20);
     sum.saturating_add(cost.saturating_mul(1000))
 }
 
@@ -300,7 +302,10 @@ impl<T: Copy + Ord> Found<T> {
             exits.truncate(EXITS_MAX);
             let best = exits.first().map(|&(_, cost)| cost);
             let equal_count = exits.iter().filter(|&&(_, cost)| Some(cost) == best).count();
-            Ways { to, exits: exits.into_iter().map(|(exit, _)| exit).collect(), equal_count }
+            let distance =
+                best.map_or(0, |cost| (cost / u64::from(HOP_COST)).try_into().unwrap_or(u32::MAX));
+            let exits = exits.into_iter().map(|(exit, _)| exit).collect();
+            Ways { to, exits, equal_count, distance }
         });
         ways.collect()
     }

@@ -22,7 +22,12 @@ fn exit(node: u128) -> Exit {
 }
 
 fn far(exits: &[u128], equal_count: usize) -> Vec<Ways<ClusterId>> {
-    vec![Ways { to: FAR, exits: exits.iter().map(|&node| exit(node)).collect(), equal_count }]
+    vec![Ways {
+        to: FAR,
+        exits: exits.iter().map(|&node| exit(node)).collect(),
+        equal_count,
+        distance: 2,
+    }]
 }
 
 fn links(nodes: &[u128]) -> Vec<Link> {

@@ -9,8 +9,8 @@ use mpreg_proto::topic::Topic;
 
 use super::Shard;
 use crate::forward::{Audience, Targets};
-use crate::hop::{GroupWanted, Holder};
-use crate::want::{InterestView, Stale, Wanted, Wanter};
+use crate::hop;
+use crate::want::{GroupWanted, InterestView, Stale, Wanted, Wanter};
 
 /// What a shard knows of other nodes.
 #[derive(Debug)]
@@ -60,27 +60,26 @@ impl Shard {
             audience.nodes.push(*me);
         }
         // As many groups as the topic has: few.
-        let holder = |node| Holder { node, members_count: 1 };
-        for group in &wanted.groups {
-            let known = group_of(&mut audience, GroupId::of(&group.group));
-            match group.wanter {
-                Wanter::Node(node) => known.holders.push(holder(node)),
+        for GroupWanted { group, wanter, members } in &wanted.groups {
+            let known = group_of(&mut audience, GroupId::of(group));
+            match *wanter {
+                Wanter::Node(node) => known.hold(node, members.get()),
                 Wanter::Cluster(cluster) => known.clusters.push(cluster),
             }
         }
         for group in &targets.groups {
-            let holders = &mut group_of(&mut audience, GroupId::of(&group.name)).holders;
-            let at = holders.partition_point(|holder| holder.node < *me);
-            holders.insert(at, holder(*me));
+            // As others are told of it, so all draw alike.
+            let members = group.members_count().checked_ilog2().map_or(1, |exponent| 1 << exponent);
+            group_of(&mut audience, GroupId::of(&group.name)).hold(*me, members);
         }
         Some(Box::new(audience))
     }
 }
 
-fn group_of(audience: &mut Audience, group: GroupId) -> &mut GroupWanted {
+fn group_of(audience: &mut Audience, group: GroupId) -> &mut hop::GroupWanted {
     let groups = &mut audience.groups;
     let at = groups.iter().position(|known| known.group == group).unwrap_or_else(|| {
-        groups.push(GroupWanted { group, holders: [].into(), clusters: [].into() });
+        groups.push(hop::GroupWanted { group, holders: [].into(), clusters: [].into() });
         groups.len() - 1
     });
     &mut groups[at]

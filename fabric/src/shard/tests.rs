@@ -3,6 +3,7 @@
 extern crate std;
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::string::String;
 use std::time::Duration;
 use std::vec::Vec;
@@ -349,7 +350,8 @@ impl Others {
         let (owner, cluster, name) = (NodeId(owner), ClusterId(cluster), name.into());
         self.now = self.now + Duration::from_secs(1);
         let mut out = Vec::new();
-        let input = want::Input::Changed { owner, cluster, kind, name, is_set };
+        let members = is_set.then_some(NonZeroU32::MIN);
+        let input = want::Input::Changed { owner, cluster, kind, name, members };
         self.wants.handle(input, self.now, &mut out);
         match out.pop() {
             Some(want::Effect::View { view, stale }) => shard.machine.view(NodeId(1), view, &stale),

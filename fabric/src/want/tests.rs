@@ -45,7 +45,11 @@ impl Bench {
         let mut texts = Vec::new();
         for effect in out {
             texts.extend(match effect {
-                Effect::Offer { scope, kind, name } => Some(text("offer", scope, kind, &name)),
+                Effect::Offer { scope, kind, name, body } => {
+                    let members = catalog::members_of(&body).get();
+                    let many = if 1 < members { format!(" x{members}") } else { String::new() };
+                    Some(text("offer", scope, kind, &name) + &many)
+                }
                 Effect::Retract { scope, kind, name } => Some(text("retract", scope, kind, &name)),
                 Effect::Unreadable { owner } => Some(format!("unreadable {}", owner.0)),
                 Effect::View { view, .. } => {
@@ -70,7 +74,8 @@ impl Bench {
             cluster => (ClusterId(cluster), Kind::CLUSTER_INTEREST),
         };
         let (owner, name) = (NodeId(owner), name(pattern, group));
-        self.input(Input::Changed { owner, cluster, kind, name, is_set })
+        let members = is_set.then_some(NonZeroU32::MIN);
+        self.input(Input::Changed { owner, cluster, kind, name, members })
     }
 
     fn wanted(&mut self, topic: &str) -> String {
@@ -107,7 +112,34 @@ fn all_subscribers_of_a_pattern_and_group_are_one_entry() {
     assert_eq!(bench.local(1, "a.*", "", 0), ["retract Cluster subscription a.*/"]);
     assert_eq!(bench.local(1, "a.*", "", 0), [""; 0]);
     assert_eq!(bench.local(1, "a.*", "g", 0), ["retract Cluster subscription a.*/g"]);
+    assert_eq!(bench.local(1, "a.*", "g", 0), [""; 0]);
     assert!(bench.wants.local.is_empty());
+}
+
+#[test]
+fn members_of_a_group_are_told_by_powers_of_two() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.local(0, "a", "g", 1), ["offer Cluster subscription a/g"]);
+    assert_eq!(bench.local(1, "a", "g", 1), ["offer Cluster subscription a/g x2"]);
+    assert_eq!(bench.local(0, "a", "g", 2), [""; 0]);
+    assert_eq!(bench.local(0, "a", "g", 99), ["offer Cluster subscription a/g x64"]);
+    assert_eq!(bench.local(0, "a", "g", 0), ["offer Cluster subscription a/g"]);
+    assert_eq!(bench.local(0, "a", "g", u32::MAX), ["offer Cluster subscription a/g x2147483648"]);
+
+    let mut members = |pattern: &str, count: Option<u32>| {
+        let (kind, name) = (Kind::SUBSCRIPTION, name(pattern, "g"));
+        let members = count.and_then(NonZeroU32::new);
+        bench.input(Input::Changed { owner: NodeId(2), cluster: OWN, kind, name, members });
+        bench.view.wanted(Topic::parse(b"a").unwrap(), &mut bench.answer);
+        bench.answer.groups.iter().map(|group| group.members.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(members("a", Some(4)), [4]);
+    assert_eq!(members("*", Some(4)), [4]);
+    assert_eq!(members("a", Some(8)), [4, 8]);
+    assert_eq!(members("*", None), [8]);
+    assert_eq!(members("a", Some(1)), [1]);
+    assert_eq!(members("a", None), [0; 0]);
+    assert_eq!(bench.view.wanters_count(), 0);
 }
 
 #[test]
@@ -173,7 +205,7 @@ fn what_is_none_of_its_business_is_ignored() {
     let mut bench = Bench::new();
     let mut changed = |owner: u128, cluster, kind, name: &'static [u8]| {
         let (owner, name) = (NodeId(owner), Bytes::from_static(name));
-        bench.input(Input::Changed { owner, cluster, kind, name, is_set: true })
+        bench.input(Input::Changed { owner, cluster, kind, name, members: Some(NonZeroU32::MIN) })
     };
     assert_eq!(changed(2, OWN, Kind::NODE, b"\x01a"), [""; 0]);
     assert_eq!(changed(2, OWN, Kind::CLUSTER_INTEREST, b"\x01a"), [""; 0]);
@@ -201,7 +233,8 @@ fn views_come_in_bunches_and_say_which_topics_to_ask_for_again() {
         for &(owner, pattern) in inputs {
             let (owner, name) = (NodeId(owner), name(pattern, ""));
             let (cluster, kind) = (OWN, Kind::SUBSCRIPTION);
-            let input = Input::Changed { owner, cluster, kind, name, is_set: true };
+            let input =
+                Input::Changed { owner, cluster, kind, name, members: Some(NonZeroU32::MIN) };
             deadline = take(input, Instant::from_nanos(millis * 1_000_000));
         }
         if let Some(at) = deadline {

@@ -8,6 +8,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::num::NonZeroU32;
 
 use bytes::Bytes;
 use mpreg_proto::catalog::Want;
@@ -33,6 +34,9 @@ pub enum Wanter {
 pub struct GroupWanted {
     pub group: Bytes,
     pub wanter: Wanter,
+    /// Of the group, as far as it is told. A wanter by several patterns may be listed with several
+    /// numbers.
+    pub members: NonZeroU32,
 }
 
 /// An answer, and the room it takes: kept and used again, nothing is allocated for it.
@@ -84,11 +88,9 @@ impl InterestView {
         clusters.clear();
         groups.clear();
         for &slot in &*slots {
-            let GroupWanted { group, wanter } = &self.slots[slot as usize].wanted;
-            match *wanter {
-                _ if !group.is_empty() => {
-                    groups.push(GroupWanted { group: group.clone(), wanter: *wanter });
-                }
+            let wanted = &self.slots[slot as usize].wanted;
+            match wanted.wanter {
+                _ if !wanted.group.is_empty() => groups.push(wanted.clone()),
                 Wanter::Node(node) => nodes.push(node),
                 Wanter::Cluster(cluster) => clusters.push(cluster),
             }
@@ -114,13 +116,17 @@ impl InterestView {
 
     fn apply(&mut self, edit: &Edit) {
         let want = Want::parse(&edit.name).expect("it was read when it came");
-        let key = GroupWanted { group: edit.name.slice_ref(want.group), wanter: edit.wanter };
+        let Edit { name, wanter, members, .. } = edit;
+        let group = name.slice_ref(want.group);
+        // How many want it each is nobody's business.
+        let members = if group.is_empty() { NonZeroU32::MIN } else { *members };
+        let key = GroupWanted { group, wanter: *wanter, members };
         if edit.is_wanted {
             let slots = &mut self.slots;
             let slot = *self.by_wanter.entry(key.clone()).or_insert_with(|| {
                 // Its own bytes: a slice would keep the name it was first seen in.
                 let group = Bytes::copy_from_slice(&key.group);
-                let wanted = GroupWanted { group, wanter: key.wanter };
+                let wanted = GroupWanted { group, ..key.clone() };
                 let slot = slots.insert(Slot { wanted, patterns_count: 0 });
                 u32::try_from(slot).expect("2^32 wanters are more than memory holds")
             });
@@ -158,6 +164,7 @@ impl fmt::Debug for InterestView {
 pub(super) struct Edit {
     pub(super) name: Bytes,
     pub(super) wanter: Wanter,
+    pub(super) members: NonZeroU32,
     pub(super) is_wanted: bool,
 }
 

@@ -17,11 +17,11 @@ fn exit(node: u128, cluster: u128) -> Exit {
 /// which 3 leads.
 fn clusters() -> [Ways<ClusterId>; 1] {
     let exits = vec![exit(21, 20), exit(22, 20), exit(31, 30), exit(2, 10)];
-    [Ways { to: FAR, exits, equal_count: 2 }]
+    [Ways { to: FAR, exits, equal_count: 2, distance: 1 }]
 }
 
 fn nodes() -> [Ways<NodeId>; 1] {
-    [Ways { to: NodeId(2), exits: vec![exit(3, 10)], equal_count: 1 }]
+    [Ways { to: NodeId(2), exits: vec![exit(3, 10)], equal_count: 1, distance: 1 }]
 }
 
 fn links(peers: &[(u128, Circuit)]) -> Vec<Link> {

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::num::NonZeroU32;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
@@ -22,7 +23,8 @@ pub struct Kind(pub u16);
 impl Kind {
     /// The owner itself. No name; the body is a [`Node`].
     pub const NODE: Self = Self(1);
-    /// Subscribers of the owner want this pattern. The name is a [`Want`]; no body.
+    /// Subscribers of the owner want this pattern. The name is a [`Want`], the body how many they
+    /// are: see [`members_body`].
     pub const SUBSCRIPTION: Self = Self(2);
     /// The owner's cluster wants this pattern, says the owner, who is one of its gateways. The name
     /// is a [`Want`]; no body.
@@ -81,6 +83,23 @@ impl<'a> Want<'a> {
 }
 
 const _: () = assert!(TOPIC_BYTES_MAX <= u8::MAX as usize);
+
+/// How many members a queue group has, for the body of a subscription: one byte, the exponent of the
+/// power of two that is not above it. So a group that grows one by one is seldom told of again, and a
+/// node gets at least half and at most twice its share. One member, or none that share, is no body.
+pub fn members_body(members: u32) -> Option<u8> {
+    let exponent = members.checked_ilog2().unwrap_or(0);
+    (exponent != 0).then_some(exponent as u8)
+}
+
+/// The number behind a body. What cannot be read is one member.
+pub fn members_of(body: &[u8]) -> NonZeroU32 {
+    let members = match *body {
+        [exponent] => 1_u32.checked_shl(u32::from(exponent)),
+        _ => None,
+    };
+    members.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+}
 
 /// What a node says of itself.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]

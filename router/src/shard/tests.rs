@@ -15,6 +15,26 @@ use net::{Net, Sent};
 /// Shards of each of two nodes.
 const COUNTS: [[usize; 2]; 4] = [[1, 1], [1, 3], [3, 1], [3, 3]];
 
+/// Two linked nodes of one shard: one with a publisher, one with a subscriber of `a`.
+fn pair() -> (Net, usize, usize) {
+    let mut net = Net::new(&[(1, 1), (1, 1)]);
+    net.link(0, 1);
+    let (publisher, subscriber) = (net.client(0, 0), net.client(1, 0));
+    net.subscribe(subscriber, "a", "");
+    net.settle();
+    (net, publisher, subscriber)
+}
+
+/// Three nodes of two shards, the first and the last linked with the one in the middle.
+fn chain(clusters: [u128; 3]) -> Net {
+    let mut net = Net::new(&clusters.map(|cluster| (cluster, 2)));
+    net.link(0, 1);
+    net.link(1, 2);
+    net.way(0, 1, 2);
+    net.way(2, 1, 0);
+    net
+}
+
 #[test]
 fn a_subscriber_of_another_node_gets_each_message_once_and_in_order() {
     for counts in COUNTS {
@@ -134,11 +154,7 @@ fn nothing_leaves_once_nobody_there_wants_it() {
 fn what_is_for_others_is_sent_on() {
     // In one cluster, and through another.
     for clusters in [[1, 1, 1], [1, 2, 3]] {
-        let mut net = Net::new(&clusters.map(|cluster| (cluster, 2)));
-        net.link(0, 1);
-        net.link(1, 2);
-        net.way(0, 1, 2);
-        net.way(2, 1, 0);
+        let mut net = chain(clusters);
         let (publisher, subscriber) = (net.client(0, 1), net.client(2, 0));
         net.subscribe(subscriber, "a.#", "");
         net.settle();
@@ -191,11 +207,7 @@ fn one_member_of_a_group_gets_each_message_whatever_its_node() {
 #[test]
 fn a_reply_goes_to_who_asked_before_its_topic_is_known_to_be_wanted() {
     for clusters in [[1, 1, 1], [1, 2, 3]] {
-        let mut net = Net::new(&clusters.map(|cluster| (cluster, 2)));
-        net.link(0, 1);
-        net.link(1, 2);
-        net.way(0, 1, 2);
-        net.way(2, 1, 0);
+        let mut net = chain(clusters);
         let (asker, server) = (net.client(0, 0), net.client(2, 1));
         net.subscribe(server, "ask", "servers");
         net.settle();
@@ -225,11 +237,7 @@ fn who_asks_nobody_is_told_so() {
 
 #[test]
 fn a_full_queue_drops_and_counts_and_lets_the_rest_through() {
-    let mut net = Net::new(&[(1, 1), (1, 1)]);
-    net.link(0, 1);
-    let (publisher, subscriber) = (net.client(0, 0), net.client(1, 0));
-    net.subscribe(subscriber, "a", "");
-    net.settle();
+    let (mut net, publisher, subscriber) = pair();
     net.stopped.push(1);
     let text = "x".repeat(64 << 10);
     let full = LinkDrop::QueueFull;
@@ -249,11 +257,7 @@ fn a_full_queue_drops_and_counts_and_lets_the_rest_through() {
 
 #[test]
 fn a_link_that_fails_is_reported_its_messages_counted_and_another_one_taken() {
-    let mut net = Net::new(&[(1, 1), (1, 1)]);
-    net.link(0, 1);
-    let (publisher, subscriber) = (net.client(0, 0), net.client(1, 0));
-    net.subscribe(subscriber, "a", "");
-    net.settle();
+    let (mut net, publisher, subscriber) = pair();
     net.stopped.push(1);
     let text = "x".repeat(64 << 10);
     (0..100).for_each(|_| net.say(publisher, "a", &text));
@@ -277,11 +281,7 @@ fn a_link_that_fails_is_reported_its_messages_counted_and_another_one_taken() {
 
 #[test]
 fn a_peer_that_leaves_the_view_is_parted_from_and_queues_are_sent_before() {
-    let mut net = Net::new(&[(1, 1), (1, 1)]);
-    net.link(0, 1);
-    let (publisher, subscriber) = (net.client(0, 0), net.client(1, 0));
-    net.subscribe(subscriber, "a", "");
-    net.settle();
+    let (mut net, publisher, subscriber) = pair();
     net.say(publisher, "a", "1");
     net.until(|net| net.sum(0, |p| &p.link_messages_out) == 1);
     net.unlink(0, 1);

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use mpreg_fabric::control::{Input, View, Want};
 use mpreg_fabric::hop::seen::{Seen, Verdict};
 use mpreg_fabric::hop::{
-    Decision, Dropped, GroupWanted, Holder, Start, Wanted, enters, forward, originate,
+    Decision, Dropped, GroupWanted, Start, Wanted, enters, forward, originate,
 };
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::want::{self, Wanter};
@@ -117,19 +117,18 @@ impl Wanting {
         let me = view.here.node;
         let is_here = here.iter().any(|subscription| subscription.is_each(word));
         let nodes = found.nodes.iter().copied().chain(is_here.then_some(me)).collect();
-        let mut holders = Vec::new();
-        let mut clusters = Vec::new();
+        let (holders, clusters) = (Vec::new(), Vec::new());
+        let mut group = GroupWanted { group: GroupId::of(GROUP), holders, clusters };
         for wanted in &found.groups {
             match wanted.wanter {
-                Wanter::Node(node) => holders.push(Holder { node, members_count: 1 }),
-                Wanter::Cluster(cluster) => clusters.push(cluster),
+                Wanter::Node(node) => group.hold(node, wanted.members.get()),
+                Wanter::Cluster(cluster) => group.clusters.push(cluster),
             }
         }
         if here.contains(&Subscription::Shared(word)) {
-            holders.push(Holder { node: me, members_count: 1 });
+            group.hold(me, 1);
         }
-        let is_shared = !holders.is_empty() || !clusters.is_empty();
-        let group = GroupWanted { group: GroupId::of(GROUP), holders, clusters };
+        let is_shared = !group.holders.is_empty() || !group.clusters.is_empty();
         let groups = is_shared.then_some(group).into_iter().collect();
         Self { nodes, clusters: found.clusters.clone(), groups }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
+use std::num::NonZeroU32;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,9 +204,9 @@ impl Net {
             let cluster = all.iter().find(|here| here.node == through).unwrap().cluster;
             let exits = vec![Exit { node: through, cluster }];
             if to.cluster == node.here.cluster {
-                view.nodes.push(Ways { to: to.node, exits, equal_count: 1 });
+                view.nodes.push(Ways { to: to.node, exits, equal_count: 1, distance: 1 });
             } else {
-                view.clusters.push(Ways { to: to.cluster, exits, equal_count: 1 });
+                view.clusters.push(Ways { to: to.cluster, exits, equal_count: 1, distance: 1 });
             }
         }
         view.nodes.sort_by_key(|ways| ways.to);
@@ -410,7 +411,7 @@ impl Net {
                     cluster,
                     kind,
                     name: name.clone(),
-                    is_set: *is_set,
+                    members: is_set.then_some(NonZeroU32::MIN),
                 };
                 wants.handle(input, self.now, &mut out);
             }
