@@ -353,8 +353,7 @@ impl Membership {
             }
         }
         self.watch_neighbour(now, out);
-        let patience = self.timing.suspicion * (1 + HEALTH_MAX);
-        let condemned = self.roster.condemned(now, self.health.heard_at(), patience);
+        let condemned = self.roster.condemned(now, self.health.heard_at());
         if !condemned.is_empty() {
             self.tell_all(condemned, now, out);
         }
@@ -481,7 +480,8 @@ impl Membership {
             return;
         }
         let suspicion = self.timing.suspicion * stretch;
-        let look = Look { now, suspicion, memory: self.timing.memory, goodbyes };
+        let patience = self.timing.suspicion * (1 + HEALTH_MAX);
+        let look = Look { now, suspicion, patience, memory: self.timing.memory, goodbyes };
         let others = self.swim.iter_membership_state();
         let others = others.filter(|member| member.id().life.node != self.life.node);
         others.for_each(|member| self.roster.note(member, &look, out));

@@ -10,6 +10,7 @@
 //! Invariants:
 //! - One entry per node, its greatest incarnation.
 //! - A life that is gone stays gone while remembered, whatever is said of it.
+//! - A suspicion ends by `latest`, however often it begins anew.
 //! - At most `GONE_MAX` are gone; the one nearest to being forgotten makes room.
 
 use alloc::collections::BTreeMap;
@@ -42,8 +43,17 @@ struct Known {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     Alive,
-    Suspect { since: Instant, until: Instant },
+    Suspect(Suspicion),
     Gone { why: Why, until: Instant },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Suspicion {
+    /// When it began, or began anew as a silence ended.
+    since: Instant,
+    until: Instant,
+    /// Whatever is heard, or not, it is over by then.
+    latest: Instant,
 }
 
 /// What a look into `foca`'s books is made with.
@@ -51,6 +61,8 @@ pub(super) struct Look<'a> {
     pub(super) now: Instant,
     /// How long a suspicion that begins now lasts.
     pub(super) suspicion: Duration,
+    /// The longest it may last.
+    pub(super) patience: Duration,
     /// How long what ends now is remembered.
     pub(super) memory: Duration,
     /// Who said goodbye in what was just read.
@@ -99,33 +111,32 @@ impl Roster {
     /// Time stood still for this node: suspicions get it back.
     pub(super) fn postpone(&mut self, by: Duration) {
         for known in self.known.values_mut() {
-            if let Standing::Suspect { since, until } = &mut known.standing {
-                *since = *since + by;
-                *until = *until + by;
+            if let Standing::Suspect(suspicion) = &mut known.standing {
+                let Suspicion { since, until, latest } = suspicion;
+                [since, until, latest].into_iter().for_each(|at| *at = *at + by);
             }
         }
     }
 
     /// Suspects that did not refute in time. Who has heard nobody since the suspicion began may well be
-    /// deaf, and waits `patience` from then; by that time the others have given *it* up, if it is.
+    /// deaf, and waits for as long as it can; by that time the others have given *it* up, if it is.
     pub(super) fn condemned(
         &mut self,
         now: Instant,
         heard_at: Instant,
-        patience: Duration,
     ) -> Vec<foca::Member<Identity>> {
         let is_one_of_two = self.live == 1;
         let mut condemned = Vec::new();
         for (&node, known) in &mut self.known {
-            let Standing::Suspect { since, until } = &mut known.standing else { continue };
-            if now < *until {
+            let Standing::Suspect(suspicion) = &mut known.standing else { continue };
+            let Suspicion { since, until, latest } = *suspicion;
+            if now < until {
                 continue;
             }
-            let longest = *since + patience;
-            if *since < heard_at || is_one_of_two || longest <= now {
+            if since < heard_at || is_one_of_two || latest <= now {
                 condemned.push(known.as_member(node, State::Down));
             } else {
-                *until = longest;
+                suspicion.until = latest;
             }
         }
         condemned
@@ -136,13 +147,17 @@ impl Roster {
         suspects.map(|(&node, known)| known.as_member(node, State::Suspect))
     }
 
-    /// Suspicions begin anew, but for a suspicion of one of two: there is nobody else to hear.
-    pub(super) fn acquit(&mut self, now: Instant, suspicion: Duration) {
+    /// Suspicions begin anew, but for a suspicion of one of two: there is nobody else to hear. None lasts
+    /// longer for it than `latest`: where most are dead, silence is the rule and ends with every packet.
+    pub(super) fn acquit(&mut self, now: Instant, span: Duration) {
         if self.live == 1 {
             return;
         }
-        for known in self.known.values_mut().filter(|known| known.is_suspect()) {
-            known.standing = Standing::Suspect { since: now, until: now + suspicion };
+        for known in self.known.values_mut() {
+            if let Standing::Suspect(suspicion) = &mut known.standing {
+                suspicion.since = now;
+                suspicion.until = suspicion.latest.min(now + span);
+            }
         }
     }
 
@@ -206,7 +221,7 @@ impl Roster {
                     out.push(Effect::MemberDown { node, incarnation, why });
                 }
             }
-            Standing::Alive | Standing::Suspect { .. } => {
+            Standing::Alive | Standing::Suspect(_) => {
                 if same.is_none_or(|same| !same.standing.is_live()) {
                     let address = known.address.clone().expect("the live have an address");
                     let Life { node, incarnation } = life;
@@ -215,7 +230,7 @@ impl Roster {
                 }
             }
         }
-        if matches!(standing, Standing::Suspect { .. }) {
+        if matches!(standing, Standing::Suspect(_)) {
             out.push(Effect::Fact(Fact::Suspected { node: life.node }));
         } else if was_suspect && standing == Standing::Alive {
             out.push(Effect::Fact(Fact::Refuted { node: life.node }));
@@ -229,9 +244,11 @@ impl Look<'_> {
     fn standing(&self, found: &foca::Member<Identity>) -> Standing {
         match found.state() {
             State::Alive => Standing::Alive,
-            State::Suspect => {
-                Standing::Suspect { since: self.now, until: self.now + self.suspicion }
-            }
+            State::Suspect => Standing::Suspect(Suspicion {
+                since: self.now,
+                until: self.now + self.suspicion,
+                latest: self.now + self.patience,
+            }),
             State::Down => {
                 let life = found.id().life;
                 let goodbye = self.goodbyes.iter().find(|(who, _)| *who == life);
@@ -244,7 +261,7 @@ impl Look<'_> {
 
 impl Known {
     fn is_suspect(&self) -> bool {
-        matches!(self.standing, Standing::Suspect { .. })
+        matches!(self.standing, Standing::Suspect(_))
     }
 
     fn as_member(&self, node: NodeId, state: State) -> foca::Member<Identity> {
@@ -257,7 +274,7 @@ impl Known {
 impl Standing {
     fn is_live(self) -> bool {
         match self {
-            Self::Alive | Self::Suspect { .. } => true,
+            Self::Alive | Self::Suspect(_) => true,
             Self::Gone { .. } => false,
         }
     }
@@ -265,18 +282,18 @@ impl Standing {
     fn until(self) -> Option<Instant> {
         match self {
             Self::Alive => None,
-            Self::Suspect { until, .. } | Self::Gone { until, .. } => Some(until),
+            Self::Suspect(Suspicion { until, .. }) | Self::Gone { until, .. } => Some(until),
         }
     }
 
     /// The same but for when it began. Whoever said goodbye has left, whatever is said after it.
     fn is_like(self, found: Self) -> bool {
         match (self, found) {
-            (Self::Alive, Self::Alive) | (Self::Suspect { .. }, Self::Suspect { .. }) => true,
+            (Self::Alive, Self::Alive) | (Self::Suspect(_), Self::Suspect(_)) => true,
             (Self::Gone { why: known, .. }, Self::Gone { why, .. }) => {
                 known == why || why == Why::Failed
             }
-            (Self::Alive | Self::Suspect { .. } | Self::Gone { .. }, _) => false,
+            (Self::Alive | Self::Suspect(_) | Self::Gone { .. }, _) => false,
         }
     }
 }

@@ -156,6 +156,23 @@ fn a_deaf_node_takes_nobody_with_it() {
     }
 }
 
+/// Two that were slow are left. Each probes seldom, nearly always the dead, so whenever one hears the
+/// other a silence ends.
+#[test]
+fn who_is_left_by_nearly_all_gives_them_up() {
+    for seed in 0..4 {
+        let mut net = Network::started(6, seed);
+        net.run(ms(1000));
+        (2..6).for_each(|index| net.crash(index, false));
+        for _ in 0..8 {
+            (0..2).for_each(|index| net.pause(index, ms(290)));
+            net.run(ms(300));
+        }
+        net.run(ms(20_000));
+        net.assert_complete();
+    }
+}
+
 #[test]
 fn ten_of_twenty_leave_and_no_replay_revives_them() {
     let mut net = Network::started(20, 7);
