@@ -69,7 +69,7 @@ impl Mesh {
                 self.send(node, to, lane, Sent { plane, body });
             }
             Effect::Dial { address, node: expects } => {
-                let line = format_args!("dials {address}");
+                let line = format_args!("dials {address} for {expects:?}");
                 self.trace.note(self.now, node, &(address.as_str(), expects), line);
                 self.dial(node, address, expects);
             }
