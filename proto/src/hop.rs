@@ -260,14 +260,24 @@ pub struct Flags(pub u16);
 
 impl Flags {
     const TRACE: u16 = 1;
+    const REPORT: u16 = 2;
 
     pub const fn traced() -> Self {
         Self(Self::TRACE)
     }
 
-    /// Each node on the way is to say what it did with the message.
+    pub const fn report() -> Self {
+        Self(Self::REPORT)
+    }
+
+    /// Each node on the way is to say what it did with the message, and no subscriber gets it.
     pub const fn is_traced(self) -> bool {
         self.0 & Self::TRACE != 0
+    }
+
+    /// What a node said of a traced message, for the node that sent that.
+    pub const fn is_report(self) -> bool {
+        self.0 & Self::REPORT != 0
     }
 }
 
@@ -441,6 +451,35 @@ impl ArchivedFront {
             Ok(())
         } else {
             Err(ErrorCode::Malformed)
+        }
+    }
+}
+
+/// Where the deadline lies in a header.
+const DEADLINE_AT: usize = 12;
+
+/// The deadline of the header that `bytes` begin with, where it lies.
+fn deadline_in(bytes: &mut [u8]) -> Option<&mut [u8; 4]> {
+    let deadline = bytes.get_mut(DEADLINE_AT..)?.first_chunk_mut()?;
+    (*deadline != [0; 4]).then_some(deadline)
+}
+
+/// Adds what a header will have spent when it leaves: [`spend`] takes it off again. Without a deadline
+/// nothing is changed.
+pub fn lend(bytes: &mut [u8], ms: u32) {
+    if let Some(deadline) = deadline_in(bytes) {
+        *deadline = u32::from_le_bytes(*deadline).saturating_add(ms).to_le_bytes();
+    }
+}
+
+/// Takes off what a header has spent; false if nothing is left of its deadline.
+pub fn spend(bytes: &mut [u8], ms: u32) -> bool {
+    let Some(deadline) = deadline_in(bytes) else { return true };
+    match u32::from_le_bytes(*deadline).checked_sub(ms) {
+        None | Some(0) => false,
+        Some(left) => {
+            *deadline = left.to_le_bytes();
+            true
         }
     }
 }

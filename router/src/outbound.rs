@@ -16,12 +16,13 @@
 //!   control frames apart, which have `CONTROL_RESERVE_BYTES` more.
 //! - Frames of one lane leave in the order they came. A `For` and its data are never parted.
 //!
-//! Tests: `tests.rs`, against a list of frames.
+//! `timed.rs`: what frames between nodes waited for. Tests: `tests.rs`, against a list of frames.
 
 use std::collections::VecDeque;
 
 use bytes::{Buf as _, Bytes};
 use mpreg_fabric::fact::DropReason;
+use mpreg_fabric::time::Instant;
 use mpreg_proto::envelope::Priority;
 use mpreg_proto::frame::{Kind, Overload, peek};
 
@@ -30,6 +31,8 @@ use crate::limits::{
     OUT_BUFFER_BYTES_MAX, OUT_BUFFER_BYTES_MIN, SHARED_PIECES_MAX, SPARE_BUFFER_BYTES_MAX,
     SPARE_BUFFERS_MAX,
 };
+
+mod timed;
 
 /// Which messages overtake which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,8 +61,9 @@ impl From<Priority> for Lane {
 /// Bytes on their way out.
 #[derive(Debug)]
 pub enum Piece {
-    /// Copied frames; those before `from` were given up.
-    Own { bytes: Vec<u8>, from: usize, messages: u32 },
+    /// Copied frames; those before `from` were given up. Deadlines of hop headers among them count from
+    /// `since`; without it there are none (`timed.rs`).
+    Own { bytes: Vec<u8>, from: usize, messages: u32, since: Option<Instant> },
     /// Frames in a page that other connections reference too.
     Shared { bytes: Bytes, messages: u32 },
 }
@@ -85,7 +89,7 @@ impl Piece {
     /// Gives up the message in `count` bytes at `at`.
     fn give_up(&mut self, at: usize, count: usize) {
         match self {
-            Self::Own { bytes, from, messages } => {
+            Self::Own { bytes, from, messages, .. } => {
                 *messages -= 1;
                 if at == 0 {
                     *from += count;
@@ -257,7 +261,7 @@ impl Outbound {
             Piece::Shared { .. } => false,
         };
         if !lane.back().is_some_and(has_room) {
-            lane.push_back(Piece::Own { bytes: spares.take(), from: 0, messages: 0 });
+            lane.push_back(Piece::Own { bytes: spares.take(), from: 0, messages: 0, since: None });
         }
         match lane.back_mut() {
             Some(Piece::Own { bytes, messages, .. }) => {
@@ -362,7 +366,7 @@ impl Outbound {
             spares.put(piece);
         }
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
-        pieces.push(Piece::Own { bytes: wire, from: 0, messages });
+        pieces.push(Piece::Own { bytes: wire, from: 0, messages, since: None });
     }
 
     /// The flight is over: all of it is sent, or the connection is lost.

@@ -364,11 +364,16 @@ impl Switch {
     /// Takes what goes out next on a link that is not plain, carried by its transport. Says how many
     /// bytes.
     pub fn seal(&mut self, session: SessionIx, pieces: &mut Vec<Piece>) -> usize {
+        if self.is_peer(session) {
+            self.take_flight_to_peer(session, pieces);
+        }
         let Self { links, spares, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return 0 };
         let mut wire = std::mem::take(&mut link.wire);
         if link.transport.is_established() {
-            link.outbound.take_flight(pieces);
+            if link.peer.is_none() {
+                link.outbound.take_flight(pieces);
+            }
             let slices: Vec<&[u8]> = pieces.iter().map(Piece::bytes).collect();
             if !slices.is_empty()
                 && let Err(error) = link.transport.seal(&slices, &mut wire)

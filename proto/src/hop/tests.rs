@@ -302,3 +302,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_a_header_spends_is_taken_off_its_deadline() {
+    let targets = Targets { clusters: vec![cluster(6)], ..Targets::default() };
+    let with = |deadline_ms| {
+        let leg = Leg { deadline_ms, ..leg(Trail::default(), &targets) };
+        written(&leg, here(1, 1))
+    };
+    let left = |bytes: &[u8]| Header::parse(bytes).unwrap().deadline_ms();
+    let mut bytes = with(Some(100));
+    lend(&mut bytes, 7);
+    assert!(spend(&mut bytes, 27));
+    assert_eq!(left(&bytes), Some(80));
+    assert!(spend(&mut bytes, 79));
+    assert_eq!(left(&bytes), Some(1));
+    assert!(!spend(&mut bytes, 1), "nothing is left of it");
+    let mut longest = with(Some(u32::MAX - 1));
+    lend(&mut longest, 7);
+    assert_eq!(left(&longest), Some(u32::MAX));
+    let mut without = with(None);
+    lend(&mut without, 7);
+    assert!(spend(&mut without, u32::MAX));
+    assert_eq!(left(&without), None);
+    assert!(spend(&mut [0; 15], 1), "no header");
+}

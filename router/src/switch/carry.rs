@@ -110,6 +110,9 @@ impl Wires<'_> {
         out.extend_from_slice(&[Plane::Data as u8, lane as u8, 0, 0]);
         out.extend_from_slice(self.header);
         out.extend_from_slice(frames);
+        if leg.deadline_ms.is_some() || leg.flags.is_traced() {
+            link.outbound.time_last(bytes, queue, self.now);
+        }
         *self.produced_bytes += bytes;
         self.probe.link_messages_out.add(u64::from(messages));
         if !link.is_dirty {

@@ -14,7 +14,8 @@
 //! Invariants:
 //! - At most one link out to a peer is in use, and `ways` names those peers of the view and no others.
 //! - Whatever a peer sends is taken or ends its link; nothing is kept but one unfinished frame.
-//! - Messages that were queued on a link that failed are counted as `link_down`.
+//! - Messages that were queued on a link that failed are counted as `link_down`, and those whose time was
+//!   over before it was their turn as `deadline_passed`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -222,6 +223,22 @@ impl Switch {
             Direction::Outgoing => &self.probe.links_out,
             Direction::Incoming => &self.probe.links_in,
         }
+    }
+
+    /// Takes what goes out next, but for what has waited for too long.
+    pub(super) fn take_flight_to_peer(&mut self, session: SessionIx, pieces: &mut Vec<Piece>) {
+        let Self { links, budget, spares, probe, now, .. } = self;
+        let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
+        let mut late = 0;
+        while pieces.is_empty() && link.outbound.take_flight(pieces) != 0 {
+            pieces.iter_mut().for_each(|piece| late += piece.spend(*now, |_| ()));
+            let is_given_up = |piece: &mut Piece| piece.bytes().is_empty();
+            pieces.extract_if(.., is_given_up).for_each(|piece| spares.put(piece));
+            if pieces.is_empty() {
+                link.outbound.landed(pieces, budget, spares);
+            }
+        }
+        probe.link_dropped(LinkDrop::Hop(Reason::DeadlinePassed), late);
     }
 
     /// A flight on a link is over. What was in one that failed may have arrived, or not.
