@@ -45,6 +45,17 @@ pub enum Circuit {
     Open,
 }
 
+impl Circuit {
+    /// The word logs, metrics and `--json` use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::HalfOpen => "half_open",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// What can happen to a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {

@@ -245,6 +245,8 @@ pub enum Source {
     Node { came_at: Instant },
     /// Another node sent them, and all that is left is to hand them out here.
     Here(Reach),
+    /// An operator of this node asked then where a message would go.
+    Trace { asked_at: Instant },
 }
 
 /// Who on this node is to get messages of another one.

@@ -77,6 +77,31 @@ pub struct Table<'a> {
     pub links: &'a [Link],
 }
 
+/// Why a message takes the way it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is the best.
+    Best,
+    /// It is as good as the best, and its flow keeps to it.
+    Equal,
+    /// The best cannot be taken, for this reason.
+    Alternate(Reason),
+    /// It is a link to where the message goes.
+    Linked,
+}
+
+impl Why {
+    /// The word logs and `--json` use.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Best => "best",
+            Self::Equal => "equal",
+            Self::Alternate(_) => "alternate",
+            Self::Linked => "linked",
+        }
+    }
+}
+
 /// What of a message decides its way.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow<'a> {
@@ -136,6 +161,19 @@ impl Table<'_> {
         next.or_else(|reason| self.link(to, flow).map_err(|_| reason))
     }
 
+    /// Why [`Self::to_cluster`] says what it says. None if no way can be taken.
+    pub fn why_to_cluster(&self, to: ClusterId, flow: &Flow<'_>) -> Option<Why> {
+        let ways = find(self.clusters, to)?;
+        ways.why(flow, |exit| self.through(exit, flow))
+    }
+
+    /// Why [`Self::to_node`] says what it says.
+    pub fn why_to_node(&self, to: NodeId, flow: &Flow<'_>) -> Option<Why> {
+        let ways = find(self.nodes, to);
+        let known = ways.and_then(|ways| ways.why(flow, |exit| self.link(exit.node, flow)));
+        known.or_else(|| self.link(to, flow).ok().map(|_| Why::Linked))
+    }
+
     /// The next node on the way through this exit.
     pub fn through(&self, exit: Exit, flow: &Flow<'_>) -> Result<NodeId, Reason> {
         if exit.cluster == self.here.cluster {
@@ -184,6 +222,22 @@ impl<T> Ways<T> {
             let best = self.exits.first().map(|&exit| try_exit(exit));
             best.and_then(Result::err).unwrap_or(Reason::NoRoute)
         })
+    }
+}
+
+impl<T> Ways<T> {
+    fn why(
+        &self,
+        flow: &Flow<'_>,
+        try_exit: impl Fn(Exit) -> Result<NodeId, Reason>,
+    ) -> Option<Why> {
+        let (chosen, _) = self.choose(flow, &try_exit).ok()?;
+        let at = self.exits.iter().position(|&exit| exit == chosen)?;
+        if at < self.equal_count {
+            return Some(if self.equal_count == 1 { Why::Best } else { Why::Equal });
+        }
+        let best = self.exits.first().map(|&exit| try_exit(exit));
+        best.and_then(Result::err).map(Why::Alternate)
     }
 }
 

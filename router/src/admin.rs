@@ -6,6 +6,7 @@
 //!   GET /health           200 ready, 503 draining
 //!   GET /peers            links to other nodes, as JSON
 //!   GET /catalog /routes  what other nodes offer, and ways to them: `fabric.rs`
+//!   GET /trace?subject=  where messages of a subject go: `trace.rs`
 //!   PUT /log?filter=...   changes the log filter
 //!   PUT /leave            says goodbye and ends, as SIGTERM does
 //!   GET /varz /connz ...  the pages of nats-server: `monitor.rs`
@@ -51,6 +52,7 @@ mod monitor;
 mod routes;
 mod serve;
 pub mod status;
+pub mod trace;
 
 /// Connections open at once: a scraper, a dashboard, a few curious people.
 const CONNECTIONS_MAX: usize = 32;

@@ -34,6 +34,7 @@ mod serve;
 mod status;
 mod stop;
 mod subscribe;
+mod trace;
 
 pub use nats_server::NatsServer;
 
@@ -61,6 +62,7 @@ pub enum Command {
     #[command(subcommand)]
     Route(routes::AskRoute),
     LinkState(link_state::AskLinkState),
+    Trace(trace::AskTrace),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
     HashPassword(hash_password::HashPassword),
@@ -153,6 +155,7 @@ impl Command {
             Self::Routes(routes) => routes.run(out),
             Self::Route(route) => route.run(out),
             Self::LinkState(link_state) => link_state.run(out),
+            Self::Trace(trace) => trace.run(out),
             Self::Doctor(doctor) => doctor.run(out),
             Self::Demo(demo) => demo.run(out),
             Self::HashPassword(hash) => hash.run(out),
@@ -256,6 +259,7 @@ mod tests {
               routes         Show the way to every cluster that a running router knows
               route          Ask about one way
               link-state     Show which links the nodes say that they have, as far as a running router knows
+              trace          Send a message over the fabric that nobody gets, and show where it goes. Exit code 1 if nobody would get one, or a node did not report
               doctor         Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
               demo           Start a router, send it traffic, verify every message, show what it cost
               hash-password  Read a password from the first line of stdin and print its argon2id hash for `auth.users`

@@ -20,6 +20,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use mio::{Events, Poll, Registry, Token, Waker};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::member::LeaveReason;
+use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::limits::{LEAVE_MAX, STALL_AFTER};
@@ -35,7 +36,7 @@ mod seed_file;
 
 use network::Network;
 use question::Question;
-use report::{Report, Reporters};
+use report::{Ears, Report, Reporters};
 
 /// What the process asks of the control core.
 #[derive(Debug)]
@@ -57,6 +58,8 @@ pub struct Desk {
     waker: Arc<Waker>,
     /// What shards are given to report by.
     pub reporters: Reporters,
+    /// What nodes say of the message that is being traced, for whoever has it traced.
+    pub traces: Arc<tokio::sync::Mutex<mpsc::Receiver<Vec<u8>>>>,
 }
 
 /// The control core's end.
@@ -82,8 +85,9 @@ pub fn inbox() -> io::Result<(Desk, Inbox)> {
     let (sender, requests) = bounded(REQUESTS_MAX);
     let poll = Poll::new()?;
     let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-    let (reporters, reports) = report::reports(waker.clone());
-    Ok((Desk { requests: sender, waker, reporters }, Inbox { requests, reports, poll }))
+    let (reporters, Ears { reports, traces }) = report::reports(waker.clone());
+    let traces = Arc::new(tokio::sync::Mutex::new(traces));
+    Ok((Desk { requests: sender, waker, reporters, traces }, Inbox { requests, reports, poll }))
 }
 
 impl Desk {

@@ -33,4 +33,5 @@ pub mod roster;
 pub mod shard;
 pub mod store;
 pub mod switch;
+pub mod trace;
 pub mod transport;

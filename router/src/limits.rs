@@ -130,6 +130,29 @@ pub const STREAM_IDLE: Duration = Duration::from_secs(60);
 pub const REPLY_WAYS_MAX: usize = 8192;
 pub const REPLY_WAY_FOR: Duration = Duration::from_secs(30);
 
+/// A data link with traffic is asked so often whether it carries: four pings a second cost nothing beside
+/// messages, and a link that came back is known to within a few of them.
+pub const PULSE_EVERY: Duration = Duration::from_millis(250);
+
+/// An answer is late after this: twice as long as a peer stops reading while what it sends on waits
+/// ([`STALL_MAX`]). And a link is given up for another after so long without one.
+pub const PULSE_LATE_AFTER: Duration = Duration::from_secs(2);
+pub const PULSE_DEAD_AFTER: Duration = Duration::from_secs(10);
+
+/// Reports on traced messages that a shard makes in a second: those of some dozens of traces by operators,
+/// and what a node that has all of its messages traced costs the others.
+pub const TRACE_REPORTS_PER_S: u32 = 200;
+
+/// Traced copies in queues of a shard's links that are remembered; targets that one report names, a sixth of
+/// the largest data frame at most; reports that wait for the operator who asked; nodes that an answer names.
+pub const TRACED_WAITING_MAX: usize = 256;
+pub const TRACE_TARGETS_MAX: usize = 512;
+pub const TRACE_REPORTS_WAITING_MAX: usize = 4096;
+pub const TRACE_HOPS_MAX: usize = 1024;
+
+/// How long after one trace the next may begin.
+pub const TRACE_EVERY: Duration = Duration::from_millis(50);
+
 /// Words of shards that wait for the control core. What finds no room waits on its shard.
 pub const REPORTS_MAX: usize = 1024;
 

@@ -14,6 +14,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
 use mpreg_fabric::control::View;
@@ -27,6 +28,7 @@ use crate::auth::{Accounts, Answer, Desk};
 use crate::limits::{MESH_BATCH_MAX, MESH_RING_BYTES_MAX, MESH_RING_SLOTS, STAGED_BYTES_MAX};
 use crate::peer_link::PeerLink;
 use crate::roster::Question;
+use crate::trace;
 
 pub mod rest;
 
@@ -50,6 +52,8 @@ pub enum Command {
     /// What the shard knows of other nodes from here on, and of which topics it is no longer right who
     /// was remembered to want them.
     View { view: Arc<View>, stale: Stale },
+    /// An operator wants to know where messages of a topic go.
+    Trace { topic: Bytes, number: trace::Number },
 }
 
 /// How others wake a shard.
@@ -292,7 +296,6 @@ fn payload_bytes(handoff: &Handoff) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn run(n: usize) -> Handoff {
         Handoff::Run { frames: Bytes::from(n.to_le_bytes().to_vec()) }

@@ -33,10 +33,12 @@ use std::time::Duration;
 
 use mio::event::Event as Ready;
 use mio::{Interest, Registry, Token, Waker};
+use mpreg_fabric::breaker::Circuit;
 use mpreg_fabric::dial::LinkId;
 use mpreg_fabric::fact::LinkEndReason;
 use mpreg_fabric::plan::Federation;
 use mpreg_fabric::time::Instant;
+use mpreg_fabric::way;
 use mpreg_proto::id::{FabricId, Incarnation, NodeId, ShardIx};
 use mpreg_proto::member::PeerAddress;
 use mpreg_proto::peer::{Frame, Lane};
@@ -186,6 +188,8 @@ pub struct Peers {
     is_stopping: bool,
     probe: Arc<PeerProbe>,
     roster: Roster,
+    /// Those that are not closed.
+    circuits: BTreeMap<NodeId, Circuit>,
 }
 
 #[derive(Debug)]
@@ -257,6 +261,7 @@ impl Peers {
             is_stopping: false,
             probe,
             roster,
+            circuits: BTreeMap::new(),
         })
     }
 
@@ -372,6 +377,14 @@ impl Peers {
         !self.connections.iter().any(|(_, connection)| connection.was_admitted)
     }
 
+    /// What data links let through from here on, for operators.
+    pub fn circuits(&mut self, links: &[way::Link]) {
+        let changed = links.iter().filter(|link| link.circuit != Circuit::Closed);
+        self.circuits = changed.map(|link| (link.peer, link.circuit)).collect();
+        let open = self.circuits.values().filter(|circuit| **circuit == Circuit::Open);
+        self.probe.circuits_open.set(open.count() as u64);
+    }
+
     /// Shows operators how links are now.
     pub fn publish(&self) {
         let rows = self.used.iter().filter_map(|(node, &key)| {
@@ -386,6 +399,7 @@ impl Peers {
                 address: connection.socket.remote(),
                 round_trip_us: connection.round_trip.map(|time| time.as_micros() as u64),
                 queued_bytes: connection.link.queued_bytes(),
+                circuit: self.circuits.get(node).unwrap_or(&Circuit::Closed).word().to_owned(),
             })
         });
         self.roster.publish(rows.collect());

@@ -80,6 +80,8 @@ pub struct ShardProbe {
     /// Frames of planes that this version does not know.
     pub link_frames_skipped: Count,
     pub duplicates: Count,
+    pub trace_reports: Count,
+    pub trace_reports_dropped: Count,
     pub link_dropped: [Count; LinkDrop::COUNT],
 }
 
@@ -106,7 +108,7 @@ impl LinkDrop {
         }
     }
 
-    fn word(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Hop(reason) => reason.word(),
             Self::QueueFull => "queue_full",
@@ -161,6 +163,9 @@ pub struct PeerProbe {
     pub routes_rejected: WordCounts,
     pub keys_rejected: WordCounts,
     pub link_states_rejected: WordCounts,
+    /// Nodes whose data links let nothing through.
+    pub circuits_open: Count,
+    pub circuits_changed: WordCounts,
 }
 
 /// One number for each word that came up. The words are those of closed sets.
@@ -215,7 +220,7 @@ pub struct Row {
 /// The numbers of a shard without a label of their own: kind, name, help, where it is counted.
 type Plain = (Kind, &'static str, &'static str, fn(&ShardProbe) -> &Count);
 
-const PLAIN: [Plain; 36] = [
+const PLAIN: [Plain; 38] = [
     (Kind::Counter, "mpreg_messages_in_total", "Messages received.", |p| &p.messages_in),
     (Kind::Counter, "mpreg_bytes_in_total", "Bytes received.", |p| &p.bytes_in),
     (Kind::Counter, "mpreg_messages_out_total", "Messages queued.", |p| &p.messages_out),
@@ -315,6 +320,15 @@ const PLAIN: [Plain; 36] = [
         "Messages from other nodes that had come before.",
         |p| &p.duplicates,
     ),
+    (Kind::Counter, "mpreg_trace_reports_total", "Reports made of traced messages.", |p| {
+        &p.trace_reports
+    }),
+    (
+        Kind::Counter,
+        "mpreg_trace_reports_dropped_total",
+        "Reports of traced messages that were over a bound.",
+        |p| &p.trace_reports_dropped,
+    ),
 ];
 
 impl ShardProbe {
@@ -382,7 +396,7 @@ impl ShardProbe {
 /// The numbers of links without a label: kind, name, help, where it is counted.
 type PlainOfPeers = (Kind, &'static str, &'static str, fn(&PeerProbe) -> &Count);
 
-const PLAIN_OF_PEERS: [PlainOfPeers; 25] = [
+const PLAIN_OF_PEERS: [PlainOfPeers; 26] = [
     (Kind::Gauge, "mpreg_peer_links", "Links to other nodes.", |p| &p.links),
     (Kind::Counter, "mpreg_peer_links_up_total", "Links that came up.", |p| &p.links_up),
     (Kind::Counter, "mpreg_peer_dials_total", "Addresses of nodes dialled.", |p| &p.dials),
@@ -426,6 +440,9 @@ const PLAIN_OF_PEERS: [PlainOfPeers; 25] = [
     (Kind::Counter, "mpreg_routes_changed_total", "Best ways that changed.", |p| &p.routes_changed),
     (Kind::Counter, "mpreg_peer_data_links_total", "Data links handed to shards.", |p| {
         &p.data_links
+    }),
+    (Kind::Gauge, "mpreg_circuits_open", "Nodes whose data links let nothing through.", |p| {
+        &p.circuits_open
     }),
     (Kind::Gauge, "mpreg_members", "Live members of the cluster beside this node.", |p| &p.members),
     (Kind::Counter, "mpreg_members_up_total", "Members that came up.", |p| &p.members_up),
@@ -481,12 +498,17 @@ impl PeerProbe {
                 &self.link_states_rejected,
             ),
         ];
-        for (name, help, counts) in worded {
+        let mut of_words = |name, help, key, counts: &WordCounts| {
             for (word, count) in counts.get() {
-                let (labels, value) = (vec![("reason", word.to_owned())], count as f64);
+                let (labels, value) = (vec![(key, word.to_owned())], count as f64);
                 out.push(Row { name, help, kind: Kind::Counter, labels, value });
             }
+        };
+        for (name, help, counts) in worded {
+            of_words(name, help, "reason", counts);
         }
+        let help = "Changes of what the data links to a node let through.";
+        of_words("mpreg_circuits_changed_total", help, "to", &self.circuits_changed);
     }
 }
 

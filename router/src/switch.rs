@@ -10,7 +10,8 @@
 //!
 //! Parts: `receive.rs` (bytes to frames), `commands.rs` (to commands of NATS), `admission.rs` (other accounts), `run.rs`, `deliver.rs` (runs to
 //! queues), `text.rs` (those of NATS clients), `effect.rs` (what the machine wants), `fabric.rs` (links with
-//! other nodes), `carry.rs` (their messages), `replies.rs` (and the way back).
+//! other nodes), `pulse.rs` (whether they carry), `carry.rs` (their messages), `replies.rs` (and the way back),
+//! `trace.rs` (what is told of some of them).
 
 use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -43,11 +44,13 @@ mod commands;
 mod deliver;
 mod effect;
 mod fabric;
+mod pulse;
 mod receive;
 mod replies;
 mod roster;
 mod run;
 mod text;
+mod trace;
 
 use fabric::Fabric;
 
@@ -294,6 +297,7 @@ impl Switch {
                 Command::Reload { accounts, desk } => self.reload(accounts, desk),
                 Command::PeerLink(link) => self.take_link(*link),
                 Command::View { view, stale } => self.view(view, &stale),
+                Command::Trace { topic, number } => self.begin_trace(&topic, number),
             }
         }
         self.mesh.receive(mail);
@@ -325,6 +329,7 @@ impl Switch {
             self.introduce_late(session, false);
         }
         self.resume_paused();
+        self.feel_pulses();
         if let Some(fabric) = &mut self.fabric {
             fabric.reporter.flush();
         }
@@ -340,6 +345,8 @@ impl Switch {
         let paused = self.paused.iter().filter_map(of_link).filter(|&until| self.now < until).min();
         let is_telling = self.fabric.as_ref().is_some_and(|at| at.reporter.is_waiting());
         let telling = is_telling.then(|| self.now + WAIT_MAX);
+        let pulses = self.fabric.as_ref().map(|at| at.pulses_due).filter(|at| *at < Instant::NEVER);
+        let telling = telling.into_iter().chain(pulses);
         machine.into_iter().chain(going).chain(introducing).chain(paused).chain(telling).min()
     }
 

@@ -15,4 +15,5 @@ mod process;
 mod session;
 mod sim;
 mod tidy;
+mod trace;
 mod wire;

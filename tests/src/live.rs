@@ -2,7 +2,8 @@
 //!
 //! `program` finds the binary, [`Launch`] starts it on ports of the kernel's choice with files in a
 //! folder of its own, [`Router`] is one that serves. `peer` speaks the wire over a plain socket,
-//! `nats` the protocol of NATS, `pair` is two well-behaved clients, `page` reads the metrics.
+//! `nats` the protocol of NATS, `pair` is two well-behaved clients, `page` reads the metrics, `relay` stands
+//! between two nodes.
 //!
 //! Everything waits for a condition, with [`PATIENCE`] as its end; nothing sleeps and hopes.
 //!
@@ -24,6 +25,7 @@ pub mod page;
 pub mod pair;
 pub mod peer;
 pub mod program;
+pub mod relay;
 
 use mpreg_router::peer::roster::Row;
 

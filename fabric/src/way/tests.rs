@@ -96,3 +96,23 @@ fn what_no_table_names_has_no_way() {
     assert_eq!(table.to_node(NodeId(3), &flow), Err(Reason::LinkOpenCircuit));
     assert_eq!(table.to_node(NodeId(4), &flow), Err(Reason::NoRoute));
 }
+
+#[test]
+fn why_a_way_is_taken_is_told_of_the_way_that_is_taken() {
+    let why = |peers: &[(u128, Circuit)]| {
+        let links = links(peers);
+        let table = Table { here: HERE, clusters: &clusters(), nodes: &nodes(), links: &links };
+        let flow = Flow::of(message(0, 0), Trail::default());
+        (table.why_to_cluster(FAR, &flow), table.why_to_node(NodeId(2), &flow))
+    };
+    let open = Circuit::Open;
+    assert_eq!(
+        why(&[(3, CLOSED), (21, CLOSED), (22, CLOSED)]),
+        (Some(Why::Equal), Some(Why::Best))
+    );
+    assert_eq!(why(&[(2, CLOSED), (22, CLOSED)]), (Some(Why::Equal), Some(Why::Linked)));
+    let alternate = Some(Why::Alternate(Reason::LinkOpenCircuit));
+    assert_eq!(why(&[(21, open), (31, CLOSED)]), (alternate, None));
+    assert_eq!(why(&[(31, CLOSED)]).0, Some(Why::Alternate(Reason::LinkDown)));
+    assert_eq!(why(&[(21, open)]), (None, None));
+}

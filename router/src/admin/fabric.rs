@@ -170,13 +170,15 @@ pub(super) fn pages() -> Router<Arc<Pages>> {
 
 /// Why there is no page.
 #[derive(Debug)]
-enum Fault {
+pub(super) enum Fault {
     BadQuery(String),
     /// This router is in none, so it knows of no others.
     NoCluster,
     /// There is no room for it.
     NotOffered(Refusal),
     Late,
+    /// Somebody else has a message traced.
+    Busy,
 }
 
 impl IntoResponse for Fault {
@@ -189,6 +191,10 @@ impl IntoResponse for Fault {
             Self::NotOffered(why) => {
                 refuse(StatusCode::INSUFFICIENT_STORAGE, "not_offered", why.word())
             }
+            Self::Busy => {
+                let message = "another message is being traced";
+                refuse(StatusCode::TOO_MANY_REQUESTS, "busy", message)
+            }
             Self::Late => {
                 let message = "the control core does not answer";
                 refuse(StatusCode::SERVICE_UNAVAILABLE, "late", message)
@@ -198,7 +204,7 @@ impl IntoResponse for Fault {
 }
 
 /// Asks the control core.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     pages: &Pages,
     question: impl FnOnce(oneshot::Sender<T>) -> Question,
 ) -> Result<T, Fault> {
@@ -211,7 +217,7 @@ async fn ask<T>(
     }
 }
 
-fn bad_query(message: impl ToString) -> Fault {
+pub(super) fn bad_query(message: impl ToString) -> Fault {
     Fault::BadQuery(message.to_string())
 }
 

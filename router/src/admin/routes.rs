@@ -13,14 +13,14 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use super::{View, connections, fabric, metrics, monitor};
+use super::{View, connections, fabric, metrics, monitor, trace};
 use crate::peer::roster::Row;
 
 /// Every answer that is not the one asked for.
 #[derive(Debug, Serialize)]
 struct Refused {
     /// For programs: `bad_filter`, `bad_query`, `not_found`, `bad_method`, `bad_host`, `no_cluster`,
-    /// `not_offered`, `late`.
+    /// `not_offered`, `late`, `busy`.
     error: &'static str,
     /// For people.
     message: String,
@@ -47,6 +47,7 @@ pub(super) fn router(view: View) -> Router {
         .route("/log", put(change_log))
         .route("/leave", put(leave))
         .merge(fabric::pages())
+        .merge(trace::pages())
         .merge(of_nats_server())
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "no such page"))
         .method_not_allowed_fallback(async || {

@@ -38,7 +38,10 @@ pub(super) fn record(fact: &Fact, probe: &PeerProbe) {
         Fact::ClusterRefused { peer, judgement } => {
             tracing::info!(node = %peer, ?judgement, "a node of a cluster that may not be linked");
         }
-        Fact::Circuit { peer, circuit } => tracing::info!(node = %peer, ?circuit, "circuit"),
+        Fact::Circuit { peer, circuit } => {
+            probe.circuits_changed.add(circuit.word());
+            tracing::info!(node = %peer, circuit = circuit.word(), "the data links to a node");
+        }
         Fact::Member(fact) => of_membership(fact, probe),
         Fact::Entry(changed) => tracing::trace!(?changed, "an entry"),
         Fact::NotOffered { key, why } => {

@@ -137,7 +137,12 @@ impl Network {
             Report::Want(want) => self.inputs.push_back(Input::Want(want)),
             Report::PeerLost { peer, shard, direction: Direction::Outgoing } => {
                 self.data_links.lost(peer, shard, now);
+                self.inputs.push_back(Input::LinkFailed { peer });
             }
+            Report::Fared { peer, is_working } => self.inputs.push_back(match is_working {
+                true => Input::LinkWorked { peer },
+                false => Input::LinkFailed { peer },
+            }),
             // Who opened it opens another.
             Report::PeerLost { direction: Direction::Incoming, .. } => (),
         }
@@ -259,6 +264,7 @@ impl Network {
             Effect::Persist { ticket, record } => self.persist(ticket, record),
             Effect::View { view, stale } => {
                 self.data_links.follow(&view.peers.keys().copied().collect(), now);
+                self.peers.circuits(&view.links);
                 for bell in self.bells.iter() {
                     let (view, stale) = (Arc::clone(&view), stale.clone());
                     bell.command(mesh::Command::View { view, stale });

@@ -28,6 +28,8 @@ pub enum Question {
     Explain { to: ClusterId, avoid: Vec<ClusterId>, answer: Sender<Routes> },
     /// Which nodes say that they have which links.
     LinkState { answer: Sender<LinkState> },
+    /// What clusters are called.
+    Names { answer: Sender<Names> },
     /// Offer an entry, or take it back. Answered once that is done, or refused.
     Offer { offer: Offer, answer: Sender<Result<(), Refusal>> },
 }
@@ -102,6 +104,7 @@ pub(super) fn answer(question: Question, control: &Control, now: Instant) -> Opt
             let advertisements = control.link_state().cloned().collect();
             drop(answer.send(LinkState { advertisements, names: names(control) }));
         }
+        Question::Names { answer } => drop(answer.send(names(control))),
         Question::Offer { offer: Offer { scope, kind, name, body }, answer } => {
             let key = Key { kind, name };
             let command = match body {

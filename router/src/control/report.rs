@@ -2,7 +2,8 @@
 //!
 //! Wants are told once each has settled for a turn: a subscription that comes and goes between two
 //! turns is not told, and what finds no room in the channel waits on its shard, the last word for each
-//! pattern and group. So a shard holds no more than its clients subscribe to.
+//! pattern and group. So a shard holds no more than its clients subscribe to. Of how a link fared, the
+//! last word of a turn is told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +13,9 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use mio::Waker;
 use mpreg_fabric::control::Want;
 use mpreg_proto::id::{NodeId, ShardIx};
+use tokio::sync::mpsc;
 
-use crate::limits::REPORTS_MAX;
+use crate::limits::{REPORTS_MAX, TRACE_REPORTS_WAITING_MAX};
 use crate::peer_link::Direction;
 
 /// One thing a shard says.
@@ -26,6 +28,11 @@ pub enum Report {
         shard: ShardIx,
         direction: Direction,
     },
+    /// A data link to this peer carries what is sent on it, or does not.
+    Fared {
+        peer: NodeId,
+        is_working: bool,
+    },
 }
 
 /// One shard's end.
@@ -35,9 +42,13 @@ pub struct Reporter {
     reports: Sender<Report>,
     /// Of the control core.
     waker: Arc<Waker>,
+    /// What nodes say of traced messages, for operators.
+    traces: mpsc::Sender<Vec<u8>>,
     /// Members by pattern and group, as last heard and not told.
     wants: BTreeMap<(Bytes, Bytes), u32>,
     lost: Vec<(NodeId, Direction)>,
+    /// How links fared, as last heard and not told.
+    fared: BTreeMap<NodeId, bool>,
 }
 
 /// What the shards' ends are made of.
@@ -45,12 +56,21 @@ pub struct Reporter {
 pub struct Reporters {
     reports: Sender<Report>,
     waker: Arc<Waker>,
+    traces: mpsc::Sender<Vec<u8>>,
 }
 
-/// `waker` is woken when there is something to receive.
-pub fn reports(waker: Arc<Waker>) -> (Reporters, Receiver<Report>) {
-    let (sender, receiver) = bounded(REPORTS_MAX);
-    (Reporters { reports: sender, waker }, receiver)
+/// What shards say, for the control core and for operators.
+#[derive(Debug)]
+pub struct Ears {
+    pub reports: Receiver<Report>,
+    pub traces: mpsc::Receiver<Vec<u8>>,
+}
+
+/// `waker` is woken when there is a report to receive.
+pub fn reports(waker: Arc<Waker>) -> (Reporters, Ears) {
+    let (sender, reports) = bounded(REPORTS_MAX);
+    let (traced, traces) = mpsc::channel(TRACE_REPORTS_WAITING_MAX);
+    (Reporters { reports: sender, waker, traces: traced }, Ears { reports, traces })
 }
 
 impl Reporters {
@@ -59,8 +79,10 @@ impl Reporters {
             shard,
             reports: self.reports.clone(),
             waker: self.waker.clone(),
+            traces: self.traces.clone(),
             wants: BTreeMap::new(),
             lost: Vec::new(),
+            fared: BTreeMap::new(),
         }
     }
 }
@@ -75,9 +97,18 @@ impl Reporter {
         self.lost.push((peer, direction));
     }
 
+    pub fn fared(&mut self, peer: NodeId, is_working: bool) {
+        self.fared.insert(peer, is_working);
+    }
+
+    /// Tells operators what a node says of a traced message; false if there is no room.
+    pub fn trace(&self, report: Vec<u8>) -> bool {
+        self.traces.try_send(report).is_ok()
+    }
+
     /// Whether something is not told yet.
     pub fn is_waiting(&self) -> bool {
-        !self.wants.is_empty() || !self.lost.is_empty()
+        !self.wants.is_empty() || !self.lost.is_empty() || !self.fared.is_empty()
     }
 
     /// Tells what there is room for.
@@ -92,6 +123,13 @@ impl Reporter {
                 break;
             }
             self.lost.remove(0);
+            is_told = true;
+        }
+        while let Some((peer, is_working)) = self.fared.pop_first() {
+            if !self.tell(Report::Fared { peer, is_working }) {
+                self.fared.insert(peer, is_working);
+                break;
+            }
             is_told = true;
         }
         while let Some(((pattern, group), members)) = self.wants.pop_first() {

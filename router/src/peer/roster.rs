@@ -20,6 +20,8 @@ pub struct Row {
     /// Of the last ping that was answered. Absent: none was.
     pub round_trip_us: Option<u64>,
     pub queued_bytes: usize,
+    /// Of the data links to it: `closed`, `half_open` or `open`.
+    pub circuit: String,
 }
 
 /// The links there are, by node. Clones show the same.

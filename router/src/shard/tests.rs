@@ -7,6 +7,7 @@ use mpreg_proto::hop::Reason;
 
 use crate::peer_link::Direction;
 use crate::probe::LinkDrop;
+use crate::trace::{Decided, Report, Said, Target};
 
 mod net;
 
@@ -332,4 +333,112 @@ fn a_message_that_comes_twice_is_handed_out_once_and_a_liar_is_hung_up_on() {
     net.lie(&mut peer);
     net.until(|net| net.sum(0, |p| &p.links_in) == 0);
     assert!(net.lost.is_empty() || net.lost.iter().all(|lost| lost.2 == Direction::Incoming));
+}
+
+/// `<node> decided <subscribers> <groups> next <nodes> dropped <reasons>` and `<node> left <node>`, sorted.
+fn told(reports: &[Report]) -> Vec<String> {
+    let node = |text: &str| u128::from_str_radix(text, 16).unwrap() - 1;
+    let line = |report: &Report| match &report.said {
+        Said::Decided(Decided { subscribers, groups, next, dropped, .. }) => {
+            let next: Vec<u128> = next.iter().map(|next| node(&next.node)).collect();
+            let dropped: Vec<&str> = dropped.iter().map(|one| one.reason.as_str()).collect();
+            let at = node(&report.node);
+            format!("{at} decided {subscribers} {groups:?} next {next:?} dropped {dropped:?}")
+        }
+        Said::Left(left) => format!("{} left {}", node(&report.node), node(&left.to)),
+    };
+    let mut lines: Vec<String> = reports.iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_traced_message_is_told_of_by_every_node_and_delivered_to_nobody() {
+    for shards in [1, 2] {
+        // Node 0 and 1 are one cluster, 2 and 3 are others behind 1.
+        let mut net = Net::new(&[(1, shards), (1, shards), (2, 1), (3, 1)]);
+        [(0, 1), (1, 2), (2, 3)].into_iter().for_each(|(a, b)| net.link(a, b));
+        [(0, 1, 2), (0, 1, 3), (1, 2, 3)].into_iter().for_each(|(a, b, c)| net.way(a, b, c));
+        let there = [1, 2, 3].map(|node| net.client(node, 0));
+        there.iter().for_each(|&client| net.subscribe(client, "a.*", ""));
+        let worker = net.client(3, 0);
+        net.subscribe(worker, "a.b", "crew");
+        net.settle();
+        let reports = net.trace(0, 0, "a.b");
+        let want = [
+            "0 decided 0 [] next [1] dropped []",
+            "0 left 1",
+            "1 decided 1 [] next [2] dropped []",
+            "1 left 2",
+            "2 decided 1 [] next [3] dropped []",
+            "2 left 3",
+            "3 decided 1 [\"crew\"] next [] dropped []",
+        ];
+        assert_eq!(told(&reports), want, "{shards} shards");
+        let nobody_got = there.iter().chain([&worker]).all(|&got| net.got(got, "a.b").is_empty());
+        assert!(nobody_got, "a traced message is not delivered");
+        let sent = reports.iter().find_map(|report| match &report.said {
+            Said::Decided(said) if said.from.is_none() => Some(said.next[0].targets.clone()),
+            Said::Decided(_) | Said::Left(_) => None,
+        });
+        let is_of_crew = |target: &Target| matches!(target, Target::Group { .. });
+        let sent = sent.unwrap();
+        assert!(sent.iter().any(|sent| is_of_crew(&sent.target)) && sent.len() == 4, "{sent:?}");
+        assert!(sent.iter().all(|sent| sent.why == "best"), "{sent:?}");
+        let has_round_trip = |report: &Report| match &report.said {
+            Said::Left(left) => left.round_trip_us.is_some(),
+            Said::Decided(_) => true,
+        };
+        assert!(reports.iter().all(has_round_trip), "links were measured when they came up");
+        net.say(there[0], "a.b", "x");
+        net.settle();
+        assert_eq!(net.got(there[2], "a.b"), ["x"], "what follows is delivered");
+    }
+}
+
+#[test]
+fn a_trace_says_why_nobody_gets_a_message() {
+    let mut net = Net::new(&[(1, 1), (2, 1), (3, 1)]);
+    [(0, 1), (1, 2)].into_iter().for_each(|(a, b)| net.link(a, b));
+    net.way(0, 1, 2);
+    let far = net.client(2, 0);
+    net.subscribe(far, "a", "");
+    net.settle();
+    assert_eq!(told(&net.trace(0, 0, "b")), ["0 decided 0 [] next [] dropped []"]);
+    net.unlink(1, 2);
+    net.settle();
+    let want = [
+        "0 decided 0 [] next [1] dropped []",
+        "0 left 1",
+        "1 decided 0 [] next [] dropped [\"no_route\"]",
+    ];
+    assert_eq!(told(&net.trace(0, 0, "a")), want);
+    net.is_deaf = true;
+    net.link(1, 2);
+    net.leave(far);
+    net.settle();
+    let last = told(&net.trace(0, 0, "a")).pop().unwrap();
+    assert_eq!(last, "2 decided 0 [] next [] dropped [\"unwanted\"]");
+}
+
+#[test]
+fn a_link_that_is_not_answered_is_reported_until_it_is() {
+    let mut net = Net::new(&[(1, 1), (1, 1)]);
+    net.link(0, 1);
+    let there = net.client(1, 0);
+    net.subscribe(there, "a", "");
+    let here = net.client(0, 0);
+    net.settle();
+    assert!(net.fared.contains(&(0, 1, true)), "a new link is asked once");
+    net.fared.clear();
+    net.stopped.push(1);
+    net.say(here, "a", "x");
+    net.until(|net| net.fared.len() == 3);
+    assert!(net.fared.iter().all(|fared| *fared == (0, 1, false)));
+    net.stopped.clear();
+    net.until(|net| net.fared.last() == Some(&(0, 1, true)));
+    net.fared.clear();
+    net.settle();
+    assert_eq!(net.got(there, "a"), ["x"]);
+    assert!(net.fared.is_empty() && net.lost.is_empty(), "once is enough");
 }

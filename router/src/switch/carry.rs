@@ -13,6 +13,8 @@
 //! - Messages of one publisher leave on one link to a peer, in order: the publisher lives on one shard.
 //! - A message of another node is handed out here only if it did not come to this shard before.
 //! - What waits for a route comes back here, and is sent to other nodes once.
+//!
+//! Traced messages and the reports on them (`trace.rs`) take the same ways, and are handed out to nobody.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,6 +61,9 @@ struct Wires<'a> {
     now: Instant,
 }
 
+/// What became of each copy of a traced message, by link. Nothing is kept of others.
+pub(super) type Outcomes = Vec<(NodeId, Result<(), LinkDrop>)>;
+
 /// Some messages of a run that go behind one header.
 #[derive(Clone, Copy)]
 struct Chunk<'a> {
@@ -76,16 +81,30 @@ impl Wires<'_> {
         chunk: Chunk<'_>,
         leg: impl Fn(&'a hop::Share) -> Leg<'a>,
     ) -> bool {
+        self.send_each(decision, chunk, leg, |_, _| ())
+    }
+
+    /// The same; `each` is told what became of each copy.
+    #[inline]
+    fn send_each<'a>(
+        &mut self,
+        decision: &'a Decision,
+        chunk: Chunk<'_>,
+        leg: impl Fn(&'a hop::Share) -> Leg<'a>,
+        mut each: impl FnMut(NodeId, Result<(), LinkDrop>),
+    ) -> bool {
         let messages = u64::from(chunk.messages);
         for dropped in &decision.dropped {
             self.probe.link_dropped(LinkDrop::Hop(dropped.reason), messages);
         }
         let mut is_sent = false;
         for share in decision.shares() {
-            match self.queue(share.peer(), &leg(share), chunk) {
+            let queued = self.queue(share.peer(), &leg(share), chunk);
+            match queued {
                 Ok(()) => is_sent = true,
                 Err(why) => self.probe.link_dropped(why, messages),
             }
+            each(share.peer(), queued);
         }
         is_sent
     }
@@ -236,7 +255,8 @@ impl Switch {
             return self.probe.link_dropped(why, run.messages.into());
         };
         let mut place = None;
-        if is_for(header, &view.table()) {
+        let is_report = header.flags().is_report();
+        if !is_report && is_for(header, &view.table()) {
             match self.machine.route(run.topic, Dialect::Nats, &mut self.effects).0 {
                 Route::Known(known) => place = Some(known),
                 Route::Asking(ix) => {
@@ -251,8 +271,12 @@ impl Switch {
             }
         }
         let held_ms = self.now.since(came_at).as_millis() as u32;
-        let Some(decision) = self.send_on(header, run, place, held_ms) else { return };
-        if let Some(place) = place
+        let Some((decision, outcomes)) = self.send_on(header, run, place, held_ms) else { return };
+        if header.flags().is_traced() {
+            self.traced(header, run, place, (&decision, &outcomes), came_at);
+        } else if is_report && decision.is_here {
+            self.take_report(run);
+        } else if let Some(place) = place
             && (decision.is_here || !decision.groups_here.is_empty())
         {
             self.hand_out(place, run, header, &decision);
@@ -269,7 +293,7 @@ impl Switch {
         run: &Run<'_>,
         place: Option<Place>,
         held_ms: u32,
-    ) -> Option<Decision> {
+    ) -> Option<(Decision, Outcomes)> {
         let Self { machine, fabric, links, budget, spares, probe, dirty, now, .. } = self;
         let fabric = fabric.as_mut()?;
         let mut decision = std::mem::take(&mut fabric.decision);
@@ -294,8 +318,61 @@ impl Switch {
         let lane = run.each().next().map_or(peer::Lane::Normal, |first| lane_of(first));
         let (frames, messages) = (header.frames, header.messages());
         let chunk = Chunk { frames, messages, lane, deadline_ms: None };
-        wires.send(&decision, chunk, |share| decision.leg(header, share));
-        Some(decision)
+        if !header.flags().is_traced() {
+            wires.send(&decision, chunk, |share| decision.leg(header, share));
+            return Some((decision, Vec::new()));
+        }
+        let mut outcomes = Vec::new();
+        let leg = |share| decision.leg(header, share);
+        wires.send_each(&decision, chunk, leg, |to, queued| outcomes.push((to, queued)));
+        self.traced_waits(header.message(), &outcomes);
+        Some((decision, outcomes))
+    }
+
+    /// This node among others, once it knows of them.
+    pub(super) fn here(&self) -> Option<Here> {
+        Some(self.fabric.as_ref()?.view.as_ref()?.here)
+    }
+
+    /// The first of so many messages that begin here.
+    pub(super) fn next_message(&mut self, here: Here, messages: u64) -> MessageId {
+        let me = self.mesh.me();
+        let fabric = self.fabric.as_mut().expect("a node that is somewhere has a fabric");
+        let message = MessageId::new(here.node, fabric.incarnation, me, fabric.count);
+        fabric.count += messages;
+        message
+    }
+
+    /// Sends one frame that begins here to whom `decide` says.
+    pub(super) fn send_frame(
+        &mut self,
+        frame: &[u8],
+        start: &Start,
+        decide: impl FnOnce(&Table<'_>, &mut Decision),
+    ) -> (Decision, Outcomes) {
+        let (mut decision, mut outcomes) = (Decision::default(), Vec::new());
+        let Self { fabric, links, budget, spares, probe, dirty, now, .. } = self;
+        let Some(fabric) = fabric else { return (decision, outcomes) };
+        let Some(view) = &fabric.view else { return (decision, outcomes) };
+        decide(&Table { links: &fabric.ways, ..view.table() }, &mut decision);
+        let mut wires = Wires {
+            here: view.here,
+            links,
+            outgoing: &fabric.outgoing,
+            budget,
+            spares,
+            header: &mut fabric.header,
+            dirty,
+            produced_bytes: &mut self.produced_bytes,
+            stall: &mut self.link_stall,
+            probe,
+            now: *now,
+        };
+        let lane = peer::Lane::Normal;
+        let chunk = Chunk { frames: frame, messages: 1, lane, deadline_ms: start.deadline_ms };
+        let leg = |share| decision.first_leg(start, share);
+        wires.send_each(&decision, chunk, leg, |to, queued| outcomes.push((to, queued)));
+        (decision, outcomes)
     }
 
     /// Gives messages of another node to whom of this one they are for.
@@ -407,6 +484,7 @@ impl Switch {
                         self.carry(&header, frames, &run, *came_at);
                     }
                 }
+                Source::Trace { asked_at } => self.trace(frames, *asked_at),
                 Source::Here(reach) => {
                     let Some(run) = Run::checked(frames) else { continue };
                     run.each().for_each(|data| self.deliver_one(None, run.lane, data, Some(reach)));
@@ -472,7 +550,7 @@ fn is_covered(way: &ReplyWay, wanted: &Wanted<'_>, here: Here) -> bool {
     }
 }
 
-fn aimed_at(way: &ReplyWay, here: Here) -> Targets {
+pub(super) fn aimed_at(way: &ReplyWay, here: Here) -> Targets {
     let ReplyWay { origin, cluster, .. } = *way;
     let (nodes, aimed) = match cluster == here.cluster {
         true => (vec![origin], Vec::new()),

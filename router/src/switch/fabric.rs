@@ -8,6 +8,9 @@
 //!
 //! A link from a peer that left the view stays OPENED until the peer closes it, or for `LINGER`.
 //!
+//! A link out that has traffic is asked whether it carries it (`pulse.rs`); those that do not answer are
+//! reported to the control core, whose breaker closes them to all shards.
+//!
 //! A link is a slot beside those of clients: its socket, queue and TLS are served by the same code. The
 //! machine of sessions hears nothing of it. What its frames mean is `carry.rs`.
 //!
@@ -19,12 +22,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
+use mpreg_fabric::breaker::Circuit;
 use mpreg_fabric::control::View;
 use mpreg_fabric::hop::Decision;
 use mpreg_fabric::hop::seen::Seen;
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::limits::STREAMS_SEEN_MAX;
+use mpreg_fabric::time::Instant;
 use mpreg_fabric::want::Stale;
 use mpreg_fabric::way;
 use mpreg_proto::hop::Reason;
@@ -32,12 +38,14 @@ use mpreg_proto::id::{Incarnation, NodeId};
 use mpreg_proto::limits::FRAME_HEADER_BYTES;
 use mpreg_proto::peer::{self, Decoded, Frame, Plane};
 
+use super::pulse::{Beat, Pulse};
 use super::replies::Replies;
+use super::trace::{Leaving, Traces};
 use super::{Clustered, Switch};
 use crate::control::report::Reporter;
-use crate::limits::{LINGER, RECEIVE_BUFFER_BYTES, STREAM_IDLE};
+use crate::limits::{LINGER, PULSE_EVERY, RECEIVE_BUFFER_BYTES, STREAM_IDLE};
 use crate::link::{Link, Stage};
-use crate::outbound::Piece;
+use crate::outbound::{Lane, Piece};
 use crate::peer_link::{Direction, PeerEnd, PeerLink};
 use crate::probe::LinkDrop;
 
@@ -52,9 +60,14 @@ pub(super) struct Fabric {
     pub(super) outgoing: BTreeMap<NodeId, SessionIx>,
     /// Slots of all links, both ways.
     slots: BTreeSet<SessionIx>,
+    /// Of the links out.
+    pulses: BTreeMap<NodeId, Pulse>,
+    /// When the first of them is to be felt.
+    pub(super) pulses_due: Instant,
     /// Messages sent to other nodes that began here.
     pub(super) count: u64,
     pub(super) seen: Seen,
+    pub(super) traces: Traces,
     pub(super) replies: Replies,
     /// Kept for their room.
     pub(super) decision: Decision,
@@ -71,8 +84,11 @@ impl Fabric {
             ways: Vec::new(),
             outgoing: BTreeMap::new(),
             slots: BTreeSet::new(),
+            pulses: BTreeMap::new(),
+            pulses_due: Instant::NEVER,
             count: 0,
             seen: Seen::new(STREAMS_SEEN_MAX, STREAM_IDLE),
+            traces: Traces::new(),
             replies: Replies::new(),
             decision: Decision::default(),
             header: Vec::new(),
@@ -84,6 +100,35 @@ impl Fabric {
         ways.clear();
         let links = view.iter().flat_map(|view| &view.links);
         ways.extend(links.filter(|link| outgoing.contains_key(&link.peer)));
+    }
+
+    /// As the link to this peer was measured last.
+    pub(super) fn round_trip(&self, peer: NodeId) -> Option<Duration> {
+        self.pulses.get(&peer)?.round_trip
+    }
+
+    /// Messages go out on the link to a peer, or it is to be tried.
+    fn stir(&mut self, peer: NodeId, now: Instant) {
+        if let Some(pulse) = self.pulses.get_mut(&peer) {
+            pulse.stir(now);
+            self.pulses_due = self.pulses_due.min(pulse.deadline().unwrap_or(Instant::NEVER));
+        }
+    }
+
+    /// Links of half-open circuits are tried without risking messages.
+    fn try_links(&mut self, now: Instant) {
+        let tried = self.ways.iter().filter(|link| link.circuit == Circuit::HalfOpen);
+        let tried: Vec<NodeId> = tried.map(|link| link.peer).collect();
+        tried.into_iter().for_each(|peer| self.stir(peer, now));
+    }
+
+    /// What is to be done about links now.
+    fn beats(&mut self, now: Instant) -> Vec<(NodeId, Beat)> {
+        let beats = self.pulses.iter_mut().map(|(&peer, pulse)| (peer, pulse.beat(now)));
+        let beats = beats.filter(|(_, beat)| *beat != Beat::Rest).collect();
+        let dues = self.pulses.values().filter_map(Pulse::deadline);
+        self.pulses_due = dues.min().unwrap_or(Instant::NEVER);
+        beats
     }
 }
 
@@ -109,7 +154,10 @@ impl Switch {
         fabric.slots.insert(session);
         if direction == Direction::Outgoing {
             let earlier = fabric.outgoing.insert(peer, session);
+            fabric.pulses.insert(peer, Pulse::new());
             fabric.find_ways();
+            // Asked once, so that it is known how far away the peer is.
+            fabric.stir(peer, self.now);
             earlier.into_iter().for_each(|earlier| self.retire(earlier));
         }
         if !plain.is_empty() {
@@ -124,6 +172,7 @@ impl Switch {
         machine.view(view.here.node, Arc::clone(&view.interest), stale);
         let earlier = fabric.view.replace(Arc::clone(&view));
         fabric.find_ways();
+        fabric.try_links(self.now);
         let is_same = |end: &PeerEnd, view: &View| {
             view.peers.get(&end.node).is_some_and(|peer| peer.incarnation == end.incarnation)
         };
@@ -212,6 +261,7 @@ impl Switch {
         let Some(end) = link.and_then(|link| link.peer.as_deref()).copied() else { return };
         if fabric.outgoing.get(&end.node) == Some(&session) {
             fabric.outgoing.remove(&end.node);
+            fabric.pulses.remove(&end.node);
             fabric.find_ways();
         }
         let gauge = self.gauge(end.direction);
@@ -227,11 +277,13 @@ impl Switch {
 
     /// Takes what goes out next, but for what has waited for too long.
     pub(super) fn take_flight_to_peer(&mut self, session: SessionIx, pieces: &mut Vec<Piece>) {
-        let Self { links, budget, spares, probe, now, .. } = self;
+        let Self { links, budget, spares, probe, now, fabric, .. } = self;
         let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
-        let mut late = 0;
+        let (mut late, mut traced) = (0, Vec::new());
         while pieces.is_empty() && link.outbound.take_flight(pieces) != 0 {
-            pieces.iter_mut().for_each(|piece| late += piece.spend(*now, |_| ()));
+            for piece in pieces.iter_mut() {
+                late += piece.spend(*now, |header| traced.extend(Leaving::of(header)));
+            }
             let is_given_up = |piece: &mut Piece| piece.bytes().is_empty();
             pieces.extract_if(.., is_given_up).for_each(|piece| spares.put(piece));
             if pieces.is_empty() {
@@ -239,6 +291,60 @@ impl Switch {
             }
         }
         probe.link_dropped(LinkDrop::Hop(Reason::DeadlinePassed), late);
+        // Pings count for none, so that a link is asked only for as long as it has traffic.
+        if pieces.iter().any(|piece| piece.messages() != 0)
+            && let (Some(fabric), Some(end)) = (fabric, link.peer.as_deref().copied())
+            && end.direction == Direction::Outgoing
+        {
+            fabric.stir(end.node, *now);
+            traced.into_iter().for_each(|traced| self.traced_leaves(end.node, traced));
+        }
+    }
+
+    /// Asks links that have traffic whether they carry it, and reports those that do not.
+    pub(super) fn feel_pulses(&mut self) {
+        let now = self.now;
+        let Some(fabric) = self.fabric.as_mut().filter(|fabric| fabric.pulses_due <= now) else {
+            return;
+        };
+        for (peer, beat) in fabric.beats(now) {
+            let Some(fabric) = &mut self.fabric else { return };
+            let Some(&session) = fabric.outgoing.get(&peer) else { continue };
+            match beat {
+                Beat::Rest => (),
+                Beat::Ask(token) => self.say_to_peer(session, Plane::Ping, &token.to_le_bytes()),
+                Beat::Late => {
+                    tracing::debug!(%peer, "a data link does not answer");
+                    fabric.reporter.fared(peer, false);
+                }
+                Beat::Dead => self.fail(session, "it does not answer"),
+            }
+        }
+    }
+
+    /// What finds no room is not said: whoever waits for it sees that.
+    fn say_to_peer(&mut self, session: SessionIx, plane: Plane, body: &[u8]) {
+        let Self { links, budget, spares, .. } = self;
+        let Some(Some(link)) = links.get_mut(session.0 as usize) else { return };
+        let (mut frame, lane) = (Vec::new(), peer::Lane::Control);
+        Frame { plane: plane as u8, lane, body }.put(&mut frame).expect("a few bytes");
+        if link.outbound.say(&frame, Lane::Urgent, budget, spares) {
+            self.mark_dirty(session);
+        }
+    }
+
+    /// A ping came back.
+    fn heard_pulse(&mut self, peer: NodeId, token: u64) {
+        let now = self.now;
+        let Some(fabric) = &mut self.fabric else { return };
+        let Some(pulse) = fabric.pulses.get_mut(&peer) else { return };
+        let Some(is_news) = pulse.answered(token, now) else { return };
+        let link = fabric.ways.iter().find(|link| link.peer == peer);
+        if is_news || link.is_some_and(|link| link.circuit != Circuit::Closed) {
+            fabric.reporter.fared(peer, true);
+        }
+        fabric.pulses_due = fabric.pulses_due.min(now + PULSE_EVERY);
+        fabric.try_links(now);
     }
 
     /// A flight on a link is over. What was in one that failed may have arrived, or not.
@@ -344,7 +450,20 @@ impl Switch {
                 }
                 self.perform();
             }
+            Some(Plane::Ping) if end.direction == Direction::Incoming && is_token(frame.body) => {
+                self.say_to_peer(session, Plane::Pong, frame.body);
+            }
+            Some(Plane::Pong) if end.direction == Direction::Outgoing => {
+                match frame.body.first_chunk() {
+                    Some(token) => self.heard_pulse(end.node, u64::from_le_bytes(*token)),
+                    None => self.fail(session, "a pong without what was said"),
+                }
+            }
             Some(_) => self.fail(session, "a frame that is not for this link"),
         }
     }
+}
+
+fn is_token(body: &[u8]) -> bool {
+    body.len() == size_of::<u64>()
 }

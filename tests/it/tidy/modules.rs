@@ -84,7 +84,7 @@ const ROUTER_PARTS: Edges = &[
     ("limits", &[]),
     ("link", &["limits", "nats", "outbound", "peer_link", "ring", "transport"]),
     ("listen", &[]),
-    ("mesh", &["auth", "limits", "peer_link", "roster"]),
+    ("mesh", &["auth", "limits", "peer_link", "roster", "trace"]),
     ("nats", &["auth", "limits", "roster", "transport"]),
     ("nats_conf", &["auth", "config"]),
     ("outbound", &["limits"]),
@@ -94,6 +94,7 @@ const ROUTER_PARTS: Edges = &[
     ("ring", &["limits", "outbound"]),
     ("roster", &[]),
     ("store", &["limits"]),
+    ("trace", &[]),
     ("transport", &["limits"]),
 ];
 

@@ -30,12 +30,13 @@ use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerCo
 use rustls::{ServerConnection, pki_types::CertificateDer};
 
 use super::super::*;
-use crate::control::report::{self, Report};
+use crate::control::report::{self, Ears, Report};
 use crate::mesh::{self, Bell, Command};
 use crate::nats;
 use crate::peer_link::{Direction, PeerLink};
 use crate::probe::{Count, LinkDrop};
 use crate::switch::{Clustered, Connections, Means};
+use crate::trace::{self, Number};
 
 const QUEUE_BYTES: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,6 +58,8 @@ pub(super) struct Net {
     pub(super) is_deaf: bool,
     /// Links that nodes reported: the node, its peer, and which way.
     pub(super) lost: Vec<(usize, usize, Direction)>,
+    /// How links fared, likewise.
+    pub(super) fared: Vec<(usize, usize, bool)>,
     now: Instant,
     tls: Secrets,
 }
@@ -67,6 +70,7 @@ struct Node {
     bells: Arc<[Bell]>,
     probes: Vec<Arc<ShardProbe>>,
     reports: Receiver<Report>,
+    traces: tokio::sync::mpsc::Receiver<Vec<u8>>,
     wants: Wants,
     /// Shards by pattern and group.
     wanting: BTreeMap<(Bytes, Bytes), BTreeSet<ShardIx>>,
@@ -125,6 +129,7 @@ impl Net {
             stopped: Vec::new(),
             is_deaf: false,
             lost: Vec::new(),
+            fared: Vec::new(),
             now: Instant::START,
             tls: Secrets::new(),
         };
@@ -303,6 +308,18 @@ impl Net {
             .sum()
     }
 
+    /// What nodes say of a message of a topic that begins on a shard.
+    pub(super) fn trace(&mut self, node: usize, shard: usize, topic: &str) -> Vec<trace::Report> {
+        let (topic, number) = (topic.to_owned().into(), Number(7));
+        self.nodes[node].bells[shard].command(Command::Trace { topic, number });
+        self.settle();
+        let mut reports = Vec::new();
+        while let Ok(report) = self.nodes[node].traces.try_recv() {
+            reports.push(trace::Report::parse(&report).expect("a report"));
+        }
+        reports
+    }
+
     pub(super) fn stop(&mut self, node: usize) {
         self.nodes[node].bells.iter().for_each(|bell| bell.command(Command::Stop));
     }
@@ -391,6 +408,9 @@ impl Net {
                     }
                     Report::PeerLost { peer, direction, .. } => {
                         self.lost.push((n, peer.0 as usize - 1, direction));
+                    }
+                    Report::Fared { peer, is_working } => {
+                        self.fared.push((n, peer.0 as usize - 1, is_working));
                     }
                 }
             }
@@ -501,7 +521,7 @@ impl Node {
         // Whom it would wake looks anyway.
         let poll = mio::Poll::new().unwrap();
         let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
-        let (reporters, reports) = report::reports(Arc::new(waker));
+        let (reporters, Ears { reports, traces }) = report::reports(Arc::new(waker));
         let probes: Vec<Arc<ShardProbe>> = (0..shards_count).map(|_| Arc::default()).collect();
         let meshes = mesh::join(&bells).into_iter().enumerate();
         let shards = meshes.map(|(index, mesh)| {
@@ -528,6 +548,7 @@ impl Node {
             bells,
             probes,
             reports,
+            traces,
             wants,
             wanting: BTreeMap::new(),
             peers: BTreeMap::new(),
