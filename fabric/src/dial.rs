@@ -1,18 +1,22 @@
 //! Whom to be linked with, whom to dial and when, and which of two links with one node stays.
 //!
 //! ```text
-//!   member up --> MEMBER --- failed ---> LOST --- memory over ---> forgotten
-//!                   ^ ^ |                  |
-//!                   | | +-- goodbye --> DEPARTED (not dialled) -- grace over --> forgotten
-//!                   | +--------------------|- greater incarnation
-//!                   +----------------------+ member up
+//!   member up --> MEMBER --- failed ---> forgotten, but its address is LOST until its memory is over
+//!                   ^ |
+//!                   | +-- goodbye --> DEPARTED (not dialled) -- grace over --> forgotten
+//!                   +- greater incarnation -+
 //! ```
+//!
+//! What is dialled is an address: for the member that says it is there, which is expected by its name,
+//! or because it is a seed or LOST, where whoever is there will do. A machine that lost its disk is back
+//! under another name, and a partition heals with the old ones. A seed or a lost address is not
+//! dialled while whoever was found there last is linked, is a member, which is dialled where it says
+//! it is, or has just said goodbye.
 //!
 //! Up to `FULL_MESH_NODES_MAX` nodes all are linked with all; beyond, each node sees to sqrt(n)+4 links,
 //! with those whose ids mix best with its own, so the graph is random and the same choice is made
-//! again. Links above that are left alone, so seeds keep one with whoever began there. Lost members are looked for at leisure, in case a
-//! partition heals. Seeds are dialled while no link stands, and slowly while one is not known to be
-//! anybody.
+//! again. Links above that are left alone, so seeds keep one with whoever began there. Seeds are dialled
+//! soon while no link stands, slowly beside others, and lost addresses at leisure.
 //!
 //! Two links with one node: the one with the greater incarnation in its hello stays, then the one the
 //! smaller id dialled. Both ends decide alike. Of two that the same end dialled, that end closes the
@@ -23,12 +27,16 @@
 //! reports links as they are past their hello. `LinkChosen` the first time for a node is `LinkUp` for
 //! `member`, `NodeLost` is `LinkDown`; between them, what is for the node goes over the link chosen.
 //!
+//! Parts: `place.rs` (an address and why it is dialled), `attempt.rs` (when), `target.rs` (which next),
+//! `links.rs` (which link stays).
+//!
 //! Invariants:
+//! - An address has one place and a place one attempt, so none is dialled twice at once, whoever is
+//!   expected there. The place stays until the attempt is over.
 //! - At most `DIALS_MAX` dials are under way; a dial nobody answers for is over after a timeout.
 //! - A node that said goodbye is not dialled, and its links are closed, until it comes with a greater
 //!   incarnation. A seed it was is dialled again after the grace period, slowly.
 //! - This node is not dialled twice by itself.
-//! - No address is dialled twice at once, whoever is expected there.
 //! - `linked` names nodes with a link, nobody else.
 
 use alloc::collections::BTreeMap;
@@ -44,11 +52,11 @@ use crate::time::Instant;
 
 mod attempt;
 mod links;
+mod place;
 mod target;
 
-use attempt::Attempt;
 use links::{Link, Links};
-use target::Target;
+use place::{Found, Place};
 
 /// A connection with a node, as the shell numbers it. Never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,36 +204,17 @@ impl CloseReason {
     }
 }
 
+/// A node of this cluster that is a member, or was one and said goodbye.
 #[derive(Debug)]
 struct Peer {
     incarnation: Incarnation,
-    address: PeerAddress,
     standing: Standing,
-    attempt: Attempt,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
-    Member,
-    Lost { until: Instant },
+    Member { address: PeerAddress },
     Departed { until: Instant },
-}
-
-#[derive(Debug)]
-struct Seed {
-    address: PeerAddress,
-    standing: SeedStanding,
-    attempt: Attempt,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SeedStanding {
-    Unknown,
-    /// It was this node when last reached or heard of.
-    Node(NodeId),
-    /// It was this node, which said goodbye.
-    Departed(NodeId),
-    OwnNode,
 }
 
 #[derive(Debug)]
@@ -234,10 +223,12 @@ pub struct Dialler {
     timing: Timing,
     rng: Rng,
     peers: BTreeMap<NodeId, Peer>,
-    seeds: Vec<Seed>,
+    places: BTreeMap<PeerAddress, Place>,
     links: Links,
     lost_next: Instant,
     is_stopped: bool,
+    /// What `deadline` answers. It moves with inputs only.
+    due: Option<(Instant, &'static str)>,
 }
 
 impl Dialler {
@@ -247,10 +238,11 @@ impl Dialler {
             timing,
             rng,
             peers: BTreeMap::new(),
-            seeds: Vec::new(),
+            places: BTreeMap::new(),
             links: Links::default(),
             lost_next: Instant::START,
             is_stopped: false,
+            due: None,
         }
     }
 
@@ -265,19 +257,11 @@ impl Dialler {
     }
 
     pub fn dials_open(&self) -> usize {
-        self.attempts().filter(|attempt| attempt.is_open()).count()
+        self.places.values().filter(|place| place.attempt.is_open()).count()
     }
 
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        if self.is_stopped {
-            return None;
-        }
-        let timeouts = self.attempts().filter_map(|attempt| attempt.ends(self.timing.dial_timeout));
-        let timeout = timeouts.min().map(|at| (at, "dial timeout"));
-        let over = self.peers.values().filter_map(|peer| peer.standing.until()).min();
-        let over = over.map(|at| (at, "grace or memory ends"));
-        let dial = self.next_target().map(|(at, _)| (at, "dial"));
-        [timeout, over, dial].into_iter().flatten().min()
+        self.due
     }
 
     pub fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Effect>) {
@@ -285,8 +269,11 @@ impl Dialler {
             Input::MemberUp { node, incarnation, address } => {
                 self.member_up(node, incarnation, address, now);
             }
-            Input::MemberDown { node, incarnation, how } => {
-                self.member_down(node, incarnation, how, now, out);
+            Input::MemberDown { node, incarnation, how: Gone::Failed } => {
+                self.member_failed(node, incarnation, now);
+            }
+            Input::MemberDown { node, incarnation, how: Gone::Left } => {
+                self.member_left(node, incarnation, now, out);
             }
             Input::LinkUp { link, node, incarnation, origin } => {
                 let found = Link::new(link, incarnation, origin != Origin::Accepted, now);
@@ -297,10 +284,12 @@ impl Dialler {
             Input::DialFailed { address } => self.dial_failed(&address, now),
             Input::Seeds(addresses) => self.reseed(addresses, now),
             Input::Stop => self.is_stopped = true,
+            Input::Tick if self.due.is_none_or(|(at, _)| now < at) => return,
             Input::Tick => {}
         }
         self.expire(now);
         self.dial(now, out);
+        self.due = self.next_due();
     }
 
     fn member_up(
@@ -315,89 +304,100 @@ impl Dialler {
         {
             return;
         }
-        for seed in &mut self.seeds {
-            if seed.address == address || seed.standing == SeedStanding::Departed(node) {
-                seed.standing = SeedStanding::Node(node);
-            }
-        }
+        self.places.values_mut().for_each(|place| place.has_moved(node));
         let next = now + self.first_wait(node);
-        // A dial of the same address goes on.
-        let old = self.peers.remove(&node).filter(|old| old.address == address);
-        let mut attempt = old.map_or(Attempt::at(next), |old| old.attempt);
-        attempt.reset(next);
-        let peer = Peer { incarnation, address, standing: Standing::Member, attempt };
-        self.peers.insert(node, peer);
+        let place = self.places.entry(address.clone()).or_insert_with(|| Place::new(next));
+        place.is_of_member(node);
+        // A dial that is under way goes on.
+        place.attempt.reset(next);
+        self.peers.insert(node, Peer { incarnation, standing: Standing::Member { address } });
     }
 
-    fn member_down(
+    /// Its address is lost, unless another member has it.
+    fn member_failed(&mut self, node: NodeId, incarnation: Incarnation, now: Instant) {
+        let failed = self.peers.get(&node).filter(|peer| peer.incarnation <= incarnation);
+        let Some(address) = failed.and_then(|peer| peer.address().cloned()) else { return };
+        self.peers.remove(&node);
+        let heir = self.member_at(&address);
+        let Some(place) = self.places.get_mut(&address) else { return };
+        if place.member != Some(node) {
+            return;
+        }
+        place.member = heir;
+        if heir.is_none() {
+            let Timing { backoff, backoff_far, lost_memory, .. } = self.timing;
+            place.lost_until = Some(now + lost_memory);
+            let wait = place.attempt.wait(&mut self.rng, backoff, backoff_far);
+            place.attempt.reset(now + wait);
+            self.bound_lost();
+        }
+    }
+
+    fn member_left(
         &mut self,
         node: NodeId,
         incarnation: Incarnation,
-        how: Gone,
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let Some(peer) = self.peers.get_mut(&node) else { return };
-        let is_over = matches!(peer.standing, Standing::Departed { .. });
-        if incarnation < peer.incarnation || (is_over && how == Gone::Failed) {
+        let known = self.peers.get(&node);
+        if known.is_some_and(|peer| incarnation < peer.incarnation) {
             return;
         }
-        match how {
-            Gone::Failed => {
-                peer.standing = Standing::Lost { until: now + self.timing.lost_memory };
-                let wait = peer.attempt.wait(&mut self.rng, self.timing.backoff, Duration::MAX);
-                peer.attempt.reset(now + wait);
-                self.bound_lost();
+        let address = known.and_then(Peer::address).cloned();
+        let standing = Standing::Departed { until: now + self.timing.grace };
+        self.peers.insert(node, Peer { incarnation, standing });
+        let heir = address.and_then(|address| self.member_at(&address));
+        for place in self.places.values_mut() {
+            if place.member == Some(node) {
+                place.member = heir;
             }
-            Gone::Left => {
-                peer.incarnation = incarnation;
-                peer.standing = Standing::Departed { until: now + self.timing.grace };
-                for seed in &mut self.seeds {
-                    if seed.standing == SeedStanding::Node(node) || seed.address == peer.address {
-                        seed.standing = SeedStanding::Departed(node);
-                        let far = self.timing.backoff_far;
-                        seed.attempt.failed_unless_open(now, &mut self.rng, far);
-                    }
-                }
-                let closed = self.links.close_up_to(node, incarnation);
-                let reason = CloseReason::Departed;
-                out.extend(closed.into_iter().map(|link| Effect::Close { link, why: reason }));
-                self.say_choice(node, None, End::Closed, now, out);
+            if place.found == Found::Node(node) {
+                place.found = Found::Departed(node);
+                place.lost_until = None;
+                let far = self.timing.backoff_far;
+                place.attempt.failed_unless_open(now, &mut self.rng, far);
             }
         }
+        let before = self.link(node);
+        for link in self.links.close_up_to(node, incarnation) {
+            out.push(Effect::Close { link, why: CloseReason::Departed });
+        }
+        self.say_choice(node, before, End::Closed, out);
+        self.hurry_if_alone(now);
     }
 
-    /// The member lost longest ago makes room.
+    /// A member that says it is here, whoever else said so.
+    fn member_at(&self, address: &PeerAddress) -> Option<NodeId> {
+        let mut members = self.peers.iter();
+        members.find(|(_, peer)| peer.address() == Some(address)).map(|(&node, _)| node)
+    }
+
+    /// The address lost longest ago makes room.
     fn bound_lost(&mut self) {
-        let lost = self.peers.iter().filter_map(|(&node, peer)| match peer.standing {
-            Standing::Lost { until } => Some((until, node)),
-            Standing::Member | Standing::Departed { .. } => None,
-        });
-        let lost: Vec<(Instant, NodeId)> = lost.collect();
-        if LOST_NODES_MAX < lost.len()
-            && let Some((_, oldest)) = lost.into_iter().min()
+        let lost = || self.places.values().filter_map(|place| place.lost_until);
+        if LOST_NODES_MAX < lost().count()
+            && let Some(oldest) = lost().min()
+            && let Some(place) =
+                self.places.values_mut().find(|place| place.lost_until == Some(oldest))
         {
-            self.peers.remove(&oldest);
+            place.lost_until = None;
         }
     }
 
     fn dial_ended(&mut self, node: NodeId, origin: &Origin) {
         let Origin::Dialled { address } = origin else { return };
-        for seed in self.seeds.iter_mut().filter(|seed| seed.address == *address) {
-            seed.attempt.close();
-            let is_own = node == self.own;
-            seed.standing = if is_own { SeedStanding::OwnNode } else { SeedStanding::Node(node) };
-        }
-        for peer in self.peers.values_mut().filter(|peer| peer.address == *address) {
-            peer.attempt.close();
+        if let Some(place) = self.places.get_mut(address) {
+            place.attempt.close();
+            place.found = if node == self.own { Found::OwnNode } else { Found::Node(node) };
         }
     }
 
     fn link_up(&mut self, node: NodeId, found: Link, out: &mut Vec<Effect>) {
-        let departed = self.peers.get(&node).is_some_and(|peer| {
-            matches!(peer.standing, Standing::Departed { .. })
-                && found.incarnation <= peer.incarnation
-        });
+        let departed = self
+            .peers
+            .get(&node)
+            .is_some_and(|peer| peer.has_departed() && found.incarnation <= peer.incarnation);
         let refused = if node == self.own {
             Some(CloseReason::OwnNode)
         } else if self.is_stopped {
@@ -411,31 +411,38 @@ impl Dialler {
             return out.push(Effect::Close { link: found.id, why });
         }
         let before = self.link(node);
-        let now = found.since;
         for link in self.links.up(node, found, self.own < node) {
             out.push(Effect::Close { link, why: CloseReason::Duplicate });
         }
-        self.say_choice(node, before, End::Closed, now, out);
+        self.say_choice(node, before, End::Closed, out);
     }
 
     fn link_down(&mut self, link: LinkId, end: End, now: Instant, out: &mut Vec<Effect>) {
         let Some((node, was_chosen, since)) = self.links.down(link) else { return };
         let before = was_chosen.then_some(link).or_else(|| self.link(node));
-        // A dial that is under way goes on, and its end says when the next is due.
-        if let Some(peer) = self.peers.get_mut(&node)
-            && self.links.chosen(node).is_none()
-            && !peer.attempt.is_open()
-        {
-            if self.timing.settled <= now.since(since) {
-                peer.attempt.reset(now);
+        self.say_choice(node, before, end, out);
+        if self.link(node).is_some() {
+            return;
+        }
+        let was_settled = self.timing.settled <= now.since(since);
+        let is_reached = self.is_reached();
+        for place in self.places.values_mut().filter(|place| place.found == Found::Node(node)) {
+            // A dial that is under way goes on, and its end says when the next is due.
+            if place.attempt.is_open() {
+                continue;
             }
-            let longest = peer.standing.longest(&self.timing);
-            peer.attempt.failed(now, &mut self.rng, self.timing.backoff, longest);
+            if was_settled {
+                place.attempt.reset(now);
+            }
+            let longest = place.longest(is_reached, &self.timing);
+            place.attempt.failed(now, &mut self.rng, self.timing.backoff, longest);
             if node < self.own {
-                peer.attempt.postpone(self.timing.deference);
+                place.attempt.postpone(self.timing.deference);
             }
         }
-        self.say_choice(node, before, end, now, out);
+        if was_settled {
+            self.hurry_if_alone(now);
+        }
     }
 
     /// Says which link is chosen, if it is another than before.
@@ -444,7 +451,6 @@ impl Dialler {
         node: NodeId,
         before: Option<LinkId>,
         end: End,
-        now: Instant,
         out: &mut Vec<Effect>,
     ) {
         match self.links.chosen(node) {
@@ -457,105 +463,112 @@ impl Dialler {
             None => {
                 self.links.forget(node);
                 out.push(Effect::NodeLost { node, end });
-                if self.links.nodes().next().is_none() {
-                    self.seeds.iter_mut().for_each(|seed| seed.attempt.reset(now));
-                }
             }
         }
     }
 
+    fn is_reached(&self) -> bool {
+        self.links.nodes().next().is_some()
+    }
+
+    /// Who has no link left dials its seeds as at the start.
+    fn hurry_if_alone(&mut self, now: Instant) {
+        if !self.is_reached() {
+            let seeds = self.places.values_mut().filter(|place| place.is_seed);
+            seeds.for_each(|place| place.attempt.reset(now));
+        }
+    }
+
     fn dial_failed(&mut self, address: &PeerAddress, now: Instant) {
-        let is_reached = self.links.nodes().next().is_some();
-        let Timing { backoff, backoff_near, backoff_far, .. } = self.timing;
-        let seed_longest = if is_reached { backoff_far } else { backoff_near };
-        for seed in self.seeds.iter_mut().filter(|seed| seed.address == *address) {
-            let is_departed = matches!(seed.standing, SeedStanding::Departed(_));
-            let base = if is_departed && is_reached { backoff_far } else { backoff };
-            seed.attempt.failed_if_open(now, &mut self.rng, base, seed_longest);
-        }
-        for peer in self.peers.values_mut().filter(|peer| peer.address == *address) {
-            let longest = peer.standing.longest(&self.timing);
-            peer.attempt.failed_if_open(now, &mut self.rng, backoff, longest);
-        }
+        let is_reached = self.is_reached();
+        let Some(place) = self.places.get_mut(address) else { return };
+        let Timing { backoff, backoff_far, .. } = self.timing;
+        let is_departed = matches!(place.found, Found::Departed(_));
+        let base = if is_departed && is_reached { backoff_far } else { backoff };
+        let longest = place.longest(is_reached, &self.timing);
+        place.attempt.failed_if_open(now, &mut self.rng, base, longest);
     }
 
     fn reseed(&mut self, addresses: Vec<PeerAddress>, now: Instant) {
-        let mut known = core::mem::take(&mut self.seeds);
+        let before = |place: &mut Place| core::mem::take(&mut place.is_seed);
+        let known: Vec<PeerAddress> = self
+            .places
+            .iter_mut()
+            .filter_map(|(address, place)| before(place).then(|| address.clone()))
+            .collect();
         for address in addresses.into_iter().take(SEEDS_MAX) {
-            let old = known.iter().position(|seed| seed.address == address);
-            let seed = old.map(|at| known.swap_remove(at)).unwrap_or_else(|| {
-                let node = self.peers.iter().find(|(_, peer)| peer.address == address);
-                let standing =
-                    node.map_or(SeedStanding::Unknown, |(&node, _)| SeedStanding::Node(node));
-                Seed { address, standing, attempt: Attempt::at(now) }
-            });
-            self.seeds.push(seed);
+            let is_known = known.contains(&address);
+            let place = self.places.entry(address).or_insert_with(|| Place::new(now));
+            place.is_seed = true;
+            if !is_known && place.member.is_none() {
+                place.attempt.reset(now);
+            }
         }
     }
 
-    /// Dials nobody answered for, and peers nobody looks for any more.
+    /// Dials nobody answered for, peers nobody looks for any more, places nobody has a use for.
     fn expire(&mut self, now: Instant) {
         let timeout = self.timing.dial_timeout;
-        let late = |attempt: &Attempt| attempt.ends(timeout).is_some_and(|at| at <= now);
-        let mut unanswered: Vec<PeerAddress> = Vec::new();
-        for seed in self.seeds.iter().filter(|seed| late(&seed.attempt)) {
-            unanswered.push(seed.address.clone());
-        }
-        for peer in self.peers.values().filter(|peer| late(&peer.attempt)) {
-            unanswered.push(peer.address.clone());
-        }
+        let is_late = |place: &Place| place.attempt.ends(timeout).is_some_and(|at| at <= now);
+        let late = self.places.iter().filter(|(_, place)| is_late(place));
+        let unanswered: Vec<PeerAddress> = late.map(|(address, _)| address.clone()).collect();
         unanswered.iter().for_each(|address| self.dial_failed(address, now));
-        self.peers.retain(|_, peer| peer.standing.until().is_none_or(|until| now < until));
+        self.peers.retain(|_, peer| match peer.standing {
+            Standing::Member { .. } => true,
+            Standing::Departed { until } => now < until,
+        });
+        self.places.retain(|_, place| {
+            place.lost_until = place.lost_until.filter(|until| now < *until);
+            place.is_of_use()
+        });
     }
 
     fn dial(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        if self.is_stopped {
-            return;
-        }
-        while let Some((_, target)) = self.next_target().filter(|(at, _)| *at <= now) {
-            let (address, node, attempt) = match target {
-                Target::Member(node) | Target::Lost(node) => {
-                    let peer = self.peers.get_mut(&node).expect("it was just chosen");
-                    (peer.address.clone(), Some(node), &mut peer.attempt)
-                }
-                Target::Seed(place) => {
-                    let seed = &mut self.seeds[place];
-                    (seed.address.clone(), None, &mut seed.attempt)
-                }
-            };
-            attempt.open(now);
-            if matches!(target, Target::Lost(_)) {
+        while let Some(target) = self.next_target().filter(|target| target.at <= now) {
+            let (address, is_lost) = (target.address.clone(), target.is_lost());
+            let place = self.places.get_mut(&address).expect("it was just chosen");
+            place.attempt.open(now);
+            let node = place.member;
+            if is_lost {
                 self.lost_next = now + self.timing.lost_gap;
             }
             out.push(Effect::Dial { address, node });
         }
     }
 
+    fn next_due(&self) -> Option<(Instant, &'static str)> {
+        if self.is_stopped {
+            return None;
+        }
+        let timeout = self.timing.dial_timeout;
+        let timeouts = self.places.values().filter_map(|place| place.attempt.ends(timeout));
+        let timeout = timeouts.min().map(|at| (at, "dial timeout"));
+        let grace = self.peers.values().filter_map(|peer| match peer.standing {
+            Standing::Member { .. } => None,
+            Standing::Departed { until } => Some(until),
+        });
+        let memory = self.places.values().filter_map(|place| place.lost_until);
+        let over = grace.chain(memory).min().map(|at| (at, "grace or memory ends"));
+        let dial = self.next_target().map(|target| (target.at, "dial"));
+        [timeout, over, dial].into_iter().flatten().min()
+    }
+
     fn first_wait(&mut self, node: NodeId) -> Duration {
         let jitter = Duration::from_micros(u64::from(self.rng.below(20_000)));
         if node < self.own { self.timing.deference + jitter } else { jitter }
     }
-
-    fn attempts(&self) -> impl Iterator<Item = &Attempt> {
-        let seeds = self.seeds.iter().map(|seed| &seed.attempt);
-        seeds.chain(self.peers.values().map(|peer| &peer.attempt))
-    }
 }
 
-impl Standing {
-    fn until(self) -> Option<Instant> {
-        match self {
-            Self::Member => None,
-            Self::Lost { until } | Self::Departed { until } => Some(until),
+impl Peer {
+    fn address(&self) -> Option<&PeerAddress> {
+        match &self.standing {
+            Standing::Member { address } => Some(address),
+            Standing::Departed { .. } => None,
         }
     }
 
-    /// The longest wait between dials.
-    fn longest(self, timing: &Timing) -> Duration {
-        match self {
-            Self::Member | Self::Departed { .. } => timing.backoff_near,
-            Self::Lost { .. } => timing.backoff_far,
-        }
+    fn has_departed(&self) -> bool {
+        matches!(self.standing, Standing::Departed { .. })
     }
 }
 

@@ -32,14 +32,14 @@ pub const ALL: &[Planted] = &[
     Planted {
         name: "dials_without_bound",
         file: "fabric/src/dial/target.rs",
-        from: "if DIALS_MAX <= open.len() {",
-        to: "if DIALS_MAX + 1 <= open.len() {",
+        from: "DIALS_MAX <= self.dials_open()",
+        to: "DIALS_MAX < self.dials_open()",
     },
     Planted {
         name: "seed_of_a_lost_node_is_given_up",
         file: "fabric/src/dial/target.rs",
-        from: "let is_lost =\n                    peer.is_none_or(|peer| matches!(peer.standing, Standing::Lost { .. }));",
-        to: "let is_lost = peer.is_none();",
+        from: "Found::Node(node) => self.link(node).is_none() && !self.peers.contains_key(&node),",
+        to: "Found::Node(_) => false,",
     },
     Planted {
         name: "link_up_is_said_once",

@@ -1,90 +1,90 @@
-//! Who is dialled next, and when.
-
-use alloc::vec::Vec;
+//! Which address is dialled next, and when.
 
 use mpreg_proto::id::NodeId;
 use mpreg_proto::member::PeerAddress;
 
-use super::{Dialler, Peer, Seed, SeedStanding, Standing};
+use super::place::{Found, Place};
+use super::{Dialler, Peer};
 use crate::limits::{DIALS_MAX, FULL_MESH_NODES_MAX};
 use crate::rng::Rng;
 use crate::time::Instant;
 
-/// Who is dialled: a place in the tables.
+/// In the order they are dialled in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Target {
-    Member(NodeId),
-    Seed(usize),
-    Lost(NodeId),
+pub(super) struct Target<'a> {
+    pub(super) at: Instant,
+    why: Why,
+    pub(super) address: &'a PeerAddress,
+}
+
+/// Why an address is dialled, the most urgent first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    Member,
+    Seed,
+    Lost,
+}
+
+impl Target<'_> {
+    pub(super) fn is_lost(self) -> bool {
+        self.why == Why::Lost
+    }
 }
 
 impl Dialler {
-    /// Who is to be dialled next, and when; nobody while `DIALS_MAX` are under way.
-    pub(super) fn next_target(&self) -> Option<(Instant, Target)> {
-        let open = self.addresses_open();
-        if DIALS_MAX <= open.len() {
+    /// What is to be dialled next, and when; nothing while `DIALS_MAX` dials are under way.
+    pub(super) fn next_target(&self) -> Option<Target<'_>> {
+        if self.is_stopped || DIALS_MAX <= self.dials_open() {
             return None;
         }
-        let members = self.wanted_members(&open);
-        let lost = self.peers.iter().filter_map(|(&node, peer)| match peer.standing {
-            Standing::Lost { .. } if self.is_free(node, peer, &open) => {
-                Some((peer.attempt.next().max(self.lost_next), Target::Lost(node)))
-            }
-            Standing::Lost { .. } | Standing::Member | Standing::Departed { .. } => None,
+        let others = self.places.iter().filter_map(|(address, place)| {
+            let why = self.why_whoever_is_there(place)?;
+            let earliest = if why == Why::Lost { self.lost_next } else { Instant::START };
+            Some(Target { at: place.attempt.next().max(earliest), why, address })
         });
-        let seeds = self
-            .seeds
-            .iter()
-            .enumerate()
-            .filter(|(_, seed)| !open.contains(&&seed.address) && self.is_seed_wanted(seed));
-        let seeds = seeds.map(|(place, seed)| (seed.attempt.next(), Target::Seed(place)));
-        members.into_iter().chain(seeds).chain(lost).min()
+        others.chain(self.wanted_member()).min()
     }
 
-    fn wanted_members(&self, open: &[&PeerAddress]) -> Option<(Instant, Target)> {
-        let members = self.peers.iter().filter(|(_, peer)| peer.standing == Standing::Member);
-        let nodes = 1 + members.clone().count();
-        let free = members.clone().filter(|(node, peer)| self.is_free(**node, peer, open));
-        if nodes <= FULL_MESH_NODES_MAX {
-            return free.map(|(&node, peer)| (peer.attempt.next(), Target::Member(node))).min();
+    /// Why this is dialled with no member said to be there, if it is.
+    fn why_whoever_is_there(&self, place: &Place) -> Option<Why> {
+        if place.member.is_some() || place.attempt.is_open() {
+            return None;
         }
-        let has = members
-            .filter(|(node, peer)| self.links.chosen(**node).is_some() || peer.attempt.is_open())
-            .count();
+        let is_wanted = match place.found {
+            Found::OwnNode => false,
+            Found::Nobody => true,
+            // A member is dialled where it says it is, and who said goodbye is not.
+            Found::Node(node) => self.link(node).is_none() && !self.peers.contains_key(&node),
+            // After the grace period: it may be back and know nobody but those that are gone.
+            Found::Departed(node) => !self.peers.contains_key(&node),
+        };
+        match is_wanted {
+            true if place.is_seed => Some(Why::Seed),
+            true => place.lost_until.map(|_| Why::Lost),
+            false => None,
+        }
+    }
+
+    fn wanted_member(&self) -> Option<Target<'_>> {
+        let members = || self.places.iter().filter_map(|(at, it)| Some((at, it, it.member?)));
+        let is_free = |place: &Place, node| self.link(node).is_none() && !place.attempt.is_open();
+        let free = members().filter(|(_, place, node)| is_free(place, *node));
+        let target = |(address, place, _): (_, &Place, _)| {
+            let at = place.attempt.next();
+            Target { at, why: Why::Member, address }
+        };
+        let nodes = 1 + self.peers.values().filter(|peer| !Peer::has_departed(peer)).count();
+        if nodes <= FULL_MESH_NODES_MAX {
+            return free.map(target).min();
+        }
+        let has = members().count() - free.clone().count();
         if degree(nodes) <= has {
             return None;
         }
         // Those that mix best, as many as are missing; who failed before stands behind.
-        let best = free.min_by_key(|(node, peer)| (peer.attempt.failures(), mix(self.own, **node)));
-        best.map(|(&node, peer)| (peer.attempt.next(), Target::Member(node)))
-    }
-
-    fn is_free(&self, node: NodeId, peer: &Peer, open: &[&PeerAddress]) -> bool {
-        self.links.chosen(node).is_none() && !open.contains(&&peer.address)
-    }
-
-    /// Addresses that are being dialled: as a seed, as a member, or as one that was there before.
-    fn addresses_open(&self) -> Vec<&PeerAddress> {
-        let seeds = self.seeds.iter().map(|seed| (&seed.address, &seed.attempt));
-        let peers = self.peers.values().map(|peer| (&peer.address, &peer.attempt));
-        let open = seeds.chain(peers).filter(|(_, attempt)| attempt.is_open());
-        open.map(|(address, _)| address).collect()
-    }
-
-    fn is_seed_wanted(&self, seed: &Seed) -> bool {
-        match seed.standing {
-            SeedStanding::OwnNode => false,
-            SeedStanding::Unknown => true,
-            // A member is dialled as such. A lost one, too, but whoever took its place may be here.
-            SeedStanding::Node(node) => {
-                let peer = self.peers.get(&node);
-                let is_lost =
-                    peer.is_none_or(|peer| matches!(peer.standing, Standing::Lost { .. }));
-                is_lost && self.link(node).is_none()
-            }
-            // After the grace period: it may be back and know nobody but those that are gone.
-            SeedStanding::Departed(node) => !self.peers.contains_key(&node),
-        }
+        let best =
+            free.min_by_key(|(_, place, node)| (place.attempt.failures(), mix(self.own, *node)));
+        best.map(target)
     }
 }
 

@@ -244,10 +244,136 @@ fn lost_members_are_bounded_and_forgotten() {
         step(&mut machine, u64::from(index), up(index, 1));
         step(&mut machine, u64::from(index), down(index, Gone::Failed));
     }
-    assert_eq!(machine.peers.len(), LOST_NODES_MAX);
-    assert!(machine.peers.contains_key(&node(1999)));
+    // Dials of addresses that made room are under way.
+    assert!((LOST_NODES_MAX..=LOST_NODES_MAX + DIALS_MAX).contains(&machine.places.len()));
+    assert!(machine.places.contains_key(&address(1999)));
     step(&mut machine, 25 * 3600 * 1000, Input::Tick);
-    assert_eq!(machine.peers.len(), 0);
+    assert_eq!((machine.places.len(), machine.peers.len()), (0, 0));
+}
+
+/// A member lost at its address, and the first dial of that address from then on.
+fn lost(machine: &mut Dialler, index: u32) -> (u64, Option<NodeId>) {
+    step(machine, 0, up(index, 1));
+    let ended = dials(machine, 1000);
+    assert!(!ended.is_empty());
+    step(machine, 1000, down(index, Gone::Failed));
+    next_dial(machine, address(index), 1000)
+}
+
+/// When this address is dialled, and for whom. The dial is left open.
+fn next_dial(machine: &mut Dialler, to: PeerAddress, from: u64) -> (u64, Option<NodeId>) {
+    let mut now = at(from);
+    loop {
+        let (due, _) = machine.deadline().expect("it is dialled");
+        now = now.max(due);
+        let mut out = Vec::new();
+        machine.handle(Input::Tick, now, &mut out);
+        for effect in out {
+            match effect {
+                Effect::Dial { address, node } if address == to => {
+                    return (now.since(Instant::START).as_millis() as u64, node);
+                }
+                Effect::Dial { address, .. } => {
+                    machine.handle(Input::DialFailed { address }, now, &mut Vec::new());
+                }
+                Effect::Close { .. } | Effect::LinkChosen { .. } | Effect::NodeLost { .. } => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn where_a_member_was_lost_whoever_is_there_will_do() {
+    let mut machine = dialler(1);
+    assert_eq!(lost(&mut machine, 2).1, None);
+    // A machine that lost its disk. It is linked, so nobody is looked for where it is.
+    let origin = Origin::Dialled { address: address(2) };
+    let (link, incarnation) = (LinkId(7), Incarnation(1));
+    let found = Input::LinkUp { link, node: node(9), incarnation, origin };
+    assert_eq!(step(&mut machine, 20_000, found), [chosen(7, 9, 1)]);
+    assert_eq!(dials(&mut machine, 60_000), []);
+    step(&mut machine, 60_000, Input::LinkDown { link, end: End::Lost });
+    assert_eq!(next_dial(&mut machine, address(2), 60_000).1, None);
+}
+
+#[test]
+fn who_failed_to_answer_for_long_is_looked_for_soon_once_lost() {
+    let mut machine = dialler(1);
+    step(&mut machine, 0, up(2, 1));
+    assert!(20 < dials(&mut machine, 120_000).len());
+    step(&mut machine, 120_000, down(2, Gone::Failed));
+    assert!(next_dial(&mut machine, address(2), 120_000).0 <= 130_000);
+}
+
+#[test]
+fn where_a_member_is_nobody_else_is_looked_for() {
+    let mut machine = dialler(1);
+    step(&mut machine, 0, up(2, 1));
+    // Its address has another name now, which is linked.
+    let (node, address) = (node(9), address(2));
+    step(&mut machine, 0, Input::MemberUp { node, incarnation: Incarnation(1), address });
+    step(&mut machine, 0, accepted(7, 9, 1));
+    step(&mut machine, 10, down(2, Gone::Failed));
+    assert_eq!(dials(&mut machine, 60_000), []);
+}
+
+#[test]
+fn of_two_members_at_an_address_the_one_that_said_so_last_is_dialled() {
+    let mut machine = dialler(1);
+    let is_at = |index, incarnation| {
+        let (node, incarnation, address) = (node(index), Incarnation(incarnation), address(2));
+        Input::MemberUp { node, incarnation, address }
+    };
+    step(&mut machine, 0, is_at(2, 1));
+    step(&mut machine, 0, is_at(9, 1));
+    assert_eq!(next_dial(&mut machine, address(2), 0).1, Some(node(9)));
+    step(&mut machine, 100, Input::DialFailed { address: address(2) });
+    step(&mut machine, 100, down(9, Gone::Failed));
+    assert_eq!(next_dial(&mut machine, address(2), 100).1, Some(node(2)));
+}
+
+#[test]
+fn who_is_somewhere_else_is_not_looked_for_where_it_was() {
+    let mut machine = dialler(1);
+    lost(&mut machine, 2);
+    step(&mut machine, 20_000, Input::DialFailed { address: address(2) });
+    let (node, address) = (node(2), address(3));
+    step(&mut machine, 20_000, Input::MemberUp { node, incarnation: Incarnation(2), address });
+    step(&mut machine, 20_000, accepted(7, 2, 2));
+    assert_eq!(dials(&mut machine, 60_000), []);
+}
+
+#[test]
+fn a_dial_under_way_counts_whatever_becomes_of_whom_it_was_for() {
+    let mut machine = dialler(1);
+    (2..6).for_each(|index| drop(step(&mut machine, 0, up(index, 1))));
+    step(&mut machine, 30, Input::Tick);
+    assert_eq!(machine.dials_open(), DIALS_MAX);
+    (2..6).for_each(|index| drop(step(&mut machine, 30, down(index, Gone::Left))));
+    assert_eq!(machine.dials_open(), DIALS_MAX);
+    step(&mut machine, 30, up(9, 1));
+    assert_eq!(step(&mut machine, 4000, Input::Tick), []);
+    step(&mut machine, 4000, Input::DialFailed { address: address(2) });
+    assert_eq!(machine.dials_open(), DIALS_MAX, "9 is dialled in its place");
+    let places = machine.places.keys();
+    assert_eq!(places.collect::<Vec<_>>(), [&address(3), &address(4), &address(5), &address(9)]);
+}
+
+#[test]
+fn a_seed_that_hangs_up_at_once_is_dialled_ever_more_slowly() {
+    let mut machine = dialler(1);
+    step(&mut machine, 0, Input::Seeds(std::vec![address(2)]));
+    let (mut now, mut count) = (0, 0);
+    for link in 0.. {
+        step(&mut machine, now, dialled(link, 2, 1));
+        step(&mut machine, now + 1, Input::LinkDown { link: LinkId(link), end: End::Closed });
+        (now, _) = next_dial(&mut machine, address(2), now + 1);
+        if 60_000 < now {
+            break;
+        }
+        count += 1;
+    }
+    assert!((10..40).contains(&count), "{count}");
 }
 
 #[test]
