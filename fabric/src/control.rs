@@ -168,9 +168,8 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Want {
     pub shard: ShardIx,
-    pub pattern: Bytes,
-    /// Empty: every subscriber gets every message.
-    pub group: Bytes,
+    /// A `catalog::Want`.
+    pub name: Bytes,
     pub members: u32,
 }
 
@@ -435,8 +434,8 @@ impl Control {
             }
             Input::Received { link, plane, body } => self.received(link, plane, body, now, out),
             Input::Refused { to, lane } => self.refused(to, lane, now, out),
-            Input::Want(Want { shard, pattern, group, members }) => {
-                self.want(want::Input::Local { shard, pattern, group, members }, now, out);
+            Input::Want(Want { shard, name, members }) => {
+                self.want(want::Input::Local { shard, name, members }, now, out);
             }
             Input::Persisted { ticket } => self.persisted(ticket, now, out),
             Input::Measured { peer, round_trip } => self.measured(peer, round_trip, now, out),

@@ -168,11 +168,11 @@ pub enum Effect {
     Forward {
         held: Vec<Held>,
     },
-    /// The first subscriber here of this pattern in this group came, or the last one went (zero
-    /// members). Said only by a shard that has joined a cluster.
+    /// So many subscribers here want this; said of the first and the last, of a group also where
+    /// their number passes a power of two. Said only by a shard that has joined a cluster.
     Wanted {
-        pattern: Bytes,
-        group: Bytes,
+        /// A `catalog::Want`.
+        name: Bytes,
         members: u32,
     },
     /// A command or session was refused: for the counters.

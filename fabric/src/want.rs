@@ -31,7 +31,6 @@ use core::num::NonZeroU32;
 use bytes::Bytes;
 use mpreg_proto::catalog::{self, Kind, Scope};
 use mpreg_proto::id::{ClusterId, NodeId, ShardIx};
-use mpreg_proto::topic::Pattern;
 
 use crate::limits::VIEW_PACE;
 use crate::time::Instant;
@@ -44,12 +43,11 @@ pub use view::{GroupWanted, InterestView, Stale, Wanted, Wanter};
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// One shard has this many subscribers of a pattern in a group. The empty group stands for those
-    /// that each want every message.
+    /// One shard has this many subscribers of a pattern in a group, which a `catalog::Want` names.
+    /// The empty group stands for those that each want every message.
     Local {
         shard: ShardIx,
-        pattern: Bytes,
-        group: Bytes,
+        name: Bytes,
         members: u32,
     },
     /// An entry came or went. Kinds that are no wants are ignored.
@@ -140,9 +138,7 @@ impl Wants {
 
     pub fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Effect>) {
         match input {
-            Input::Local { shard, pattern, group, members } => {
-                self.local(shard, &pattern, &group, members, out);
-            }
+            Input::Local { shard, name, members } => self.local(shard, name, members, out),
             Input::Changed { owner, cluster, kind, name, members } => {
                 self.changed(Gateway { cluster, node: owner }, kind, name, members, out);
             }
@@ -164,20 +160,10 @@ impl Wants {
         self.views.has_changes().then_some(at)
     }
 
-    fn local(
-        &mut self,
-        shard: ShardIx,
-        pattern: &[u8],
-        group: &[u8],
-        members: u32,
-        out: &mut Vec<Effect>,
-    ) {
-        let pattern = Pattern::parse(pattern).expect("a shard takes only patterns");
-        let mut name = Vec::new();
-        catalog::Want { pattern, group }.put(&mut name);
-        let name = Bytes::from(name);
+    fn local(&mut self, shard: ShardIx, name: Bytes, members: u32, out: &mut Vec<Effect>) {
+        let want = catalog::Want::parse(&name).expect("a shard takes only patterns");
+        let is_group = !want.group.is_empty();
         let shards = self.local.entry(name.clone()).or_default();
-        let is_group = !group.is_empty();
         let earlier = body(shards, is_group);
         shards.retain(|&(other, _)| other != shard);
         shards.extend((members != 0).then_some((shard, members)));

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use mpreg_proto::catalog;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Frame, Subscribe};
 use mpreg_proto::id::{ShardIx, Sid};
@@ -207,7 +208,7 @@ impl Shard {
         }
     }
 
-    /// Tells the node of the first subscriber of a pattern in a group.
+    /// Tells the node of one subscriber more, if that is worth telling.
     fn tell_wanted(
         &self,
         pattern: Pattern<'_>,
@@ -215,22 +216,25 @@ impl Shard {
         had_plain: bool,
         out: &mut Vec<Effect>,
     ) {
-        if !self.is_clustered || !is_told(pattern) {
+        if !self.is_clustered || is_reserved(pattern) {
             return;
         }
-        let is_first =
-            if group.is_empty() { !had_plain } else { self.members(pattern, group) == 1 };
-        if is_first {
-            let (pattern, group) = (Bytes::copy_from_slice(pattern.as_bytes()), group.clone());
-            out.push(Effect::Wanted { pattern, group, members: 1 });
+        let members = self.members(pattern, group);
+        let is_news = if group.is_empty() { !had_plain } else { members.is_power_of_two() };
+        if is_news {
+            out.push(wanted(pattern, group, members));
         }
     }
 
-    /// Tells the node if that was the last one.
+    /// Tells the node of one subscriber less, if that is worth telling.
     fn tell_unwanted(&self, pattern: Pattern<'_>, group: &Bytes, out: &mut Vec<Effect>) {
-        if self.is_clustered && is_told(pattern) && self.members(pattern, group) == 0 {
-            let (pattern, group) = (Bytes::copy_from_slice(pattern.as_bytes()), group.clone());
-            out.push(Effect::Wanted { pattern, group, members: 0 });
+        if !self.is_clustered || is_reserved(pattern) {
+            return;
+        }
+        let members = self.members(pattern, group);
+        let is_news = members == 0 || !group.is_empty() && (members + 1).is_power_of_two();
+        if is_news {
+            out.push(wanted(pattern, group, members));
         }
     }
 
@@ -358,11 +362,15 @@ impl Shard {
     }
 }
 
-/// Whether other nodes hear of a pattern. What is under `mpreg.` each node says for itself, and a `#`
-/// that is a word has no native spelling.
-fn is_told(pattern: Pattern<'_>) -> bool {
-    let is_reserved = pattern.segments().next() == Some(Segment::Word("mpreg"));
-    pattern.dialect() == Dialect::Native && !is_reserved
+/// What is under `mpreg.` each node says for itself, and no other hears that it is wanted.
+fn is_reserved(pattern: Pattern<'_>) -> bool {
+    pattern.segments().next() == Some(Segment::Word("mpreg"))
+}
+
+fn wanted(pattern: Pattern<'_>, group: &[u8], members: u32) -> Effect {
+    let mut name = Vec::new();
+    catalog::Want { pattern, group }.put(&mut name);
+    Effect::Wanted { name: name.into(), members }
 }
 
 /// The index value of a subscription: ungrouped ones sort first.

@@ -314,8 +314,8 @@ fn the_first_and_the_last_subscriber_are_told_to_other_nodes() {
             2 sub 1 a.*: 2 subscribed 1
             2 sub 2 a.* g: wanted a.* \"g\" 1, 2 subscribed 2
             1 unsub 1 0: 1 unsubscribed 1
-            1 sub 3 a.* g: 1 subscribed 3
-            2 unsub 2 0: 2 unsubscribed 2
+            1 sub 3 a.* g: wanted a.* \"g\" 2, 1 subscribed 3
+            2 unsub 2 0: wanted a.* \"g\" 1, 2 unsubscribed 2
             2 lost: end 2, wanted a.* \"\" 0
             1 sub 4 mpreg.x: 1 subscribed 4
             1 lost: end 1
@@ -560,9 +560,10 @@ fn render(effect: &Effect) -> Option<String> {
         Effect::End { session, .. } => std::format!("end {}", session.0),
         Effect::AwaitEmpty { session } => std::format!("await empty {}", session.0),
         Effect::Freed { session } => std::format!("freed {}", session.0),
-        Effect::Wanted { pattern, group, members } => {
-            let [pattern, group] = [pattern, group].map(|text| str::from_utf8(text).unwrap());
-            std::format!("wanted {pattern} {group:?} {members}")
+        Effect::Wanted { name, members } => {
+            let want = catalog::Want::parse(name).unwrap();
+            let group = str::from_utf8(want.group).unwrap();
+            std::format!("wanted {} {group:?} {members}", want.pattern)
         }
         // For the counters.
         Effect::Refused { .. } => return None,

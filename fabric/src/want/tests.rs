@@ -3,10 +3,10 @@
 extern crate std;
 
 use std::format;
-use std::string::{String, ToString};
+use std::string::String;
 use std::vec;
 
-use mpreg_proto::topic::Topic;
+use mpreg_proto::topic::{Pattern, Topic};
 use proptest::prelude::*;
 
 use super::*;
@@ -63,8 +63,7 @@ impl Bench {
 
     fn local(&mut self, shard: usize, pattern: &str, group: &str, members: u32) -> Vec<String> {
         let shard = ShardIx::new(shard).unwrap();
-        let (pattern, group) = (pattern.to_string().into(), group.to_string().into());
-        self.input(Input::Local { shard, pattern, group, members })
+        self.input(Input::Local { shard, name: name(pattern, group), members })
     }
 
     /// Mates are nodes below 100; a gateway of cluster 2 is 201, and so on.

@@ -11,7 +11,7 @@ use crate::error::ErrorCode;
 use crate::limits::{
     CLUSTER_NAME_BYTES_MAX, GROUP_BYTES_MAX, NODE_LIST_MAX, NODE_WORD_BYTES_MAX, TOPIC_BYTES_MAX,
 };
-use crate::topic::Pattern;
+use crate::topic::{Dialect, Pattern};
 
 /// What an entry describes. Numbers are never reused; numbers not listed here are carried and
 /// ignored.
@@ -55,7 +55,8 @@ impl Kind {
 
 /// A pattern and the queue group that wants it; the empty group stands for each subscriber alone.
 ///
-/// Written as the length of the pattern in one byte, the pattern, the group.
+/// Written as the length of the pattern in one byte, the pattern, the group. Before a pattern whose `#` is
+/// a word there is a zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Want<'a> {
     pub pattern: Pattern<'a>,
@@ -65,20 +66,33 @@ pub struct Want<'a> {
 impl<'a> Want<'a> {
     pub fn put(&self, out: &mut Vec<u8>) {
         let pattern = self.pattern.as_bytes();
-        out.reserve(1 + pattern.len() + self.group.len());
+        out.reserve(2 + pattern.len() + self.group.len());
+        if self.pattern.dialect() == Dialect::Nats {
+            out.push(0);
+        }
         out.push(u8::try_from(pattern.len()).expect("a pattern has at most 255 bytes"));
         out.extend_from_slice(pattern);
         out.extend_from_slice(self.group);
     }
 
     pub fn parse(name: &'a [u8]) -> Result<Self, ErrorCode> {
+        // No pattern is empty.
+        let (name, dialect) = match name {
+            [0, name @ ..] => (name, Dialect::Nats),
+            name => (name, Dialect::Native),
+        };
         let (&pattern_bytes, rest) = name.split_first().ok_or(ErrorCode::Malformed)?;
         let (pattern, group) =
             rest.split_at_checked(usize::from(pattern_bytes)).ok_or(ErrorCode::Malformed)?;
         if GROUP_BYTES_MAX < group.len() {
             return Err(ErrorCode::BadName);
         }
-        Ok(Self { pattern: Pattern::parse(pattern)?, group })
+        let pattern = Pattern::parse_as(pattern, dialect)?;
+        // One want has one name.
+        if pattern.dialect() != dialect {
+            return Err(ErrorCode::Malformed);
+        }
+        Ok(Self { pattern, group })
     }
 }
 
@@ -86,7 +100,7 @@ const _: () = assert!(TOPIC_BYTES_MAX <= u8::MAX as usize);
 
 /// How many members a queue group has, for the body of a subscription: one byte, the exponent of the
 /// power of two that is not above it. So a group that grows one by one is seldom told of again, and a
-/// node gets at least half and at most twice its share. One member, or none that share, is no body.
+/// node gets about its share. One member, or none that share, is no body.
 pub fn members_body(members: u32) -> Option<u8> {
     let exponent = members.checked_ilog2().unwrap_or(0);
     (exponent != 0).then_some(exponent as u8)

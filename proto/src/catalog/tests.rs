@@ -2,12 +2,13 @@
 
 use alloc::string::ToString;
 use alloc::vec;
+use core::num::NonZeroU32;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::id::Incarnation;
-use crate::topic::Pattern;
+use crate::topic::{Dialect, Pattern};
 
 fn head(node: u128, sequence: u64) -> Head {
     Head {
@@ -124,12 +125,33 @@ fn a_want_is_a_pattern_and_a_group() {
     want.put(&mut name);
     assert_eq!(name, b"\x05a.*.>workers");
     assert_eq!(Want::parse(&name), Ok(want));
-    for bad in [&b""[..], b"\x05a.b", b"\x00", b"\x02a."] {
+    let pattern = Pattern::parse_as(b"a.#", Dialect::Nats).unwrap();
+    let (want, mut name) = (Want { pattern, group: b"" }, Vec::new());
+    want.put(&mut name);
+    assert_eq!(name, b"\x00\x03a.#");
+    assert_eq!(Want::parse(&name), Ok(want));
+    assert_ne!(Want::parse(&name[1..]), Ok(want));
+    let bad = [&b""[..], b"\x05a.b", b"\x00", b"\x02a.", b"\x00\x03a.b", b"\x00\x00\x03a.#"];
+    for bad in bad {
         assert!(Want::parse(bad).is_err(), "{bad:?}");
     }
     let mut long = b"\x01a".to_vec();
     long.resize(2 + crate::limits::GROUP_BYTES_MAX + 1, b'g');
     assert_eq!(Want::parse(&long), Err(ErrorCode::BadName));
+}
+
+#[test]
+fn members_are_written_by_the_power_of_two_below() {
+    for (members, read) in
+        [(0, 1), (1, 1), (2, 2), (3, 2), (4, 4), (1000, 512), (u32::MAX, 1 << 31)]
+    {
+        let body = members_body(members);
+        assert_eq!(members_of(body.as_slice()).get(), read, "{members}");
+    }
+    assert_eq!(
+        (members_body(1), members_of(&[32]), members_of(&[1, 2])),
+        (None, NonZeroU32::MIN, NonZeroU32::MIN)
+    );
 }
 
 #[test]

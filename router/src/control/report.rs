@@ -44,8 +44,8 @@ pub struct Reporter {
     waker: Arc<Waker>,
     /// What nodes say of traced messages, for operators.
     traces: mpsc::Sender<Vec<u8>>,
-    /// Members by pattern and group, as last heard and not told.
-    wants: BTreeMap<(Bytes, Bytes), u32>,
+    /// Members by the name of the want, as last heard and not told.
+    wants: BTreeMap<Bytes, u32>,
     lost: Vec<(NodeId, Direction)>,
     /// How links fared, as last heard and not told.
     fared: BTreeMap<NodeId, bool>,
@@ -88,9 +88,9 @@ impl Reporters {
 }
 
 impl Reporter {
-    /// The shard has so many subscribers of a pattern in a group from here on.
-    pub fn want(&mut self, pattern: Bytes, group: Bytes, members: u32) {
-        self.wants.insert((pattern, group), members);
+    /// The shard has so many subscribers from here on of what a `catalog::Want` names.
+    pub fn want(&mut self, name: Bytes, members: u32) {
+        self.wants.insert(name, members);
     }
 
     pub fn peer_lost(&mut self, peer: NodeId, direction: Direction) {
@@ -132,10 +132,10 @@ impl Reporter {
             }
             is_told = true;
         }
-        while let Some(((pattern, group), members)) = self.wants.pop_first() {
-            let want = Want { shard, pattern, group, members };
-            if !self.tell(Report::Want(want.clone())) {
-                self.wants.insert((want.pattern, want.group), members);
+        while let Some((name, members)) = self.wants.pop_first() {
+            let want = Want { shard, name: name.clone(), members };
+            if !self.tell(Report::Want(want)) {
+                self.wants.insert(name, members);
                 break;
             }
             is_told = true;

@@ -135,6 +135,20 @@ fn nats_clients_hear_of_other_nodes_and_are_heard() {
 }
 
 #[test]
+fn a_word_that_is_a_wildcard_to_native_clients_is_a_word_between_nodes() {
+    let mut net = Net::new(&[(1, 1), (1, 1)]);
+    net.link(0, 1);
+    let mut nats = [net.nats_client(0, 0), net.nats_client(1, 0)];
+    nats[1].say("SUB a.# 1\r\n");
+    net.settle();
+    nats[0].say("PUB a.b 1\r\n1\r\nPUB a.# 1\r\n2\r\n");
+    net.settle();
+    let heard = nats[1].hear();
+    assert!(heard.ends_with("MSG a.# 1 1\r\n2\r\n") && !heard.contains("a.b"), "{heard}");
+    assert_eq!(net.sum(0, |p| &p.link_messages_out), 1);
+}
+
+#[test]
 fn nothing_leaves_once_nobody_there_wants_it() {
     let mut net = Net::new(&[(1, 2), (1, 2)]);
     net.link(0, 1);

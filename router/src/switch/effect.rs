@@ -60,9 +60,9 @@ impl Switch {
             }
             Effect::Handoff { to, handoff } => self.mesh.stage(to, handoff),
             Effect::Forward { held } => self.forward_held(&held),
-            Effect::Wanted { pattern, group, members } => {
+            Effect::Wanted { name, members } => {
                 if let Some(fabric) = &mut self.fabric {
-                    fabric.reporter.want(pattern, group, members);
+                    fabric.reporter.want(name, members);
                 }
             }
             Effect::Refused { code } => self.probe.refused(code),

@@ -21,12 +21,13 @@ use mpreg_fabric::hop::{
 };
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::want::{self, Wanter};
+use mpreg_proto::catalog;
 use mpreg_proto::envelope::Priority;
 use mpreg_proto::hop::{Flags, GroupId, Header, MessageId};
 use mpreg_proto::id::{ClusterId, NodeId, ShardIx};
 use mpreg_proto::limits::ENVELOPE_BYTES;
 use mpreg_proto::peer::{Lane, Plane};
-use mpreg_proto::topic::Topic;
+use mpreg_proto::topic::{Pattern, Topic};
 
 use super::Mesh;
 use super::post::Letter;
@@ -66,8 +67,10 @@ impl Subscription {
 
     pub(super) fn want(self, members: u32) -> Want {
         let group: &[u8] = if matches!(self, Self::Shared(_)) { GROUP } else { b"" };
-        let (pattern, group) = (self.pattern(), Bytes::from_static(group));
-        Want { shard: shard(), pattern, group, members }
+        let (text, mut name) = (self.pattern(), Vec::new());
+        let pattern = Pattern::parse(&text).expect("a good pattern");
+        catalog::Want { pattern, group }.put(&mut name);
+        Want { shard: shard(), name: name.into(), members }
     }
 
     /// Whether each of its subscribers gets this.

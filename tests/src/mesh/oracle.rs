@@ -3,11 +3,10 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use mpreg_fabric::control::{Candidate, Want};
+use mpreg_fabric::control::Candidate;
 use mpreg_fabric::plan::Verdict;
-use mpreg_proto::catalog::{self, Kind, Scope};
+use mpreg_proto::catalog::{Kind, Scope};
 use mpreg_proto::id::{ClusterId, NodeId};
-use mpreg_proto::topic::Pattern;
 
 use super::Mesh;
 use crate::check::Violation;
@@ -55,7 +54,7 @@ impl Mesh {
         for node in self.live() {
             let it = &self.nodes[node];
             offered.insert((it.id, Scope::Fabric, Kind::NODE, Vec::new()));
-            let names = it.wants.iter().map(|subscription| name(subscription.want(1)));
+            let names = it.wants.iter().map(|subscription| subscription.want(1).name.to_vec());
             offered.extend(names.map(|name| (it.id, Scope::Cluster, Kind::SUBSCRIPTION, name)));
             let here = self.cluster_of(node);
             let peers = it.life.iter().flat_map(|life| life.view.peers.values());
@@ -64,7 +63,7 @@ impl Mesh {
             }
             let mates = self.live().into_iter().filter(|&mate| self.cluster_of(mate) == here);
             let wants = mates.flat_map(|mate| &self.nodes[mate].wants);
-            let names = wants.map(|subscription| name(subscription.want(1)));
+            let names = wants.map(|subscription| subscription.want(1).name.to_vec());
             let all = names.map(|name| (it.id, Scope::Fabric, Kind::CLUSTER_INTEREST, name));
             offered.extend(all);
         }
@@ -134,13 +133,6 @@ impl Mesh {
         }
         Ok(())
     }
-}
-
-fn name(want: Want) -> Vec<u8> {
-    let mut name = Vec::new();
-    let pattern = Pattern::parse(&want.pattern).expect("a good pattern");
-    catalog::Want { pattern, group: &want.group }.put(&mut name);
-    name
 }
 
 fn distances(

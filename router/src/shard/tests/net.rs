@@ -23,7 +23,6 @@ use mpreg_proto::hop::{Aim, Aimed, Flags, GroupId, Here, Ids, Leg, Targets, Trai
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId, ShardIx, Sid};
 use mpreg_proto::limits::HELLO_BYTES;
 use mpreg_proto::peer::{self, Plane};
-use mpreg_proto::topic::Pattern;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig};
@@ -73,7 +72,7 @@ struct Node {
     traces: tokio::sync::mpsc::Receiver<Vec<u8>>,
     wants: Wants,
     /// Shards by pattern and group.
-    wanting: BTreeMap<(Bytes, Bytes), BTreeSet<ShardIx>>,
+    wanting: BTreeMap<Bytes, BTreeSet<ShardIx>>,
     peers: BTreeMap<NodeId, Peer>,
     ways: BTreeMap<usize, usize>,
     interest: Arc<want::InterestView>,
@@ -395,15 +394,14 @@ impl Net {
                 match report {
                     Report::Want(want) => {
                         let here = self.nodes[n].here;
-                        let key = (want.pattern, want.group);
-                        let shards = self.nodes[n].wanting.entry(key.clone()).or_default();
+                        let shards = self.nodes[n].wanting.entry(want.name.clone()).or_default();
                         let was_wanted = !shards.is_empty();
                         match want.members {
                             0 => shards.remove(&want.shard),
                             _ => shards.insert(want.shard),
                         };
                         if was_wanted == shards.is_empty() {
-                            changes.push((here, name(&key.0, &key.1), !was_wanted));
+                            changes.push((here, want.name, !was_wanted));
                         }
                     }
                     Report::PeerLost { peer, direction, .. } => {
@@ -494,12 +492,6 @@ fn leg(targets: &Targets, messages: u8, from: Here) -> Vec<u8> {
     let mut body = Vec::new();
     leg.put(from, &mut body).unwrap();
     body
-}
-
-fn name(pattern: &[u8], group: &[u8]) -> Bytes {
-    let mut name = Vec::new();
-    catalog::Want { pattern: Pattern::parse(pattern).unwrap(), group }.put(&mut name);
-    name.into()
 }
 
 impl Stranger {
