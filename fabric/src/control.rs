@@ -155,7 +155,12 @@ pub enum Command {
         key: Key,
     },
     /// Another policy about routes, as a whole.
-    Policy(Box<route::Policy>),
+    Policy {
+        policy: Box<route::Policy>,
+        held: route::Held,
+    },
+    /// Which entries of other clusters are to be seen, as a whole.
+    Filter(catalog::Filter),
     /// A key that routes are signed with, or the end of one.
     Key(route::Provided),
     /// What this cluster's routes are signed with from here on.
@@ -460,7 +465,8 @@ impl Control {
     }
 
     fn started(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        let Some(Start { seeds, keys, about }) = self.start.take() else { return };
+        let Some(Start { seeds, keys, about, filter }) = self.start.take() else { return };
+        self.spread(gossip::Input::Filter(filter), now, out);
         self.provide(&keys, now, out);
         self.route(route::Input::DeadlineReached, now, out);
         let (scope, key) = (Scope::Fabric, Key::new(Kind::NODE, b""));
@@ -477,7 +483,10 @@ impl Control {
             Command::Retract { scope, key } => {
                 self.spread(gossip::Input::Retract { scope, key }, now, out);
             }
-            Command::Policy(policy) => self.route(route::Input::PolicyChanged(policy), now, out),
+            Command::Policy { policy, held } => {
+                self.route(route::Input::PolicyChanged { policy, held }, now, out);
+            }
+            Command::Filter(filter) => self.spread(gossip::Input::Filter(filter), now, out),
             Command::Key(provided) => self.route(route::Input::KeyProvided(provided), now, out),
             Command::Signer(signer) => self.route(route::Input::SignerChanged(signer), now, out),
             Command::Seeds(seeds) => self.dial(dial::Input::Seeds(seeds), now, out),

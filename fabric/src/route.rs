@@ -28,7 +28,7 @@
 //! - The same ways give the same choice, in whatever order they were heard.
 //!
 //! Parts: `chain` and `sign` (is it true), `keys` (by whom), `policy` (do we want it), `rib`,
-//! `freshness`, `damping` (what was said), `inside` (within the cluster), `select`, `explain`, `view`
+//! `refused`, `freshness`, `damping` (what was said), `inside` (within the cluster), `select`, `explain`, `view`
 //! (which way), `export`, `sequence` (what we say), `hear` and `settle` (the two halves of a turn).
 //! Tests are in `tests/`.
 
@@ -54,6 +54,7 @@ mod hear;
 mod inside;
 mod keys;
 mod policy;
+mod refused;
 mod rib;
 mod select;
 mod sequence;
@@ -140,7 +141,10 @@ pub enum Input {
     Persisted {
         ticket: Ticket,
     },
-    PolicyChanged(Box<Policy>),
+    PolicyChanged {
+        policy: Box<Policy>,
+        held: Held,
+    },
     KeyProvided(Provided),
     /// The key to sign with from here on.
     SignerChanged(Option<Signer>),
@@ -149,6 +153,16 @@ pub enum Input {
     /// The node is about to stop: everything it told is taken back.
     Leaving,
     DeadlineReached,
+}
+
+/// What becomes of held routes that a new policy would not let in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Held {
+    /// They stay until they expire.
+    #[default]
+    Kept,
+    /// They go at once.
+    Judged,
 }
 
 /// A key, or the end of one, from whatever knows: a file, a service, an operator, a snapshot.
@@ -279,7 +293,7 @@ impl Routes {
                 self.sequence.persisted(ticket);
                 self.touched.append(&mut self.unnumbered);
             }
-            Input::PolicyChanged(policy) => self.policy_changed(*policy, now),
+            Input::PolicyChanged { policy, held } => self.policy_changed(*policy, held, now, out),
             Input::KeyProvided(provided) => self.key_provided(provided, now, out),
             Input::SignerChanged(signer) => {
                 self.signer = signer;
@@ -324,7 +338,9 @@ impl Routes {
         avoid: &[ClusterId],
         now: Instant,
     ) -> Explanation {
-        Explanation::new(destination, avoid, &self.judged(destination, avoid, now), now)
+        let mut judged = self.judged(destination, avoid, now);
+        judged.extend(self.unwanted(destination, now));
+        Explanation::new(destination, avoid, &judged, now)
     }
 
     /// What shards go by.
@@ -423,13 +439,6 @@ impl Routes {
             node.round_trip_us = round_trip_us;
             self.touched.extend(self.gateways.destinations(peer));
         }
-    }
-
-    fn policy_changed(&mut self, policy: Policy, now: Instant) {
-        self.policy = policy;
-        self.refresh_at = now;
-        self.touched.extend(self.best.keys());
-        self.tell_all_again(now);
     }
 
     fn leave(&mut self, now: Instant) {

@@ -8,6 +8,7 @@
 //!   GET /catalog /routes  what other nodes offer, and ways to them: `fabric.rs`
 //!   GET /trace?subject=  where messages of a subject go: `trace.rs`
 //!   PUT /log?filter=...   changes the log filter
+//!   POST /policy/reload   reads the configuration again: `fabric.rs`
 //!   PUT /leave            says goodbye and ends, as SIGTERM does
 //!   GET /varz /connz ...  the pages of nats-server: `monitor.rs`
 //! ```
@@ -44,6 +45,7 @@ use crate::mesh::Bell;
 use crate::node;
 use crate::peer::roster::Roster;
 use crate::probe::{self, ControlProbe, Kind, Row, ShardProbe};
+use crate::reload::Reloader;
 
 mod connections;
 pub mod fabric;
@@ -85,6 +87,8 @@ pub struct View {
     pub is_draining: Arc<AtomicBool>,
     pub log_filter: log::Filter,
     pub log_lines_dropped: log::LinesDropped,
+    /// `None`: the configuration is not read again.
+    pub reloader: Option<Arc<Reloader>>,
 }
 
 /// The running surface. Ends when this is dropped.

@@ -24,6 +24,7 @@ mod log;
 mod message;
 mod nats_server;
 mod peers;
+mod policy;
 mod publish;
 mod ready;
 mod reply;
@@ -63,6 +64,8 @@ pub enum Command {
     Route(routes::AskRoute),
     LinkState(link_state::AskLinkState),
     Trace(trace::AskTrace),
+    #[command(subcommand)]
+    Policy(policy::Policy),
     Doctor(doctor::Doctor),
     Demo(demo::Demo),
     HashPassword(hash_password::HashPassword),
@@ -156,6 +159,7 @@ impl Command {
             Self::Route(route) => route.run(out),
             Self::LinkState(link_state) => link_state.run(out),
             Self::Trace(trace) => trace.run(out),
+            Self::Policy(policy) => policy.run(out),
             Self::Doctor(doctor) => doctor.run(out),
             Self::Demo(demo) => demo.run(out),
             Self::HashPassword(hash) => hash.run(out),
@@ -260,6 +264,7 @@ mod tests {
               route          Ask about one way
               link-state     Show which links the nodes say that they have, as far as a running router knows
               trace          Send a message over the fabric that nobody gets, and show where it goes. Exit code 1 if nobody would get one, or a node did not report
+              policy         Have a running router follow its configuration
               doctor         Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
               demo           Start a router, send it traffic, verify every message, show what it cost
               hash-password  Read a password from the first line of stdin and print its argon2id hash for `auth.users`

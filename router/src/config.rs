@@ -3,7 +3,8 @@
 //!
 //! Every key has a default, so no file is needed. Flags are written over what the file said, then
 //! everything is checked together; each key is read once, at start, except `log.filter`, which the
-//! admin surface changes while the router runs. `docs/OPERATING.md` lists the keys.
+//! admin surface changes while the router runs, and the tables that `reload.rs` reads again.
+//! `docs/OPERATING.md` lists the keys.
 //!
 //! Invariants: holding a [`Config`] is the proof that every bound holds, that every listener for
 //! clients is on a loopback address unless the operator said otherwise, that the admin surface is
@@ -17,6 +18,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use mpreg_fabric::{catalog, route};
 use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::id::FabricId;
 use mpreg_proto::member::PeerAddress;
@@ -27,6 +29,7 @@ use crate::transport::websocket::WebSocketSettings;
 pub mod auth;
 pub mod check;
 pub mod file;
+pub mod routes;
 
 pub use check::Refusal;
 pub use file::File;
@@ -43,6 +46,10 @@ pub struct Config {
     pub auth: Arc<Accounts>,
     /// Other nodes. `None`: this one is alone.
     pub peer: Option<Peer>,
+    /// What is taken from other clusters, and what they are told.
+    pub routes: route::Policy,
+    /// Which of their entries are to be seen.
+    pub catalog: catalog::Filter,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,

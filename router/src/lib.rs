@@ -3,7 +3,7 @@
 //! Reading order: `node` (start and stop), `drive` (the loop of a shard), `shard` and `switch` (a
 //! turn), `link`, `outbound`, `arena`, `mesh` (bytes between), `ring` (the kernel). `control`, `auth`,
 //! `peer`,
-//! `store`, `identity`, `ca`, `probe`, `admin`, `log` and `cli` are not on the way of a message.
+//! `store`, `identity`, `reload`, `ca`, `probe`, `admin`, `log` and `cli` are not on the way of a message.
 #![deny(unsafe_code)]
 
 pub mod admin;
@@ -28,6 +28,7 @@ pub mod outbound;
 pub mod peer;
 pub mod peer_link;
 pub mod probe;
+pub mod reload;
 pub mod ring;
 pub mod roster;
 pub mod shard;

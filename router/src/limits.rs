@@ -12,6 +12,9 @@ pub const RING_ENTRIES: u32 = 1024;
 /// sends does not overflow into the kernel's slow list.
 pub const RING_COMPLETIONS: u32 = 8192;
 
+/// Names in one list of a policy. Each route is compared with them in logarithmic time.
+pub const POLICY_NAMES_MAX: usize = 1024;
+
 /// Receive buffers of a shard, and bytes of each. 64 of 32 KiB stay in cache: 256 of them cost 15 to
 /// 27 % of throughput at 1 KiB, buffers of 4 KiB cost 16 %.
 pub const RECEIVE_BUFFERS: u16 = 64;

@@ -11,6 +11,7 @@ mod order;
 mod overload;
 mod peer;
 mod permission;
+mod policy;
 mod process;
 mod session;
 mod sim;

@@ -6,6 +6,7 @@
 
 use alloc::collections::BTreeSet;
 
+use bytes::Bytes;
 use mpreg_proto::catalog::{Kind, Scope, Want};
 use mpreg_proto::id::ClusterId;
 
@@ -69,6 +70,8 @@ pub fn may_cross(
 pub struct Filter {
     /// None: of all clusters.
     pub clusters: Option<BTreeSet<ClusterId>>,
+    /// None: all functions. Otherwise these alone.
+    pub functions: Option<BTreeSet<Bytes>>,
     /// Not these. A pattern is blocked for all its queue groups.
     pub blocked: BTreeSet<Key>,
 }
@@ -77,7 +80,13 @@ impl Filter {
     pub(super) fn shows(&self, own: ClusterId, owner: ClusterId, key: &Key) -> bool {
         owner == own
             || self.clusters.as_ref().is_none_or(|clusters| clusters.contains(&owner))
+                && self.is_allowed(key)
                 && !self.blocks(key)
+    }
+
+    fn is_allowed(&self, key: &Key) -> bool {
+        let is_among = |functions: &BTreeSet<Bytes>| functions.contains(&key.name);
+        key.kind != Kind::FUNCTION || self.functions.as_ref().is_none_or(is_among)
     }
 
     fn blocks(&self, key: &Key) -> bool {

@@ -326,7 +326,7 @@ fn a_want_is_blocked_by_its_pattern_for_all_groups() {
         Key::new(Kind::CLUSTER_INTEREST, &name)
     };
     let blocked = [Key::new(Kind::CLUSTER_INTEREST, b"a.>"), key("secret")].into();
-    let filter = Filter { clusters: None, blocked };
+    let filter = Filter { blocked, ..Filter::default() };
     let (own, other) = (ClusterId(1), ClusterId(2));
     for (key, is_shown) in [
         (want(b"a.>", b""), false),
@@ -335,6 +335,20 @@ fn a_want_is_blocked_by_its_pattern_for_all_groups() {
         (key("secret"), false),
         (key("open"), true),
     ] {
+        assert_eq!(filter.shows(own, other, &key), is_shown, "{key:?}");
+        assert!(filter.shows(own, own, &key));
+    }
+}
+
+#[test]
+fn of_other_clusters_only_listed_functions_are_seen() {
+    let functions = Some([Bytes::from_static(b"sum")].into());
+    let filter = Filter { functions, ..Filter::default() };
+    let (own, other) = (ClusterId(1), ClusterId(2));
+    for (kind, name, is_shown) in
+        [(Kind::FUNCTION, "sum", true), (Kind::FUNCTION, "add", false), (Kind::QUEUE, "add", true)]
+    {
+        let key = Key::new(kind, name.as_bytes());
         assert_eq!(filter.shows(own, other, &key), is_shown, "{key:?}");
         assert!(filter.shows(own, own, &key));
     }

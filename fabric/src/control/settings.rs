@@ -12,7 +12,7 @@ use mpreg_proto::hop::Here;
 use mpreg_proto::id::{Incarnation, NodeId, Version};
 use mpreg_proto::member::PeerAddress;
 
-use crate::catalog::{Federation as Openness, Mode};
+use crate::catalog::{Federation as Openness, Filter, Mode};
 use crate::gossip::{self, Gossip};
 use crate::link_state::{self, Areas};
 use crate::plan::Federation;
@@ -38,6 +38,8 @@ pub struct Settings {
     /// Which clusters may be linked, and so what of the catalog goes on to others.
     pub federation: Federation,
     pub gossip: gossip::Options,
+    /// Which entries of other clusters are to be seen.
+    pub filter: Filter,
     /// What this node says of itself; its cluster is put in.
     pub about: Node,
     pub route: RouteSettings,
@@ -91,6 +93,7 @@ impl Settings {
             dial: dial::Timing::DEFAULT,
             federation: Federation::Permissive(Vec::new()),
             gossip: gossip::Options::DEFAULT,
+            filter: Filter::default(),
             about,
             route: RouteSettings::default(),
             link_state: LinkStateSettings::default(),
@@ -162,6 +165,7 @@ pub(super) struct Start {
     pub(super) keys: Bytes,
     /// The body of the node's own entry.
     pub(super) about: Bytes,
+    pub(super) filter: Filter,
 }
 
 impl Start {
@@ -169,7 +173,7 @@ impl Start {
         let mut body = Vec::new();
         Node { cluster: settings.cluster.to_string(), ..settings.about.clone() }.put(&mut body);
         let (seeds, keys) = (settings.seeds.clone(), settings.route.keys.clone());
-        Self { seeds, keys, about: body.into() }
+        Self { seeds, keys, about: body.into(), filter: settings.filter.clone() }
     }
 }
 

@@ -17,7 +17,8 @@ use super::damping::Damped;
 use super::fact::{Fact, Reject};
 use super::inside::{Offer, Placed};
 use super::keys::Taken;
-use super::policy::Subject;
+use super::policy::Policy;
+use super::refused::Refused;
 use super::rib::{Removed, Route};
 use super::sign::Judge;
 use super::{Effect, Provided, Routes};
@@ -89,26 +90,28 @@ impl Routes {
         if !neighbour.may_update(&quota, now) {
             return Err(Reject::TooManyUpdates);
         }
-        let (cluster, link) = (neighbour.cluster, neighbour.link);
+        let cluster = neighbour.cluster;
         let chain = self.chain(&announcement)?;
         let advertiser = chain.advertiser();
         if advertiser.node != from || advertiser.cluster != cluster {
             return Err(Reject::AdvertiserDiffers);
         }
-        let metrics = link.to(advertiser.metrics);
-        let subject = Subject { destination, advertiser: cluster, tags: &chain.tags, metrics };
-        let terms = self.policy.admit(cluster, subject);
-        let wanted = terms.and_then(|terms| {
-            if chain.is_leaked(terms.relation) { Err(Reject::Leak) } else { Ok(()) }
-        });
-        let wanted = self.shape(&chain).and(wanted);
+        let shape = self.shape(&chain);
         let neighbour = self.rib.get_mut(from).ok_or(Reject::UnknownPeer)?;
+        let wanted = neighbour.is_wanted(&chain, &self.policy);
+        let is_unwanted = shape.is_ok() && wanted.is_err();
         if !neighbour.is_news(destination, advertiser.version) {
             return Err(Reject::Stale);
         }
-        if let Err(reason) = wanted {
+        if let Err(reason) = shape.and(wanted) {
             if neighbour.refuse(&chain, &self.policy, now) {
                 self.touched.insert(destination);
+            }
+            if is_unwanted {
+                let expires_at = now + self.policy.life_of(&announcement, &chain);
+                let (announcement, chain) = (Arc::new(announcement), Arc::new(chain));
+                let refused = Refused { announcement, chain, expires_at };
+                neighbour.set_aside(destination, refused, &quota);
             }
             return Err(reason);
         }
@@ -162,7 +165,7 @@ impl Routes {
         Ok(())
     }
 
-    fn verify(
+    pub(super) fn verify(
         &mut self,
         announcement: Announcement,
         chain: Chain,
@@ -179,13 +182,13 @@ impl Routes {
         let timing = self.policy.timing;
         let version = chain.origin().version;
         self.freshness.heard(chain.speaker(), version, timing.ttl_max, now);
-        let said = Duration::from_millis(announcement.ttl_ms.min(chain.ttl_ms).into());
+        let expires_at = now + self.policy.life_of(&announcement, &chain);
         Ok(Route {
             path: chain.path(),
             announcement: Arc::new(announcement),
             chain: Arc::new(chain),
             digest,
-            expires_at: now + said.min(timing.ttl_max),
+            expires_at,
         })
     }
 
@@ -375,6 +378,14 @@ impl Routes {
             self.touched.insert(destination);
             out.push(Effect::Fact(Fact::Void { from, destination }));
         }
+    }
+}
+
+impl Policy {
+    /// How long an announcement is good for.
+    fn life_of(&self, announcement: &Announcement, chain: &Chain) -> Duration {
+        let said = Duration::from_millis(announcement.ttl_ms.min(chain.ttl_ms).into());
+        said.min(self.timing.ttl_max)
     }
 }
 

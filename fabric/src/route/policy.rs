@@ -1,7 +1,8 @@
 //! What is taken from whom, what is told to whom, and how ways are compared. Decided by people.
 //!
-//! A policy is replaced as a whole. Routes held when it comes stay until they expire; what is said
-//! afterwards is judged by the new one, and what was told to neighbours is brought in line at once.
+//! A policy is replaced as a whole. Routes held when it comes stay until they expire, unless it is said
+//! to be about these too; what it lets in and the last did not comes in at once, what is said afterwards
+//! is judged by the new one, and what was told to neighbours is brought in line at once.
 //!
 //! Invariants:
 //! - With a neighbour that has no terms, nothing is exchanged (RFC 8212).

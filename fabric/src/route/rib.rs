@@ -7,7 +7,7 @@
 //! - A route is held only if it was verified, and its record has its version.
 //! - A neighbour holds no more routes than its quota, and no more records than
 //!   [`ROUTE_RECORDS_MAX`](crate::limits::ROUTE_RECORDS_MAX).
-//! - A neighbour that is down has no routes.
+//! - A neighbour that is down has no routes, and none aside.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -20,6 +20,7 @@ use mpreg_proto::route::{Announcement, ChainDigest, Metrics};
 use super::chain::Chain;
 use super::damping::{Damped, Losses};
 use super::policy::{Policy, Quota};
+use super::refused::Refused;
 use super::select::{Candidate, Link, Next};
 use crate::limits::ROUTE_RECORDS_MAX;
 use crate::time::Instant;
@@ -46,6 +47,7 @@ pub(super) struct Neighbour {
     pub(super) link: Link,
     pub(super) is_up: bool,
     routes: BTreeMap<ClusterId, Route>,
+    aside: BTreeMap<ClusterId, Refused>,
     records: BTreeMap<ClusterId, Record>,
     allowance: Allowance,
 }
@@ -96,6 +98,7 @@ impl Rib {
             link,
             is_up: true,
             routes: BTreeMap::new(),
+            aside: BTreeMap::new(),
             records: BTreeMap::new(),
             allowance: Allowance { left: quota.burst(), at: Instant::START },
         };
@@ -109,6 +112,7 @@ impl Rib {
     pub(super) fn down(&mut self, node: NodeId, policy: &Policy, now: Instant) -> Vec<ClusterId> {
         let Some(neighbour) = self.neighbours.get_mut(&node) else { return Vec::new() };
         neighbour.is_up = false;
+        neighbour.aside.clear();
         let lost: Vec<ClusterId> = neighbour.routes.keys().copied().collect();
         for destination in &lost {
             neighbour.lose(*destination, policy, now);
@@ -174,12 +178,62 @@ impl Rib {
     /// Forgets what need not be remembered any more.
     pub(super) fn forget(&mut self, now: Instant) {
         for neighbour in self.neighbours.values_mut() {
-            let Neighbour { routes, records, .. } = neighbour;
+            let Neighbour { routes, aside, records, .. } = neighbour;
+            aside.retain(|_, refused| now < refused.expires_at);
             records.retain(|destination, record| {
                 now < record.forget_at || routes.contains_key(destination)
             });
         }
         self.neighbours.retain(|_, neighbour| neighbour.is_up || !neighbour.records.is_empty());
+    }
+
+    /// What is aside about a destination, with the neighbours it came from.
+    pub(super) fn aside(
+        &self,
+        destination: ClusterId,
+        now: Instant,
+    ) -> impl Iterator<Item = (&Neighbour, &Refused)> {
+        self.neighbours.values().filter_map(move |neighbour| {
+            let refused = neighbour.aside.get(&destination);
+            refused.filter(|refused| now < refused.expires_at).map(|refused| (neighbour, refused))
+        })
+    }
+
+    /// What is aside and is wanted now. It is not aside any more.
+    pub(super) fn wanted(&mut self, policy: &Policy, now: Instant) -> Vec<(NodeId, Refused)> {
+        let mut wanted = Vec::new();
+        for (node, neighbour) in &mut self.neighbours {
+            for (destination, refused) in core::mem::take(&mut neighbour.aside) {
+                if refused.expires_at <= now {
+                    continue;
+                }
+                match neighbour.is_wanted(&refused.chain, policy) {
+                    Ok(()) => wanted.push((*node, refused)),
+                    Err(_) => drop(neighbour.aside.insert(destination, refused)),
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Puts aside what is held and not wanted; says which destinations.
+    pub(super) fn put_aside(&mut self, policy: &Policy, now: Instant) -> Vec<ClusterId> {
+        let mut gone = Vec::new();
+        for neighbour in self.neighbours.values_mut() {
+            let is_unwanted = |(_, route): &(&ClusterId, &Route)| {
+                neighbour.is_wanted(&route.chain, policy).is_err()
+            };
+            let unwanted: Vec<ClusterId> =
+                neighbour.routes.iter().filter(is_unwanted).map(|(to, _)| *to).collect();
+            for destination in unwanted {
+                let Some(route) = neighbour.routes.get(&destination) else { continue };
+                let Route { announcement, chain, expires_at, .. } = route.clone();
+                neighbour.lose(destination, policy, now);
+                neighbour.aside.insert(destination, Refused { announcement, chain, expires_at });
+                gone.push(destination);
+            }
+        }
+        gone
     }
 
     /// When something expires, is free to be chosen again, or may be forgotten.
@@ -236,10 +290,18 @@ impl Neighbour {
             && (is_remembered || self.records.len() < ROUTE_RECORDS_MAX)
     }
 
+    /// Keeps aside what is not wanted, if there is room.
+    pub(super) fn set_aside(&mut self, destination: ClusterId, refused: Refused, quota: &Quota) {
+        if self.aside.len() < quota.routes || self.aside.contains_key(&destination) {
+            self.aside.insert(destination, refused);
+        }
+    }
+
     /// Holds a route that was verified and has room.
     pub(super) fn hold(&mut self, destination: ClusterId, route: Route, forget_at: Instant) {
         self.remember(destination, route.chain.advertiser().version, forget_at);
         self.routes.insert(destination, route);
+        self.aside.remove(&destination);
     }
 
     /// The neighbour said something that is not taken: what it said before holds only if it is the
@@ -267,6 +329,7 @@ impl Neighbour {
         if !is_remembered && ROUTE_RECORDS_MAX <= self.records.len() {
             return Removed::NoRoom;
         }
+        self.aside.remove(&destination);
         if is_held {
             self.lose(destination, policy, now);
         }

@@ -77,6 +77,8 @@ pub enum Filtered {
     Surplus,
     /// A cluster to be avoided is on it.
     Avoided,
+    /// People do not want it.
+    Policy,
 }
 
 impl Filtered {
@@ -88,6 +90,7 @@ impl Filtered {
             Self::Suppressed => "suppressed",
             Self::Surplus => "surplus",
             Self::Avoided => "avoided",
+            Self::Policy => "policy",
         }
     }
 }
@@ -139,7 +142,7 @@ impl Weights {
 }
 
 impl Candidate {
-    fn rank(&self, weights: &Weights) -> Rank {
+    pub(super) fn rank(&self, weights: &Weights) -> Rank {
         Rank {
             score: weights.score(self.metrics),
             hops: self.metrics.hops,

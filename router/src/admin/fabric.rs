@@ -7,6 +7,7 @@
 //!   GET    /routes                            the way to each cluster, and the ways not taken
 //!   GET    /routes/explain?to=&avoid=         the same for one
 //!   GET    /link-state                        which links nodes say that they have
+//!   POST   /policy/reload?held=               follow the configuration as it is now
 //! ```
 
 use core::time::Duration;
@@ -16,10 +17,11 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use mpreg_fabric::catalog::Refusal;
 use mpreg_fabric::control::{Candidate, Explanation};
+use mpreg_fabric::route::Held;
 use mpreg_fabric::{plan, route};
 use mpreg_proto::catalog::{Kind, Scope, Want};
 use mpreg_proto::cluster::ClusterName;
@@ -34,6 +36,7 @@ use super::routes::{Pages, refuse};
 use crate::control::Request;
 use crate::control::question::{self, Catalog, Entry, LinkState, Names, Offer, Question, Routes};
 use crate::limits::ENTRIES_ANSWERED_MAX;
+use crate::reload::ReloadError;
 
 /// The control core answers within a turn.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -157,6 +160,14 @@ struct ExplainQuery {
     avoid: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReloadQuery {
+    /// `kept` or `judged`.
+    #[serde(default)]
+    held: String,
+}
+
 type OfPages = State<Arc<Pages>>;
 type Asked<T> = Result<Query<T>, QueryRejection>;
 
@@ -166,6 +177,7 @@ pub(super) fn pages() -> Router<Arc<Pages>> {
         .route("/routes", get(routes))
         .route("/routes/explain", get(explain))
         .route("/link-state", get(link_state))
+        .route("/policy/reload", post(reload))
 }
 
 /// Why there is no page.
@@ -176,6 +188,8 @@ pub(super) enum Fault {
     NoCluster,
     /// There is no room for it.
     NotOffered(Refusal),
+    /// The configuration is not followed.
+    BadConfig(String),
     Late,
     /// Somebody else has a message traced.
     Busy,
@@ -194,6 +208,9 @@ impl IntoResponse for Fault {
             Self::Busy => {
                 let message = "another message is being traced";
                 refuse(StatusCode::TOO_MANY_REQUESTS, "busy", message)
+            }
+            Self::BadConfig(message) => {
+                refuse(StatusCode::UNPROCESSABLE_ENTITY, "bad_config", message)
             }
             Self::Late => {
                 let message = "the control core does not answer";
@@ -293,6 +310,30 @@ async fn link_state(State(pages): OfPages) -> Result<Response, Fault> {
         ask(&pages, |answer| Question::LinkState { answer }).await?;
     let rows: Vec<_> = advertisements.iter().map(|one| link_state_row(one, &names)).collect();
     Ok(Json(rows).into_response())
+}
+
+async fn reload(State(pages): OfPages, query: Asked<ReloadQuery>) -> Result<Response, Fault> {
+    let Query(ReloadQuery { held }) = query.map_err(|why| bad_query(why.body_text()))?;
+    let held = match held.as_str() {
+        "" | "kept" => Held::Kept,
+        "judged" => Held::Judged,
+        _ => return Err(bad_query("held is kept or judged")),
+    };
+    let none = || Fault::BadConfig("this router does not read its configuration again".to_owned());
+    let reloader = pages.view.reloader.as_ref().ok_or_else(none)?;
+    let reloaded = reloader.reload(held).await.map_err(|error| match error {
+        ReloadError::NoCluster => Fault::NoCluster,
+        ReloadError::Late => Fault::Late,
+        ReloadError::Config(error) => Fault::BadConfig(whole(&error)),
+    })?;
+    tracing::info!(?reloaded, "configuration read again");
+    Ok(Json(reloaded).into_response())
+}
+
+/// An error and what it comes from.
+fn whole(error: &dyn std::error::Error) -> String {
+    let source = error.source().map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
 }
 
 fn parse_kind(word: &str) -> Result<Kind, Fault> {

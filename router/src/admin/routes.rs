@@ -19,8 +19,8 @@ use crate::peer::roster::Row;
 /// Every answer that is not the one asked for.
 #[derive(Debug, Serialize)]
 struct Refused {
-    /// For programs: `bad_filter`, `bad_query`, `not_found`, `bad_method`, `bad_host`, `no_cluster`,
-    /// `not_offered`, `late`, `busy`.
+    /// For programs: `bad_config`, `bad_filter`, `bad_query`, `not_found`, `bad_method`, `bad_host`,
+    /// `no_cluster`, `not_offered`, `late`, `busy`.
     error: &'static str,
     /// For people.
     message: String,

@@ -46,6 +46,7 @@ pub(crate) fn surface() -> Surface {
         is_draining: Arc::default(),
         log_filter,
         log_lines_dropped: log::tests::none_dropped(),
+        reloader: None,
     };
     view.control.uptime_s.set(12);
     let admin = bound.start(view.clone(), None).unwrap();

@@ -107,7 +107,7 @@ fn config(options: &Options) -> Result<Config, NatsServerError> {
 
 fn serve(options: &Options, config: Config, said: &Run) -> Result<(), NatsServerError> {
     let log = NatsLog { has_time: !options.no_logtime, file: options.log_file.clone() };
-    let mut router = Running::start(config, |config| Logs::start_as_nats(config, &log))?;
+    let mut router = Running::start(config, |config| Logs::start_as_nats(config, &log), None)?;
     let mut asks = Asks::keep(&router.runtime)
         .map_err(|source| NatsServerError::Serve(ServeError::Signals { source }))?;
     let _pid_file = options.pid_file.as_deref().map(Word::pid).transpose()?;

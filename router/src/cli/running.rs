@@ -11,9 +11,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mpreg_fabric::route::Held;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
+use toml::Table;
 
 use super::ready::{Member, Ready};
 use super::stop::Stop;
@@ -26,6 +28,7 @@ use crate::limits::LEAVE_MAX;
 use crate::listen::ListenError;
 use crate::log::{Logs, StartLogsError};
 use crate::node::{Node, StartError};
+use crate::reload::{Reader, Reloader};
 
 /// Granted beyond `limits.drain_ms` for the cores to notice that it is over.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
@@ -45,7 +48,8 @@ pub(super) struct Running {
     pub(super) logs: Logs,
     pub(super) runtime: Runtime,
     pub(super) stop: Stop,
-    lame_duck: Signal,
+    asks: Asks,
+    reloader: Option<Arc<Reloader>>,
     node: Node,
     is_draining: Arc<AtomicBool>,
     _socket: Option<Socket>,
@@ -98,10 +102,12 @@ impl ServeError {
 }
 
 impl Running {
-    /// Starts cores, then the admin surface. `log` starts the logs, on the control core.
+    /// Starts cores, then the admin surface. `log` starts the logs, on the control core; `reload` says
+    /// how the configuration is read again, if it is.
     pub(super) fn start(
         mut config: Config,
         log: impl FnOnce(&config::Log) -> Result<Logs, StartLogsError>,
+        reload: Option<(Reader, Table)>,
     ) -> Result<Self, ServeError> {
         host::settle_cores(&mut config.node, host::cpus_allowed()?)?;
         let control_cpu = config.node.cpus[0];
@@ -112,7 +118,7 @@ impl Running {
                 "[auth] has a password in clear: mpreg hash-password makes a hash of it"
             );
         }
-        let (runtime, stop, lame_duck) = keep_signals()?;
+        let (runtime, stop, asks) = keep_signals()?;
         let surface = config.admin.listen.map(admin::Bound::new).transpose()?;
         let node = start(&config)?;
         host::stay_on(control_cpu);
@@ -124,7 +130,12 @@ impl Running {
         let ready = Ready { pid: std::process::id(), member, urls };
         let socket = node.bound().unix.clone().map(Socket);
         let is_draining = Arc::new(AtomicBool::new(false));
-        let view = view(&config, &node, &ready.urls, &is_draining, &logs);
+        let reloader = reload
+            .map(|(reader, table)| Arc::new(Reloader::new(reader, table, node.desk().clone())));
+        let view = View {
+            reloader: reloader.clone(),
+            ..view(&config, &node, &ready.urls, &is_draining, &logs)
+        };
         let admin = surface.map(|surface| surface.start(view, Some(control_cpu))).transpose()?;
         Ok(Self {
             config,
@@ -132,7 +143,8 @@ impl Running {
             logs,
             runtime,
             stop,
-            lame_duck,
+            asks,
+            reloader,
             node,
             is_draining,
             _socket: socket,
@@ -150,13 +162,17 @@ impl Running {
         self.node.reload(accounts)
     }
 
-    /// Waits for SIGTERM or SIGINT; for SIGUSR2 as well, and then for the end of what it begins.
+    /// Waits for SIGTERM or SIGINT; for SIGUSR2 as well, and then for the end of what it begins. SIGHUP has
+    /// the configuration read again.
     pub(super) fn until_asked_to_stop(&mut self) {
-        let Self { runtime, stop, lame_duck, .. } = self;
+        let Self { runtime, stop, asks, reloader, .. } = self;
         let is_lame_duck = runtime.block_on(async {
-            tokio::select! {
-                () = stop.asked() => false,
-                _ = lame_duck.recv() => true,
+            loop {
+                tokio::select! {
+                    () = stop.asked() => break false,
+                    _ = asks.lame_duck.recv() => break true,
+                    _ = asks.reload.recv() => reload(reloader.as_deref()).await,
+                }
             }
         });
         if is_lame_duck {
@@ -220,15 +236,31 @@ fn is_in_use(error: &ListenError) -> bool {
     }
 }
 
+/// What a running router is asked besides to stop.
+struct Asks {
+    lame_duck: Signal,
+    reload: Signal,
+}
+
+async fn reload(reloader: Option<&Reloader>) {
+    let Some(reloader) = reloader else { return };
+    match reloader.reload(Held::Kept).await {
+        Ok(reloaded) => tracing::info!(?reloaded, "configuration read again"),
+        Err(error) => tracing::error!(%error, "configuration not followed; what holds, holds on"),
+    }
+}
+
 /// From here on a signal to stop is kept until it is asked for.
-fn keep_signals() -> Result<(Runtime, Stop, Signal), ServeError> {
+fn keep_signals() -> Result<(Runtime, Stop, Asks), ServeError> {
     let prepare = || {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
-        let (stop, lame_duck) = runtime.block_on(async {
-            io::Result::Ok((Stop::new()?, signal(SignalKind::user_defined2())?))
+        let (stop, asks) = runtime.block_on(async {
+            let lame_duck = signal(SignalKind::user_defined2())?;
+            let asks = Asks { lame_duck, reload: signal(SignalKind::hangup())? };
+            io::Result::Ok((Stop::new()?, asks))
         })?;
-        Ok((runtime, stop, lame_duck))
+        Ok((runtime, stop, asks))
     };
     prepare().map_err(|source| ServeError::Signals { source })
 }
@@ -270,6 +302,7 @@ fn view(
         is_draining: Arc::clone(is_draining),
         log_filter: logs.filter.clone(),
         log_lines_dropped: logs.lines_dropped.clone(),
+        reloader: None,
     }
 }
 

@@ -5,6 +5,7 @@
 //!                                                           |
 //!                           SIGTERM, SIGINT ----------------+
 //!                           SIGUSR2 -- nats.lame_duck_ms ---+
+//!                           SIGHUP --> reload.rs            |
 //!                                  |
 //!                                  v
 //!                               draining ---- flushed ------------------> exit 0
@@ -19,6 +20,7 @@
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
@@ -27,12 +29,13 @@ use super::running::{Running, ServeError};
 use super::{CommandError, Exit};
 use crate::config::{Config, File, LoadConfigError};
 use crate::log::Logs;
+use crate::reload::{Read, Reader};
 
 /// Run a router.
 ///
 /// Defaults, then the file, then flags. Prints one line when it serves; SIGTERM or SIGINT makes it
 /// send what is queued and stop, a second one stops it at once.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Serve {
     /// Configuration file (TOML).
     #[arg(long, value_name = "FILE")]
@@ -126,7 +129,8 @@ impl Serve {
 
     fn serve(&self, out: &mut impl Write) -> Result<(), ServeError> {
         self.follow_parent()?;
-        let config = self.config()?;
+        let Read { config, table } = self.read()?;
+        let again = self.clone();
         let ready_file = config.admin.ready_file.clone();
         let ready_error = |path: &PathBuf| {
             let path = path.clone();
@@ -135,7 +139,8 @@ impl Serve {
         if let Some(path) = &ready_file {
             ReadyFile::clear(path).map_err(ready_error(path))?;
         }
-        let mut router = Running::start(config, Logs::start)?;
+        let reload = Some((Arc::new(move || again.read()) as Reader, table));
+        let mut router = Running::start(config, Logs::start, reload)?;
         let ready = &router.ready;
         writeln!(out, "{ready}")
             .and_then(|()| out.flush())
@@ -162,8 +167,9 @@ impl Serve {
     }
 
     /// Defaults, then the file, then the flags.
-    fn config(&self) -> Result<Config, LoadConfigError> {
-        let mut file = self.config.as_deref().map_or_else(|| Ok(File::default()), File::read)?;
+    fn read(&self) -> Result<Read, LoadConfigError> {
+        let read = self.config.as_deref().map(File::read_with_table);
+        let (mut file, table) = read.transpose()?.unwrap_or_default();
         let Self { listen, unix, admin, shards, cpus, spin_us, ready_file, log, .. } = self;
         overwrite(&mut file.listen.tcp, listen);
         overwrite(&mut file.listen.unix, unix);
@@ -193,7 +199,7 @@ impl Serve {
         overwrite(&mut file.log.filter, log);
         file.listen.allow_remote |= self.allow_remote;
         file.log.json |= self.log_json;
-        Ok(Config::try_from(file)?)
+        Ok(Read { config: Config::try_from(file)?, table })
     }
 }
 

@@ -13,6 +13,7 @@ use mpreg_proto::limits::{PAYLOAD_BYTES_MAX, SHARDS_MAX};
 use mpreg_proto::member::PeerAddress;
 
 use super::auth::BadAuth;
+use super::routes::BadPolicy;
 use super::{
     Admin, ClientCertificates, Clusters, Config, Limits, Listen, Log, Nats, Node, Peer, Tls, file,
 };
@@ -82,6 +83,8 @@ pub enum Refusal {
     Advertised { count: usize },
     #[error(transparent)]
     Auth(#[from] BadAuth),
+    #[error(transparent)]
+    Policy(#[from] BadPolicy),
     #[error("node.cpus names CPU {cpu} twice")]
     CpuTwice { cpu: u64 },
     #[error("log.filter: {why}")]
@@ -100,6 +103,8 @@ impl TryFrom<file::File> for Config {
             nats: nats(file.nats, &limits)?,
             auth: Arc::new(file.auth.try_into()?),
             peer: peer(file.peer, node.data_dir.as_deref())?,
+            routes: file.routes.try_into()?,
+            catalog: file.catalog.try_into()?,
             node,
             listen,
             admin: file.admin.try_into()?,

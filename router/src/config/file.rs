@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::LoadConfigError;
 use super::auth::Auth;
+use super::routes::{Catalog, Routes};
 
 /// Bytes of a configuration file. Every key written out with a comment is below 8 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -23,6 +24,8 @@ pub struct File {
     pub nats: Nats,
     pub auth: Auth,
     pub peer: Peer,
+    pub routes: Routes,
+    pub catalog: Catalog,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,
@@ -287,9 +290,15 @@ impl Default for Log {
 impl File {
     /// Reads the file at `path`.
     pub fn read(path: &Path) -> Result<Self, LoadConfigError> {
+        Ok(Self::read_with_table(path)?.0)
+    }
+
+    /// Reads the file at `path`, also as what is written there and nothing else.
+    pub fn read_with_table(path: &Path) -> Result<(Self, toml::Table), LoadConfigError> {
         let text = read_bounded(path)
             .map_err(|source| LoadConfigError::Read { path: path.to_owned(), source })?;
-        Self::parse(path, &text)
+        let file = Self::parse(path, &text)?;
+        Ok((file, text.parse().unwrap_or_default()))
     }
 
     /// `path` is for the error alone.

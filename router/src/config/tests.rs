@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use expect_test::expect;
+use mpreg_proto::catalog::Kind;
+use mpreg_proto::route::Relation;
 
 use super::auth::Auth;
 use super::*;
@@ -43,6 +45,8 @@ fn defaults_are_within_their_own_bounds() {
         tls: None,
         auth: everybody(),
         peer: None,
+        routes: route::Policy { timing: route::Timing::NODE, ..route::Policy::open() },
+        catalog: catalog::Filter::default(),
         nats: Nats {
             server_name: None,
             payload_bytes_max: 1 << 20,
@@ -120,6 +124,21 @@ allow_clusters = ["us-1"]
 join = ["a.example:1", "[::1]:2"]
 join_file = "seeds"
 ping_interval_ms = 50
+[routes]
+signatures = "unsigned_allowed"
+tags = ["gold"]
+import = { hops_max = 1 }
+export = { hops_max = 2 }
+neighbours = [{ cluster = "us-1", relation = "customer" }]
+others = { exchange = false }
+weights = { hop = 3 }
+damping = { flap_penalty = 4 }
+timing = { pace_ms = 5 }
+quota = { routes = 6 }
+[catalog]
+clusters = ["us-1"]
+functions = ["sum"]
+blocked = ["queue jobs"]
 [admin]
 listen = "[::1]:0"
 ready_file = "ready.json"
@@ -153,9 +172,34 @@ fn every_key_of_peers() -> Peer {
     }
 }
 
+fn every_key_of_policies() -> (route::Policy, catalog::Filter) {
+    let us = "us-1".parse::<ClusterName>().unwrap().id();
+    let hops = |hops_max| route::Filter { hops_max, ..route::Filter::default() };
+    let terms = route::Terms { relation: Relation::Customer, ..route::Terms::default() };
+    let policy = route::Policy {
+        import: hops(1),
+        export: hops(2),
+        neighbours: [(us, terms)].into(),
+        others: None,
+        signatures: route::Signatures::UnsignedAllowed,
+        tags: vec!["gold".parse().unwrap()],
+        weights: route::Weights { hop: 3, ..route::Weights::default() },
+        damping: route::Damping { flap_penalty: 4, ..route::Damping::default() },
+        timing: route::Timing { pace: Duration::from_millis(5), ..route::Timing::NODE },
+        quota: route::Quota { routes: 6, ..route::Quota::default() },
+    };
+    let filter = catalog::Filter {
+        clusters: Some([us].into()),
+        functions: Some(["sum".into()].into()),
+        blocked: [catalog::Key::new(Kind::QUEUE, b"jobs")].into(),
+    };
+    (policy, filter)
+}
+
 #[test]
 fn every_key_of_the_file_reaches_the_node() {
     let config = checked(EVERY_KEY);
+    let (routes, catalog) = every_key_of_policies();
     let want = Config {
         node: Node {
             shards: Some(3),
@@ -188,6 +232,8 @@ fn every_key_of_the_file_reaches_the_node() {
         }),
         auth: everybody(),
         peer: Some(every_key_of_peers()),
+        routes,
+        catalog,
         nats: Nats {
             server_name: Some("a".to_owned()),
             payload_bytes_max: 16,
@@ -315,6 +361,7 @@ fn each_refusal_about_other_nodes_names_its_key() {
             "peer.allow_clusters = ['a', '']",
             "peer.allow_clusters is \"\", must be 1 to 63 characters of a-z, 0-9 and -",
         ),
+        ("routes.quota = { routes = 0 }", "routes.quota.routes is 0, must be within 1..=1024"),
         ("peer.ping_interval_ms = 49", "peer.ping_interval_ms is 49, must be within 50..=60000"),
     ];
     for (text, refusal) in table {
@@ -404,7 +451,7 @@ fn a_unix_path_must_fit_the_kernels_address() {
 #[test]
 fn an_unknown_key_is_refused_with_file_and_line() {
     expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `nats`, `nats_tls`, `websocket`, `websocket_tls`, `websocket_origins`, `websocket_same_origin`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
-    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `auth`, `peer`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
+    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `auth`, `peer`, `routes`, `catalog`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
     expect![[r#"mpreg.toml, line 2: invalid type: string "two", expected u64"#]]
         .assert_eq(&outcome("[node]\nshards = 'two'\n"));
     expect!["mpreg.toml, line 2: invalid value: integer `-1`, expected u64"]

@@ -29,7 +29,7 @@ use mpreg_proto::route::Signed;
 
 use super::data_links::DataLinks;
 use super::facts;
-use super::question::{self, Question};
+use super::question::{self, Order, Question};
 use super::report::Report;
 use super::seed_file::SeedFile;
 use crate::clock::since_1970;
@@ -150,24 +150,46 @@ impl Network {
 
     /// An operator asks.
     pub(super) fn answer(&mut self, question: Question, now: Instant) {
-        let Some((command, answer)) = question::answer(question, &self.control, now) else {
-            return;
-        };
+        match question::answer(question, &self.control, now) {
+            None => (),
+            Some(Order::Offer { command, answer }) => {
+                let facts = self.follow(vec![*command], now);
+                let mut done = Ok(());
+                for fact in &facts {
+                    if let Fact::NotOffered { why, .. } = fact {
+                        done = Err(*why);
+                    }
+                }
+                if answer.send(done).is_err() {
+                    tracing::debug!("who offered something no longer waits to hear of it");
+                }
+            }
+            Some(Order::Apply { commands, answer }) => {
+                let facts = self.follow(commands, now);
+                let applied = question::applied(&facts, &self.control);
+                if answer.send(applied).is_err() {
+                    tracing::debug!("who changed the policy no longer waits to hear of it");
+                }
+            }
+        }
+    }
+
+    /// Has the machine do this now; what it says of that.
+    fn follow(&mut self, commands: Vec<Command>, now: Instant) -> Vec<Fact> {
         // What waits was said before it.
         self.settle(now);
-        let mut effects = Vec::new();
-        self.control.handle(Input::Command(command), now, &mut effects);
-        let mut done = Ok(());
+        let (mut effects, mut facts) = (Vec::new(), Vec::new());
+        for command in commands {
+            self.control.handle(Input::Command(command), now, &mut effects);
+        }
         for effect in effects {
-            if let Effect::Fact(Fact::NotOffered { why, .. }) = &effect {
-                done = Err(*why);
+            if let Effect::Fact(fact) = &effect {
+                facts.push(fact.clone());
             }
             self.perform(effect, now);
         }
         self.settle(now);
-        if answer.send(done).is_err() {
-            tracing::debug!("who offered something no longer waits to hear of it");
-        }
+        facts
     }
 
     /// Everybody was told, and has hung up.

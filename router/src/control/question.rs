@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use mpreg_fabric::catalog::{Key, Refusal};
-use mpreg_fabric::control::{Command, Control, Explanation};
+use mpreg_fabric::control::{Command, Control, Explanation, Fact};
+use mpreg_fabric::route;
 use mpreg_fabric::time::Instant;
 use mpreg_proto::catalog::{Kind, Node, Scope};
 use mpreg_proto::id::{ClusterId, NodeId};
@@ -30,6 +31,8 @@ pub enum Question {
     LinkState { answer: Sender<LinkState> },
     /// What clusters are called.
     Names { answer: Sender<Names> },
+    /// Follow what the configuration says now.
+    Apply { commands: Vec<Command>, answer: Sender<Applied> },
     /// Offer an entry, or take it back. Answered once that is done, or refused.
     Offer { offer: Offer, answer: Sender<Result<(), Refusal>> },
 }
@@ -83,8 +86,20 @@ pub struct LinkState {
     pub names: Names,
 }
 
+/// What came of a configuration.
+#[derive(Debug)]
+pub struct Applied {
+    /// Ways that are others now, each with its next node.
+    pub ways: Vec<(ClusterId, Option<NodeId>)>,
+    pub names: Names,
+}
+
 /// What the machine is to do, and who waits to hear what came of it.
-pub(super) type Order = (Command, Sender<Result<(), Refusal>>);
+#[derive(Debug)]
+pub(super) enum Order {
+    Offer { command: Box<Command>, answer: Sender<Result<(), Refusal>> },
+    Apply { commands: Vec<Command>, answer: Sender<Applied> },
+}
 
 /// Answers, unless something has to be done first.
 pub(super) fn answer(question: Question, control: &Control, now: Instant) -> Option<Order> {
@@ -111,8 +126,9 @@ pub(super) fn answer(question: Question, control: &Control, now: Instant) -> Opt
                 Some(body) => Command::Offer { scope, key, body },
                 None => Command::Retract { scope, key },
             };
-            return Some((command, answer));
+            return Some(Order::Offer { command: Box::new(command), answer });
         }
+        Question::Apply { commands, answer } => return Some(Order::Apply { commands, answer }),
     }
     None
 }
@@ -130,6 +146,17 @@ fn catalog(control: &Control, part: Part) -> Catalog {
         body: entry.body.clone(),
     });
     Catalog { entries: entries.collect(), total: all().count(), names: names(control) }
+}
+
+/// Which ways are others than before, the last word on each.
+pub(super) fn applied(facts: &[Fact], control: &Control) -> Applied {
+    let mut ways = BTreeMap::new();
+    for fact in facts {
+        if let Fact::Route(route::Fact::Best { destination, via }) = fact {
+            ways.insert(*destination, *via);
+        }
+    }
+    Applied { ways: ways.into_iter().collect(), names: names(control) }
 }
 
 /// Every node says what its cluster is called.

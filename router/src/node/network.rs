@@ -8,6 +8,7 @@ use crossbeam::channel::bounded;
 use mpreg_fabric::control::{Control, Settings};
 use mpreg_fabric::plan::Federation;
 use mpreg_fabric::rng::Rng;
+use mpreg_fabric::{catalog, route};
 use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::member::PeerAddress;
 
@@ -33,6 +34,13 @@ pub(super) struct Around<'a> {
     pub(super) roster: &'a Roster,
 }
 
+/// What of the configuration is not about who the node is.
+struct Policy {
+    routes: route::Policy,
+    catalog: catalog::Filter,
+    handshake: Duration,
+}
+
 type Opened = (Option<(Network, SocketAddr)>, Option<Store>);
 
 /// The network, and where it is reached. `None`: the configuration has none, and the store comes back.
@@ -46,8 +54,12 @@ pub(super) fn open(
     match (&config.peer, &identity.credentials) {
         (Some(peer), Some(credentials)) => {
             let credentials = credentials.clone();
-            let handshake = config.limits.handshake;
-            let opened = join(peer, identity, credentials, (handshake, seed), around)?;
+            let policy = Policy {
+                routes: config.routes.clone(),
+                catalog: config.catalog.clone(),
+                handshake: config.limits.handshake,
+            };
+            let opened = join(peer, policy, identity, credentials, (seed, around))?;
             Ok((Some(opened), None))
         }
         (Some(_), None) | (None, _) => Ok((None, identity.store)),
@@ -56,10 +68,10 @@ pub(super) fn open(
 
 fn join(
     config: &Peer,
+    policy: Policy,
     identity: Identity,
     credentials: Credentials,
-    (handshake, seed): (Duration, u64),
-    around: &Around<'_>,
+    (seed, around): (u64, &Around<'_>),
 ) -> Result<(Network, SocketAddr), StartError> {
     let Identity { incarnation, route_keys, store, is_of_laboratory, .. } = identity;
     let names_none = config.allow_clusters == Clusters::Named(Vec::new());
@@ -78,13 +90,14 @@ fn join(
     settings.federation = federation(&allowed);
     settings.route.wall = wall_clock(around.watch.clock.now());
     configure(&mut settings, config, &route_keys, store.as_ref())?;
+    (settings.route.policy, settings.filter) = (policy.routes, policy.catalog);
     let links = peer::Settings {
         credentials,
         incarnation,
         fabric: config.fabric,
         port,
         federation: settings.federation.clone(),
-        timing: Timing::new(handshake, config.ping_interval),
+        timing: Timing::new(policy.handshake, config.ping_interval),
     };
     let means = Means {
         registry: around.inbox.registry().map_err(StartError::Control)?,

@@ -75,7 +75,8 @@ const FABRIC: Edges = &[
 ];
 
 /// The parts of a node, each readable alone. `switch`, `shard`, `drive`, `control`, `identity` and
-/// `node` join them and may name any; `admin`, `cli`, `config` and `log` are not on the way of a message.
+/// `node` join them and may name any; `admin`, `cli`, `config`, `reload` and `log` are not on the way of a
+/// message.
 const ROUTER_PARTS: Edges = &[
     ("arena", &["limits"]),
     ("auth", &["clock", "limits"]),
@@ -98,9 +99,9 @@ const ROUTER_PARTS: Edges = &[
     ("transport", &["limits"]),
 ];
 
-const ROUTER_OTHERS: [&str; 11] = [
-    "admin", "bin", "cli", "config", "control", "drive", "identity", "log", "node", "shard",
-    "switch",
+const ROUTER_OTHERS: [&str; 12] = [
+    "admin", "bin", "cli", "config", "control", "drive", "identity", "log", "node", "reload",
+    "shard", "switch",
 ];
 
 #[test]

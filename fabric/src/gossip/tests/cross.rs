@@ -139,7 +139,7 @@ fn a_filter_hides_and_shows() {
     net.offer(11, FABRIC, "exported");
     net.offer(22, FABRIC, "exported");
     net.run(500);
-    let blocked = Filter { clusters: None, blocked: [key("exported")].into() };
+    let blocked = Filter { blocked: [key("exported")].into(), ..Filter::default() };
     net.input(NodeId(21), Input::Filter(blocked));
     assert!(!net.shows(21, 11, "exported"));
     assert!(net.shows(21, 22, "exported"), "one's own are always shown");
@@ -148,7 +148,7 @@ fn a_filter_hides_and_shows() {
     net.offer(11, FABRIC, "exported");
     net.run(500);
     assert!(!net.shows(21, 11, "exported"));
-    let mine_only = Filter { clusters: Some([ClusterId(2)].into()), blocked: [].into() };
+    let mine_only = Filter { clusters: Some([ClusterId(2)].into()), ..Filter::default() };
     net.input(NodeId(22), Input::Filter(mine_only));
     assert!(!net.shows(22, 11, "exported"));
     net.input(NodeId(21), Input::Filter(Filter::default()));

@@ -17,6 +17,10 @@ fn gold() -> BTreeSet<Tag> {
     BTreeSet::from(["gold".parse().unwrap()])
 }
 
+fn changed(policy: Policy) -> Input {
+    Input::PolicyChanged { policy: Box::new(policy), held: Held::Kept }
+}
+
 /// Whether a route to 9 over 2 with these tags comes in.
 fn comes_in(policy: Policy, tags: &[&str]) -> Option<Reject> {
     let mut lab = Lab::new(policy);
@@ -116,7 +120,7 @@ fn a_new_policy_keeps_what_is_held_until_it_expires() {
     let mut policy = Policy::open();
     policy.import.tags = Some(gold());
     policy.export.destinations = Among::AllBut(clusters(&[9]));
-    lab.input(Input::PolicyChanged(Box::new(policy)));
+    lab.input(changed(policy));
     assert_eq!(lab.path(9), [2, 9]);
     assert_eq!(lab.knows(3, 9), Some(0), "what was told is brought in line at once");
     assert_eq!(lab.refusal(2, &nine(2, 2).item()), Some(Reject::Policy));
@@ -137,7 +141,7 @@ fn new_weights_choose_at_once() {
     lab.told(3, &nine(3, 1).item());
     assert_eq!(lab.path(9), [3, 9]);
     let weights = Weights { hop: 0, ..Weights::default() };
-    lab.input(Input::PolicyChanged(Box::new(Policy { weights, ..Policy::open() })));
+    lab.input(changed(Policy { weights, ..Policy::open() }));
     assert_eq!(lab.path(9), [2, 5, 9]);
     assert_eq!(lab.routes.view().hops(ClusterId(9))[0].path[0], ClusterId(2));
 }
@@ -153,8 +157,61 @@ fn tags_travel_to_the_far_end() {
     net.run(SECOND);
     let mut policy = Policy::open();
     policy.import.tags_denied = gold();
-    net.input(nodes[2], Input::PolicyChanged(Box::new(policy)));
+    net.input(nodes[2], changed(policy));
     net.run(SECOND * 40);
     assert_eq!(net.path(nodes[2], 1), Vec::<u128>::new());
     assert_eq!(net.path(nodes[1], 1), [1]);
+}
+
+#[test]
+fn what_a_policy_kept_out_comes_in_with_another_one() {
+    let mut policy = Policy::open();
+    policy.import.destinations = Among::AllBut(clusters(&[9]));
+    let mut lab = Lab::new(policy);
+    (2..=3).for_each(|cluster| lab.up(cluster));
+    assert_eq!(lab.refusal(2, &nine(2, 1).item()), Some(Reject::Policy));
+    let explained = lab.routes.explain(ClusterId(9), &[], lab.now);
+    let filtered: Vec<_> = explained.candidates.iter().map(|reason| reason.filtered).collect();
+    assert_eq!((filtered, explained.selected), (vec![Some(Filtered::Policy)], None));
+    lab.input(changed(Policy::open()));
+    assert_eq!(lab.path(9), [2, 9]);
+    lab.wait(SECOND);
+    assert_eq!(lab.knows(3, 9), Some(3));
+    lab.wait(SECOND * 28);
+    assert_eq!(lab.path(9), [2, 9]);
+    lab.wait(SECOND * 2);
+    assert_eq!(lab.path(9), Vec::<u128>::new(), "for as long as it was said to be good");
+}
+
+#[test]
+fn what_was_kept_out_and_is_taken_back_or_forged_stays_out() {
+    let mut policy = Policy::open();
+    policy.import.destinations = Among::AllBut(clusters(&[9]));
+    let mut lab = Lab::new(policy);
+    (2..=3).for_each(|cluster| lab.up(cluster));
+    assert_eq!(lab.refusal(2, &nine(2, 1).item()), Some(Reject::Policy));
+    lab.told(2, &withdraw(&withdrawal(2, 9, 2)));
+    let forged =
+        Forged::origin(origin(9, 3, 1)).hop_by(hop(3, 1, 1, 1), Some(net::key(ClusterId(4), 1)));
+    assert_eq!(lab.refusal(3, &forged.item()), Some(Reject::Policy));
+    let facts = lab.input(changed(Policy::open()));
+    let reasons: Vec<_> = facts.into_iter().filter_map(reason).collect();
+    assert_eq!(reasons, [Reject::Signature(SignatureFault::Forged)]);
+    assert_eq!(lab.path(9), Vec::<u128>::new());
+}
+
+#[test]
+fn a_policy_about_what_is_held_takes_it_away_at_once_and_gives_it_back() {
+    let mut lab = Lab::open();
+    lab.told(2, &nine(2, 1).item());
+    lab.wait(SECOND);
+    assert_eq!((lab.path(9), lab.knows(3, 9)), (vec![2, 9], Some(3)));
+    let mut policy = Policy::open();
+    let import = Filter { destinations: Among::Only(clusters(&[2])), ..Filter::default() };
+    policy.neighbours.insert(ClusterId(2), Terms { import, ..Terms::default() });
+    lab.input(Input::PolicyChanged { policy: Box::new(policy), held: Held::Judged });
+    assert_eq!((lab.path(9), lab.knows(3, 9)), (vec![], Some(0)));
+    lab.input(changed(Policy::open()));
+    lab.wait(SECOND);
+    assert_eq!((lab.path(9), lab.knows(3, 9)), (vec![2, 9], Some(3)));
 }
