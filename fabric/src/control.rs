@@ -32,7 +32,8 @@
 //! Each plane keeps to a lane or two of its own, so that a `Refused` names who was refused.
 //!
 //! Parts: `settings.rs`, `cluster.rs` joins `member` and `dial`, `offers.rs` joins `gossip` and `want`,
-//! `ways.rs` joins what decides ways, `explain.rs` answers questions; `tests.rs`. Whole fabrics are
+//! `ways.rs` joins what decides ways, `links.rs` signs what is said of links,
+//! `hints.rs` keeps what is known for the next life, `explain.rs` answers questions; `tests.rs`. Whole fabrics are
 //! tested in the simulator of many nodes (`tests/src/mesh.rs`).
 
 use alloc::boxed::Box;
@@ -65,12 +66,17 @@ use crate::way::{self, LinkStateMode, Ways};
 
 mod cluster;
 mod explain;
+mod hints;
+mod links;
 mod offers;
 mod settings;
 mod ways;
 
 pub use crate::dial::{CloseReason, End, LinkId, Origin};
 pub use explain::{Candidate, Explanation};
+pub use hints::Hint;
+use hints::Hints;
+use links::Unproven;
 use settings::Start;
 pub use settings::{LinkStateSettings, RouteSettings, Settings};
 use ways::Gauge;
@@ -236,6 +242,8 @@ pub enum Record {
     RouteSequence(Version),
     /// Keys of clusters: [`RouteSettings::keys`] of the next life.
     RouteKeys(Bytes),
+    /// What others offered: [`Settings::hints`] of the next life, as [`Hint::parse`] reads it.
+    CatalogHints(Bytes),
 }
 
 /// What shards need to know of other nodes. Never changed: a change is another view.
@@ -368,6 +376,12 @@ pub struct Control {
     wants: Wants,
     routes: Routes,
     link_state: LinkState,
+    /// What waits for a key that has signed it.
+    unproven: Vec<Unproven>,
+    /// Nodes to dial that nobody told of.
+    seeds: Vec<PeerAddress>,
+    /// `None`: nothing is kept for the next life.
+    hints: Option<Hints>,
     /// What is said once, at the start.
     start: Option<Start>,
     /// The last that shards were told.
@@ -417,6 +431,9 @@ impl Control {
             wants,
             routes,
             link_state,
+            unproven: Vec::new(),
+            seeds: settings.seeds.clone(),
+            hints: settings.hints.clone().map(Hints::new),
             view: Arc::new(View::alone(here)),
             is_changed: false,
             stale: None,
@@ -460,18 +477,19 @@ impl Control {
         let wants = self.wants.deadline().map(|at| (at, "view of wants"));
         let routes = self.routes.deadline().map(|at| (at, "routes"));
         let links = self.link_state.deadline();
+        let hints = self.hints.as_ref().and_then(Hints::deadline).map(|at| (at, "hints"));
         let cluster = [self.member.deadline(), self.dialler.deadline()];
-        [breakers, gossip, wants, routes, links].into_iter().chain(cluster).flatten().min()
+        [breakers, gossip, wants, routes, links, hints].into_iter().chain(cluster).flatten().min()
     }
 
     fn started(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        let Some(Start { seeds, keys, about, filter }) = self.start.take() else { return };
+        let Some(Start { keys, about, filter }) = self.start.take() else { return };
         self.spread(gossip::Input::Filter(filter), now, out);
         self.provide(&keys, now, out);
         self.route(route::Input::DeadlineReached, now, out);
         let (scope, key) = (Scope::Fabric, Key::new(Kind::NODE, b""));
         self.spread(gossip::Input::Offer { scope, key, body: about }, now, out);
-        self.dial(dial::Input::Seeds(seeds), now, out);
+        self.reseed(now, out);
     }
 
     fn command(&mut self, command: Command, now: Instant, out: &mut Vec<Effect>) {
@@ -489,7 +507,10 @@ impl Control {
             Command::Filter(filter) => self.spread(gossip::Input::Filter(filter), now, out),
             Command::Key(provided) => self.route(route::Input::KeyProvided(provided), now, out),
             Command::Signer(signer) => self.route(route::Input::SignerChanged(signer), now, out),
-            Command::Seeds(seeds) => self.dial(dial::Input::Seeds(seeds), now, out),
+            Command::Seeds(seeds) => {
+                self.seeds = seeds;
+                self.reseed(now, out);
+            }
         }
     }
 
@@ -511,6 +532,7 @@ impl Control {
             self.flood(link_state::Input::DeadlineReached, now, out);
         }
         self.wake_breakers(now, out);
+        self.wake_hints(now, out);
     }
 
     fn received(
@@ -560,7 +582,9 @@ impl Control {
     fn persist(&mut self, record: Record, then: Unwritten, out: &mut Vec<Effect>) {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.unwritten.insert(ticket, then);
+        if then != Unwritten::Nothing {
+            self.unwritten.insert(ticket, then);
+        }
         out.push(Effect::Persist { ticket, record });
     }
 

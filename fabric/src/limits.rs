@@ -201,5 +201,21 @@ pub const VIEW_TOPICS_MAX: usize = 256;
 /// made from the start: 10,000 patterns take a few milliseconds.
 pub const VIEW_CHANGES_MAX: usize = 1 << 14;
 
+/// Bytes of what is kept of the catalog for the next life: 10,000 nodes, or fewer and what they offer.
+pub const HINTS_BYTES_MAX: usize = 1 << 20;
+
+/// From a change of the catalog to when it is written down, so that what comes together is one write.
+pub const HINTS_DELAY: Duration = Duration::from_secs(1);
+
+/// Between two writes of it.
+pub const HINTS_PACE: Duration = Duration::from_secs(10);
+
+/// After this life's begin, hints of nodes nobody has heard of are forgotten once anybody is reached.
+pub const HINTS_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// Advertisements of links that wait for the key they are signed with: of a fabric of 100 clusters with
+/// two gateways each, 4 KiB a piece at most.
+pub const FLOODS_UNSIGNED_MAX: usize = 256;
+
 const _: () = assert!(CATALOG_FOREIGN_FEEDS_MAX < CATALOG_FEEDS_MAX);
 const _: () = assert!(CATALOG_FOREIGN_ENTRIES_MAX < CATALOG_ENTRIES_MAX);

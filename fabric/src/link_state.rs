@@ -12,8 +12,8 @@
 //! disabled, within their area. A link counts when both ends say that it is there, so what a node
 //! alone claims, or a node that died still says, leads nowhere.
 //!
-//! Signatures are the caller's: [`Effect::Send`] carries own advertisements unsigned, and `Heard` is
-//! said of floods whose signature was found good.
+//! Signatures are the caller's (`control/links.rs`): [`Effect::Send`] carries own advertisements unsigned,
+//! and `Heard` is said of floods whose signature was found good, or that change nothing.
 //!
 //! Invariants:
 //! - Of one node, kind and area the newest version is kept; older and equal ones change nothing.
@@ -139,6 +139,8 @@ pub enum Reject {
     AreaMismatch,
     /// A linked node is said to be of a cluster that it is not of, or this node of a later life.
     Forged,
+    /// Not signed by its cluster, as far as that cluster's keys are known.
+    Signature,
     /// Older than what is known.
     Stale,
     /// What is known.
@@ -149,13 +151,14 @@ pub enum Reject {
 }
 
 impl Reject {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::Unlinked,
         Self::Disabled,
         Self::OutOfScope,
         Self::AreaMismatch,
         Self::Forged,
+        Self::Signature,
         Self::Stale,
         Self::Duplicate,
         Self::Expired,
@@ -171,6 +174,7 @@ impl Reject {
             Self::OutOfScope => "out_of_scope",
             Self::AreaMismatch => "area_mismatch",
             Self::Forged => "forged",
+            Self::Signature => "signature",
             Self::Stale => "stale",
             Self::Duplicate => "duplicate",
             Self::Expired => "expired",
@@ -236,6 +240,15 @@ impl LinkState {
     /// Every advertisement that is alive, for whoever wants to see them.
     pub fn advertisements(&self) -> impl Iterator<Item = &Advertisement> {
         self.database.alive().map(|(_, entry)| &entry.said)
+    }
+
+    /// Whether it would change anything that this was said: then its signature has to be good.
+    pub fn is_news(&self, said: &Advertisement) -> bool {
+        if said.origin == self.settings.here.node {
+            return self.sequence < said.version.sequence;
+        }
+        let known = self.database.compare(&Key::of(said), said.version);
+        matches!(known, Heard::New | Heard::Newer)
     }
 
     pub fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Effect>) {

@@ -170,8 +170,11 @@ pub enum Held {
 pub enum Provided {
     Authorisation(Signed),
     Revocation(Signed),
-    Pin(Pin),
-    Unpin(ClusterId),
+    /// The keys of a cluster that people vouch for, from here on these alone. None: those authorised.
+    Pins {
+        cluster: ClusterId,
+        pins: Vec<Pin>,
+    },
 }
 
 /// What the machine wants done.

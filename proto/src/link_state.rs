@@ -53,7 +53,7 @@ pub struct Flood {
     pub ttl_ms: u32,
     /// An [`Advertisement`].
     pub body: Vec<u8>,
-    /// Of its node, over the body.
+    /// Of its node's cluster, over the body (`route::Signing::LinkState`). None inside a cluster.
     pub signature: Option<[u8; SIGNATURE_BYTES]>,
 }
 

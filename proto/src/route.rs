@@ -232,6 +232,8 @@ pub enum Signing {
     Withdrawal = 2,
     Authorisation = 3,
     Revocation = 4,
+    /// What a node says of its links to other clusters (`link_state`).
+    LinkState = 5,
 }
 
 /// SHA-256 over a chain up to some link, signatures included. Equal digests are equal chains.

@@ -7,7 +7,8 @@
 //! It also makes the keys that routes are signed with (`ca/routes.rs`).
 //!
 //! Invariants: private keys are readable by their owner alone, from the moment they exist; nothing that
-//! is there already is overwritten.
+//! is there already is overwritten, but for a key of routes by the next one and for what is revoked, each
+//! whole.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -57,6 +58,10 @@ pub enum CaError {
     RouteKey(LoadRouteKeysError),
     #[error("the operating system gives no chance for a key: {0}")]
     Chance(getrandom::Error),
+    #[error("cluster {cluster} has no key of routes, since no gateway of it was signed for")]
+    NoKey { cluster: ClusterName },
+    #[error("cluster {cluster} has no key {serial}, its newest is {newest}")]
+    NoSuchKey { cluster: ClusterName, serial: u64, newest: u64 },
     #[error("signing: {0}")]
     Sign(#[from] rcgen::Error),
 }
@@ -110,6 +115,26 @@ pub fn issue(
     let gateway_of = (wish.role == NodeRole::Gateway).then_some(&wish.cluster);
     routes::issue(directory, gateway_of, out, now)?;
     Ok(name)
+}
+
+/// Makes the next key that a cluster's routes are signed with; its serial. `now` is since 1970.
+pub fn rotate(
+    directory: &Path,
+    cluster: &ClusterName,
+    out: &[PathBuf],
+    now: Duration,
+) -> Result<u64, CaError> {
+    routes::rotate(directory, cluster, out, now)
+}
+
+/// Says that a cluster's keys of routes up to this serial are void.
+pub fn revoke(
+    directory: &Path,
+    cluster: &ClusterName,
+    serial: u64,
+    out: &[PathBuf],
+) -> Result<(), CaError> {
+    routes::revoke(directory, cluster, serial, out)
 }
 
 /// Signs for a gateway of `cluster`, with an authority that is begun if there is none. Processes that do
@@ -189,6 +214,18 @@ fn read(path: &Path) -> Result<String, CaError> {
 fn make_directory(path: &Path) -> Result<(), CaError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| CaError::File { path: path.to_owned(), source })
+}
+
+/// A file in the place of one that may be there. Whoever reads finds the old one or the new one.
+fn replace(path: &Path, mode: u32, text: &str) -> Result<(), CaError> {
+    let next = path.with_extension("next");
+    let file = |source| CaError::File { path: path.to_owned(), source };
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(error)),
+        Ok(()) | Err(_) => (),
+    }
+    write(&next, mode, text)?;
+    fs::rename(&next, path).map_err(file)
 }
 
 /// A file that is not there yet.

@@ -268,7 +268,7 @@ mod tests {
               doctor         Check whether this machine suits a router. Changes nothing; exit code 1 if it does not
               demo           Start a router, send it traffic, verify every message, show what it cost
               hash-password  Read a password from the first line of stdin and print its argon2id hash for `auth.users`
-              ca             Sign certificates of nodes, for a laboratory
+              ca             Sign certificates of nodes and keys of routes, for a laboratory
               log            Change the log filter of a running router
               completions    Print a completion script for a shell
               help           Print this message or the help of the given subcommand(s)

@@ -24,11 +24,13 @@ use mpreg_proto::id::FabricId;
 use mpreg_proto::member::PeerAddress;
 
 use crate::auth::Accounts;
+use crate::dns::ServiceName;
 use crate::transport::websocket::WebSocketSettings;
 
 pub mod auth;
 pub mod check;
 pub mod file;
+pub mod link_state;
 pub mod routes;
 
 pub use check::Refusal;
@@ -48,8 +50,12 @@ pub struct Config {
     pub peer: Option<Peer>,
     /// What is taken from other clusters, and what they are told.
     pub routes: route::Policy,
+    /// Keys of clusters that people vouch for.
+    pub pins: routes::Pins,
     /// Which of their entries are to be seen.
     pub catalog: catalog::Filter,
+    /// Whether nodes tell each other which links between clusters there are.
+    pub link_state: link_state::Checked,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,
@@ -160,6 +166,10 @@ pub struct Peer {
     pub laboratory: Option<PathBuf>,
     pub allow_clusters: Clusters,
     pub join: Vec<PeerAddress>,
+    /// Names that stand for more of them; asked for again and again while no node is reached.
+    pub join_services: Vec<ServiceName>,
+    /// Who is asked what they stand for. `None`: whom the host asks.
+    pub dns_server: Option<SocketAddr>,
     /// Of more of them; read again and again while the node runs.
     pub join_file: Option<PathBuf>,
     pub ping_interval: Duration,

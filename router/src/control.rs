@@ -33,6 +33,7 @@ pub mod network;
 pub mod question;
 pub mod report;
 mod seed_file;
+pub mod services;
 
 use network::Network;
 use question::Question;

@@ -15,7 +15,7 @@ use mpreg_proto::id::{Incarnation, NodeId};
 use crate::ca::{self, CaError};
 use crate::clock;
 use crate::config::{self, Config};
-use crate::peer::route_keys::{LoadRouteKeysError, RouteKeys};
+use crate::peer::route_keys::{KeySource, LoadRouteKeysError, RouteKeys};
 use crate::peer::tls::{CERTIFICATE_FILE, Credentials, LoadCredentialsError, ROOTS_FILE};
 use crate::store::{Store, StoreError};
 
@@ -51,9 +51,9 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    pub fn settle(config: &Config) -> Result<Self, IdentityError> {
+    pub fn settle(config: &Config, keys: &dyn KeySource) -> Result<Self, IdentityError> {
         let credentials = config.peer.as_ref().map(certified).transpose()?;
-        let of_routes = config.peer.as_ref().map(|peer| RouteKeys::load(&peer.identity));
+        let of_routes = config.peer.as_ref().map(|_| keys.load());
         let route_keys = of_routes.transpose()?.unwrap_or_default();
         let is_of_laboratory = config.peer.as_ref().is_some_and(is_of_laboratory);
         let key = credentials.as_ref().map(Credentials::public_key);

@@ -15,6 +15,18 @@ pub const RING_COMPLETIONS: u32 = 8192;
 /// Names in one list of a policy. Each route is compared with them in logarithmic time.
 pub const POLICY_NAMES_MAX: usize = 1024;
 
+/// How long a DNS server is waited for: a recursive look-up over a slow line.
+pub const DNS_ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// How often each server is asked: one packet may be lost.
+pub const DNS_TRIES_MAX: usize = 2;
+
+/// Servers of the host that are asked, as the C library does.
+pub const DNS_SERVERS_MAX: usize = 3;
+
+/// Bytes of an answer in one packet. Without an extension no server sends more than 512.
+pub const DNS_MESSAGE_BYTES_MAX: usize = 4096;
+
 /// Receive buffers of a shard, and bytes of each. 64 of 32 KiB stay in cache: 256 of them cost 15 to
 /// 27 % of throughput at 1 KiB, buffers of 4 KiB cost 16 %.
 pub const RECEIVE_BUFFERS: u16 = 64;

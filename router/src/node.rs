@@ -26,6 +26,7 @@ use mpreg_proto::nats::Bounds;
 
 use crate::auth::{self, Accounts, Answer};
 use crate::clock::Clock;
+use crate::config::routes::Pins;
 use crate::config::{self, ClientCertificates, Config, Listen};
 use crate::control::network::Network;
 use crate::control::{self, Desk, Inbox, Request, Watch};
@@ -36,6 +37,7 @@ use crate::listen::{self, Door, ListenError};
 use crate::mesh::{self, Bell, Command, Mesh};
 use crate::nats;
 use crate::peer::roster::Roster;
+use crate::peer::route_keys::{KeyFiles, KeySource, RouteKeys};
 use crate::probe::{ControlProbe, ShardProbe};
 use crate::ring::Ring;
 use crate::shard::{Listener, Shard};
@@ -69,6 +71,15 @@ pub enum StartError {
     NoListener,
 }
 
+/// What routes are signed and believed by, and where that comes from.
+#[derive(Clone)]
+pub struct Keys {
+    pub provider: Arc<dyn KeySource>,
+    /// What it said last.
+    pub held: RouteKeys,
+    pub pins: Pins,
+}
+
 /// Where the node is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bound {
@@ -94,6 +105,7 @@ pub struct Node {
     probes: Vec<Arc<ShardProbe>>,
     control_probe: Arc<ControlProbe>,
     roster: Roster,
+    keys: Keys,
     /// Of a node that is alone: the data directory is this process's for as long.
     _store: Option<Store>,
 }
@@ -133,10 +145,18 @@ impl Cpus {
 }
 
 impl Node {
+    /// With keys of routes from the files of the node's credentials.
     pub fn start(config: &Config) -> Result<Self, StartError> {
+        let files = config.peer.as_ref().map(|peer| peer.identity.clone()).unwrap_or_default();
+        Self::start_with(config, Arc::new(KeyFiles(files)))
+    }
+
+    /// With keys of routes from wherever they are kept.
+    pub fn start_with(config: &Config, provider: Arc<dyn KeySource>) -> Result<Self, StartError> {
         let cpus = Cpus::of(&config.node);
         let count = cpus.shards.len();
-        let identity = Identity::settle(config)?;
+        let identity = Identity::settle(config, &*provider)?;
+        let keys = Keys { provider, held: identity.route_keys.clone(), pins: config.pins.clone() };
         let (id, incarnation) = (identity.node, identity.incarnation);
         let (mut bound, listeners) = open_listeners(config, count)?;
         let bells: Result<Vec<Bell>, _> = (0..count).map(|_| Bell::new()).collect();
@@ -197,6 +217,7 @@ impl Node {
             probes,
             control_probe,
             roster,
+            keys,
             _store: store,
         })
     }
@@ -222,12 +243,17 @@ impl Node {
         &self.probes
     }
 
-    /// Who is linked.
     /// Where the control core is asked.
     pub fn desk(&self) -> &Desk {
         &self.desk
     }
 
+    /// What routes are signed and believed by, as of the start.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Who is linked.
     pub fn roster(&self) -> &Roster {
         &self.roster
     }

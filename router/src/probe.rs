@@ -166,6 +166,12 @@ pub struct PeerProbe {
     /// Nodes whose data links let nothing through.
     pub circuits_open: Count,
     pub circuits_changed: WordCounts,
+    pub services_failed: WordCounts,
+    /// Whether the disk did not take what was last to be kept.
+    pub store_failing: Count,
+    pub store_failures: Count,
+    pub store_refused: Count,
+    pub hints_lost: Count,
 }
 
 /// One number for each word that came up. The words are those of closed sets.
@@ -396,7 +402,7 @@ impl ShardProbe {
 /// The numbers of links without a label: kind, name, help, where it is counted.
 type PlainOfPeers = (Kind, &'static str, &'static str, fn(&PeerProbe) -> &Count);
 
-const PLAIN_OF_PEERS: [PlainOfPeers; 26] = [
+const PLAIN_OF_PEERS: [PlainOfPeers; 30] = [
     (Kind::Gauge, "mpreg_peer_links", "Links to other nodes.", |p| &p.links),
     (Kind::Counter, "mpreg_peer_links_up_total", "Links that came up.", |p| &p.links_up),
     (Kind::Counter, "mpreg_peer_dials_total", "Addresses of nodes dialled.", |p| &p.dials),
@@ -460,6 +466,18 @@ const PLAIN_OF_PEERS: [PlainOfPeers; 26] = [
         "Packets of membership that were not believed.",
         |p| &p.packets_rejected,
     ),
+    (Kind::Gauge, "mpreg_store_failing", "1 while the disk does not take state.", |p| {
+        &p.store_failing
+    }),
+    (Kind::Counter, "mpreg_store_failures_total", "Times the disk did not take state.", |p| {
+        &p.store_failures
+    }),
+    (Kind::Counter, "mpreg_catalog_hints_lost_total", "Times kept hints could not be read.", |p| {
+        &p.hints_lost
+    }),
+    (Kind::Counter, "mpreg_store_refused_total", "Records too long to be kept.", |p| {
+        &p.store_refused
+    }),
 ];
 
 impl PeerProbe {
@@ -496,6 +514,11 @@ impl PeerProbe {
                 "mpreg_link_states_rejected_total",
                 "Link states without effect.",
                 &self.link_states_rejected,
+            ),
+            (
+                "mpreg_services_failed_total",
+                "Names of peer.join that were asked for and not found.",
+                &self.services_failed,
             ),
         ];
         let mut of_words = |name, help, key, counts: &WordCounts| {

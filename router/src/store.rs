@@ -7,11 +7,13 @@
 //! Invariants:
 //! - What a call returns was committed and synced before it returned: an incarnation or a sequence that
 //!   is used was never used before, whatever happens to the process or the machine.
-//! - After a commit that failed nothing is written any more: what the disk holds is not known.
+//! - After a commit that failed nothing is written to that file any more: what the disk holds of it is
+//!   not known. What is kept next goes into a new file, whole, which takes its place.
 //! - A directory belongs to one node, and to one process at a time.
 //!
 //! Tests: `store/tests.rs`.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -20,7 +22,10 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::SigningKey;
 use mpreg_proto::id::{Incarnation, NodeId, Version};
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, TableDefinition, TableError};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition,
+    TableError,
+};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -29,6 +34,9 @@ use crate::limits::STORE_RECORD_BYTES_MAX;
 pub mod writer;
 
 const FILE_NAME: &str = "node.redb";
+
+/// The file that takes the place of one that could not be written.
+const NEXT_FILE_NAME: &str = "node.redb.next";
 
 const RECORDS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("records");
 
@@ -78,7 +86,7 @@ impl Record {
     }
 }
 
-/// Why state could not be read or written. Nothing is retried: the operator looks at the disk.
+/// Why state could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("{path}: {source}")]
@@ -99,9 +107,6 @@ pub enum StoreError {
     TooLong { record: &'static str, bytes: usize },
     #[error("writing {path}: {source}")]
     Commit { path: PathBuf, source: Box<redb::Error> },
-    /// An earlier commit failed.
-    #[error("{path} is not written to any more, since writing it has failed")]
-    Fenced { path: PathBuf },
     #[error("{path} holds the state of node {of}, this is node {node}")]
     OtherNode { path: PathBuf, of: NodeId, node: NodeId },
     #[error("the operating system gives no chance for a key: {0}")]
@@ -111,12 +116,20 @@ pub enum StoreError {
 }
 
 /// The open file of one node.
-#[derive(Debug)]
 pub struct Store {
     database: Database,
     path: PathBuf,
+    /// Writing it has failed.
     is_fenced: bool,
+    /// What was committed last, by name and as it is in the file: what the next file begins with.
+    kept: BTreeMap<String, Kept>,
+    opener: Opener,
 }
+
+type Kept = Zeroizing<Vec<u8>>;
+
+/// Makes a database of a file.
+type Opener = fn(File) -> Result<Database, DatabaseError>;
 
 /// How the node's key is kept. The first byte says which.
 const KEY_OF_CERTIFICATE: u8 = 1;
@@ -125,18 +138,24 @@ const KEY_OF_ITS_OWN: u8 = 2;
 impl Store {
     /// Opens the directory's state, or begins it. Nobody but this user may look.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        Self::open_by(directory, open)
+    }
+
+    fn open_by(directory: &Path, opener: Opener) -> Result<Self, StoreError> {
         let path = directory.join(FILE_NAME);
         let file = create(directory, &path)
             .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
-        let open = |file| {
-            let backend = FileBackend::new(file)?;
-            Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)
+        let database = match opener(file) {
+            Ok(database) => database,
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(StoreError::InUse { path }),
+            Err(source) => return Err(StoreError::Open { path, source }),
         };
-        match open(file) {
-            Ok(database) => Ok(Self { database, path, is_fenced: false }),
-            Err(DatabaseError::DatabaseAlreadyOpen) => Err(StoreError::InUse { path }),
-            Err(source) => Err(StoreError::Open { path, source }),
-        }
+        let kept = all(&database).map_err(|source| StoreError::Read {
+            path: path.clone(),
+            record: "all",
+            source: Box::new(source),
+        })?;
+        Ok(Self { database, path, is_fenced: false, kept, opener })
     }
 
     /// The node whose state this is. `certified` is the public key of its certificate, if it has one;
@@ -240,7 +259,7 @@ impl Store {
 
     fn read(&self, record: Record) -> Result<Option<Zeroizing<Vec<u8>>>, StoreError> {
         let read = || -> Result<_, redb::Error> {
-            let transaction = redb::ReadableDatabase::begin_read(&self.database)?;
+            let transaction = self.database.begin_read()?;
             let table = match transaction.open_table(RECORDS) {
                 Err(TableError::TableDoesNotExist(_)) => return Ok(None),
                 table => table?,
@@ -255,43 +274,112 @@ impl Store {
         })
     }
 
-    /// Writes all of `changes` or none, and returns once the disk has them.
+    /// Writes all of `changes` or none, and returns once the disk has them. What failed may be tried
+    /// again.
     pub fn put(&mut self, changes: &[(Record, &[u8])]) -> Result<(), StoreError> {
-        if self.is_fenced {
-            return Err(StoreError::Fenced { path: self.path.clone() });
-        }
         for (record, body) in changes {
             if STORE_RECORD_BYTES_MAX < body.len() {
                 return Err(StoreError::TooLong { record: record.name(), bytes: body.len() });
             }
         }
-        self.commit(changes).map_err(|source| {
+        let written = changes.iter().map(|(record, body)| (record.name(), written(*record, body)));
+        let written: Vec<(&str, Kept)> = written.collect();
+        let failed = |path: &Path, source| StoreError::Commit {
+            path: path.to_owned(),
+            source: Box::new(source),
+        };
+        if self.is_fenced {
+            let next = self.path.with_file_name(NEXT_FILE_NAME);
+            self.database = self.next_file(&next, &written).map_err(|source| {
+                // What is left of it is removed before the next try as well.
+                fs::remove_file(&next).unwrap_or(());
+                failed(&next, source)
+            })?;
+            self.is_fenced = false;
+        } else if let Err(source) = commit(&self.database, &written) {
             self.is_fenced = true;
-            StoreError::Commit { path: self.path.clone(), source: Box::new(source) }
-        })
+            return Err(failed(&self.path, source));
+        }
+        self.kept.extend(written.into_iter().map(|(name, kept)| (name.to_owned(), kept)));
+        Ok(())
     }
 
-    fn commit(&self, changes: &[(Record, &[u8])]) -> Result<(), redb::Error> {
-        let mut transaction = self.database.begin_write()?;
-        // So that opening it after a crash takes no walk through the file.
-        transaction.set_quick_repair(true);
-        {
-            let mut table = transaction.open_table(RECORDS)?;
-            for (record, body) in changes {
-                let mut kept =
-                    Zeroizing::new(Vec::with_capacity(VERSION_BYTES + DIGEST_BYTES + body.len()));
-                kept.extend_from_slice(&record.version().to_le_bytes());
-                kept.extend_from_slice(&digest_of(*record, body));
-                kept.extend_from_slice(body);
-                table.insert(record.name(), kept.as_slice())?;
-            }
+    /// A file with all that was kept and what is new. It is in place, and on the disk, once this returns.
+    fn next_file(&self, next: &Path, changes: &[(&str, Kept)]) -> Result<Database, redb::Error> {
+        match fs::remove_file(next) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(()) | Err(_) => (),
         }
-        Ok(transaction.commit()?)
+        let directory =
+            next.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
+        let database = (self.opener)(create(directory, next)?)?;
+        // Hints are most of it, and not worth a disk that is full.
+        let kept = self.kept.iter().filter(|(name, _)| *name != Record::CatalogHints.name());
+        let mut all: BTreeMap<&str, Kept> =
+            kept.map(|(name, kept)| (name.as_str(), kept.clone())).collect();
+        all.extend(changes.iter().cloned());
+        commit(&database, &all.into_iter().collect::<Vec<_>>())?;
+        fs::rename(next, &self.path)?;
+        File::open(directory)?.sync_all()?;
+        tracing::warn!(path = %self.path.display(), "state is kept in a new file");
+        Ok(database)
     }
 
     fn damaged(&self, record: Record) -> StoreError {
         StoreError::Damaged { path: self.path.clone(), record: record.name() }
     }
+}
+
+impl core::fmt::Debug for Store {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let Self { path, is_fenced, .. } = self;
+        f.debug_struct("Store")
+            .field("path", path)
+            .field("is_fenced", is_fenced)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open(file: File) -> Result<Database, DatabaseError> {
+    let backend = FileBackend::new(file)?;
+    Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)
+}
+
+/// Everything in the file, whoever wrote it.
+fn all(database: &Database) -> Result<BTreeMap<String, Kept>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = match transaction.open_table(RECORDS) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(BTreeMap::new()),
+        table => table?,
+    };
+    let mut all = BTreeMap::new();
+    for entry in table.iter()? {
+        let (name, kept) = entry?;
+        all.insert(name.value().to_owned(), Zeroizing::new(kept.value().to_vec()));
+    }
+    Ok(all)
+}
+
+fn commit(database: &Database, changes: &[(&str, Kept)]) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    // So that opening it after a crash takes no walk through the file.
+    transaction.set_quick_repair(true);
+    {
+        let mut table = transaction.open_table(RECORDS)?;
+        for (name, kept) in changes {
+            table.insert(*name, kept.as_slice())?;
+        }
+    }
+    Ok(transaction.commit()?)
+}
+
+/// A record as it is in the file.
+fn written(record: Record, body: &[u8]) -> Kept {
+    let mut kept = Zeroizing::new(Vec::with_capacity(VERSION_BYTES + DIGEST_BYTES + body.len()));
+    kept.extend_from_slice(&record.version().to_le_bytes());
+    kept.extend_from_slice(&digest_of(record, body));
+    kept.extend_from_slice(body);
+    kept
 }
 
 /// As [`Store::route_sequence`] reads it.

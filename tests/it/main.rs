@@ -5,6 +5,7 @@ mod fabric;
 mod flood;
 mod hostile;
 mod idle;
+mod keys;
 mod mesh;
 mod nats;
 mod order;

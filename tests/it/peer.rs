@@ -9,6 +9,8 @@ use mpreg_tests::live::laboratory::{Laboratory, mpreg};
 use mpreg_tests::live::{Launch, Router, until};
 use rustix::process::Signal;
 
+mod disk;
+mod service;
 mod stranger;
 
 /// `HOST:PORT` for other nodes.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use mpreg_router::admin::fabric::{CatalogPage, RouteRow};
+use mpreg_router::admin::fabric::{CatalogPage, LinkStateRow, RouteRow};
 use mpreg_router::reload::Reloaded;
 use mpreg_tests::live::laboratory::{Laboratory, mpreg};
 use mpreg_tests::live::nats::{NatsPeer, USUAL};
@@ -23,12 +23,21 @@ struct Diamond {
 
 impl Diamond {
     fn start() -> Self {
+        Self::start_with("", &[])
+    }
+
+    /// With more in all files. These clusters have no key to sign with.
+    fn start_with(tables: &str, keyless: &[&str]) -> Self {
         let laboratory = Laboratory::default();
         let start = |cluster: &str, joined: &[&Router]| {
             let (credentials, id) = laboratory.issue(cluster, cluster, "gateway");
+            if keyless.contains(&cluster) {
+                let key = credentials.join("routes.key");
+                fs::remove_file(key).expect("gateways have a key");
+            }
             let joined: Vec<_> =
                 joined.iter().map(|router| format!("'{}'", router.bound("peer"))).collect();
-            let more = format!("join = [{}]\nallow_clusters = ['*']", joined.join(", "));
+            let more = format!("join = [{}]\nallow_clusters = ['*']\n{tables}", joined.join(", "));
             let launch = Launch::of(1).with_nats().as_node(&credentials, cluster, &more);
             (id, launch.start())
         };
@@ -203,4 +212,28 @@ fn a_bad_file_is_refused_whole_and_a_signal_reloads_as_well() {
     fabric.near.signal(Signal::HUP);
     until("all is seen again", || (far_functions(&fabric).len() == 2).then_some(()));
     assert_eq!(fabric.reloaded(&[]), Reloaded::default());
+}
+
+#[test]
+fn links_between_clusters_count_if_their_clusters_sign_for_them() {
+    let fabric = Diamond::start_with("[link_state]\nmode = 'only'\n", &["left"]);
+    let mut subscriber = fabric.far.nats_on(0, USUAL);
+    subscriber.subscribe(1, "p.*");
+    let mut publisher = fabric.near.nats_on(0, USUAL);
+    until("there is a computed way", || {
+        let way = fabric.way();
+        let chosen = way.candidates.iter().find(|way| way.verdict == "chosen")?;
+        assert_eq!((chosen.source.as_str(), &chosen.exit), ("link_state", &fabric.right.0));
+        Some(())
+    });
+    heard(&mut publisher, &mut subscriber, "computed");
+    until("what is not signed is refused", || {
+        let labels = ["reason=\"signature\""];
+        let refused = fabric.near.page().sum("mpreg_link_states_rejected_total", &labels);
+        (0 < refused).then_some(())
+    });
+    let (_, body) = fabric.near.get("/link-state");
+    let rows: Vec<LinkStateRow> = serde_json::from_str(&body).expect("a list of who has links");
+    let speaks = |node: &str| rows.iter().any(|row| row.node == node);
+    assert!(speaks(&fabric.right.0) && !speaks(&fabric.left.0), "{body}");
 }

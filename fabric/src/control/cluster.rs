@@ -123,6 +123,10 @@ impl Control {
                         Why::Failed => Gone::Failed,
                         Why::Left(_) => Gone::Left,
                     };
+                    match how {
+                        Gone::Failed => self.hint_at(node),
+                        Gone::Left => self.hint_no_more(node, now, out),
+                    }
                     self.life_over(node, incarnation, now, out);
                     self.dial(dial::Input::MemberDown { node, incarnation, how }, now, out);
                 }

@@ -68,6 +68,7 @@ impl Control {
             name: changed.key.name.clone(),
             members: changed.body.as_deref().map(members_of),
         };
+        self.hints_changed(&changed, now, out);
         out.push(Effect::Fact(Fact::Entry(changed)));
         self.want(input, now, out);
     }

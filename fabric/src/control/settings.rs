@@ -12,6 +12,7 @@ use mpreg_proto::hop::Here;
 use mpreg_proto::id::{Incarnation, NodeId, Version};
 use mpreg_proto::member::PeerAddress;
 
+use super::Hint;
 use crate::catalog::{Federation as Openness, Filter, Mode};
 use crate::gossip::{self, Gossip};
 use crate::link_state::{self, Areas};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub address: PeerAddress,
     /// Nodes to dial that nobody told of.
     pub seeds: Vec<PeerAddress>,
+    /// What was known in the last life. `None`: nothing is kept for the next one.
+    pub hints: Option<Vec<Hint>>,
     pub member: member::Timing,
     pub dial: dial::Timing,
     /// Which clusters may be linked, and so what of the catalog goes on to others.
@@ -89,6 +92,7 @@ impl Settings {
             incarnation,
             address,
             seeds: Vec::new(),
+            hints: None,
             member: member::Timing::DEFAULT,
             dial: dial::Timing::DEFAULT,
             federation: Federation::Permissive(Vec::new()),
@@ -161,7 +165,6 @@ impl Default for LinkStateSettings {
 /// What is said once, at the start.
 #[derive(Debug)]
 pub(super) struct Start {
-    pub(super) seeds: Vec<PeerAddress>,
     pub(super) keys: Bytes,
     /// The body of the node's own entry.
     pub(super) about: Bytes,
@@ -172,8 +175,8 @@ impl Start {
     pub(super) fn of(settings: &Settings) -> Self {
         let mut body = Vec::new();
         Node { cluster: settings.cluster.to_string(), ..settings.about.clone() }.put(&mut body);
-        let (seeds, keys) = (settings.seeds.clone(), settings.route.keys.clone());
-        Self { seeds, keys, about: body.into(), filter: settings.filter.clone() }
+        let keys = settings.route.keys.clone();
+        Self { keys, about: body.into(), filter: settings.filter.clone() }
     }
 }
 

@@ -7,6 +7,9 @@ use core::fmt::Write as _;
 
 use super::*;
 
+mod hints;
+mod links;
+
 const ME: NodeId = NodeId(b'm' as u128);
 
 #[test]

@@ -8,7 +8,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use mpreg_proto::id::{ClusterId, NodeId};
 use mpreg_proto::limits::ROUTE_MESSAGE_BYTES_MAX;
-use mpreg_proto::link_state::{Flood, Metrics};
+use mpreg_proto::link_state::Metrics;
 use mpreg_proto::peer::Plane;
 use mpreg_proto::route::{Item, Message};
 
@@ -145,7 +145,12 @@ impl Control {
                     let record = Record::RouteKeys(written(self.routes.key_records()));
                     self.persist(record, Unwritten::Nothing, out);
                 }
-                route::Effect::Fact(fact) => out.push(Effect::Fact(Fact::Route(fact))),
+                route::Effect::Fact(fact) => {
+                    if let route::Fact::KeyAccepted { cluster, .. } = fact {
+                        self.key_came(cluster, now, out);
+                    }
+                    out.push(Effect::Fact(Fact::Route(fact)));
+                }
             }
         }
     }
@@ -169,27 +174,13 @@ impl Control {
         }
     }
 
-    pub(super) fn flood_heard(
-        &mut self,
-        from: NodeId,
-        body: &[u8],
-        now: Instant,
-        out: &mut Vec<Effect>,
-    ) {
-        match Flood::parse(body) {
-            Ok(flood) => self.flood(link_state::Input::Heard { from, flood }, now, out),
-            Err(code) => {
-                out.push(Effect::Fact(Fact::Unreadable { from, plane: Plane::LinkState, code }));
-            }
-        }
-    }
-
     pub(super) fn flood(&mut self, input: link_state::Input, now: Instant, out: &mut Vec<Effect>) {
         let mut effects = Vec::new();
         self.link_state.handle(input, now, &mut effects);
         for effect in effects {
             match effect {
-                link_state::Effect::Send { to, flood } => {
+                link_state::Effect::Send { to, mut flood } => {
+                    self.sign_links(&mut flood);
                     let mut body = Vec::new();
                     flood.put(&mut body);
                     self.send(to, LINKS, Plane::LinkState, body.into(), out);
@@ -279,7 +270,7 @@ fn written(records: Vec<Provided>) -> Bytes {
     let entry = |record: &Provided| match record {
         Provided::Authorisation(signed) => Some(Item::Authorise(signed.clone()).entry()),
         Provided::Revocation(signed) => Some(Item::Revoke(signed.clone()).entry()),
-        Provided::Pin(_) | Provided::Unpin(_) => None,
+        Provided::Pins { .. } => None,
     };
     let mut out = Vec::new();
     for entry in records.iter().filter_map(entry) {

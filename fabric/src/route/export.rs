@@ -22,6 +22,8 @@ pub(super) struct Content {
     pub(super) relation: Relation,
     /// For the own cluster, how often it was announced.
     pub(super) refresh: u64,
+    /// Of the key it is signed with: with another one everything is said again.
+    pub(super) key_serial: u64,
 }
 
 #[derive(Debug)]

@@ -313,12 +313,13 @@ impl Routes {
         match provided {
             Provided::Authorisation(record) => self.key(&record, Record::Key, None, now, out),
             Provided::Revocation(record) => self.key(&record, Record::End, None, now, out),
-            Provided::Pin(pin) => match self.registry.pin(pin) {
-                Ok(()) => self.keys_changed(now, out),
-                Err(fault) => out.push(Effect::Fact(Fact::KeyRejected { from: None, fault })),
-            },
-            Provided::Unpin(cluster) => {
+            Provided::Pins { cluster, pins } => {
                 self.registry.unpin(cluster);
+                for pin in pins {
+                    if let Err(fault) = self.registry.pin(pin) {
+                        out.push(Effect::Fact(Fact::KeyRejected { from: None, fault }));
+                    }
+                }
                 self.keys_changed(now, out);
             }
         }

@@ -173,6 +173,18 @@ impl Registry {
         Ok(&held.key)
     }
 
+    /// All keys that are good at this time of day.
+    pub(super) fn keys(
+        &self,
+        cluster: ClusterId,
+        unix_seconds: u64,
+    ) -> impl Iterator<Item = &VerifyingKey> {
+        let pinned = self.pins.get(&cluster).into_iter().flatten().map(|pin| pin.key_serial);
+        let authorised = self.clusters.get(&cluster).into_iter().flat_map(|keys| &keys.authorised);
+        let serials = pinned.chain(authorised.map(|held| held.authorisation.key_serial));
+        serials.filter_map(move |serial| self.key(cluster, serial, unix_seconds).ok())
+    }
+
     /// Whether a cluster may mark its routes so, by the key it signs with. Pinned ones may as they like.
     pub(super) fn may_tag(&self, cluster: ClusterId, key_serial: u64, tags: &[Tag]) -> bool {
         if self.pins.contains_key(&cluster) {

@@ -218,6 +218,7 @@ impl Routes {
         if self.is_leaving || (self.signer.is_none() && self.must_sign()) {
             return None;
         }
+        let key_serial = self.signer.as_ref().map_or(0, |signer| signer.key_serial);
         if destination == self.cluster {
             let subject = Subject {
                 destination,
@@ -227,7 +228,8 @@ impl Routes {
             };
             let terms = self.policy.offer(cluster, subject)?;
             let (digest, refresh) = (ChainDigest::EMPTY, self.refreshes);
-            return Some(Content { digest, metrics: AT_HOME, relation: terms.relation, refresh });
+            let relation = terms.relation;
+            return Some(Content { digest, metrics: AT_HOME, relation, refresh, key_serial });
         }
         let best = self.best.get(&destination)?;
         let hop = best.hops.first()?;
@@ -246,7 +248,7 @@ impl Routes {
             return None;
         }
         let Best { digest, metrics, .. } = *best;
-        Some(Content { digest, metrics, relation: terms.relation, refresh: 0 })
+        Some(Content { digest, metrics, relation: terms.relation, refresh: 0, key_serial })
     }
 
     fn must_sign(&self) -> bool {

@@ -18,11 +18,13 @@ use mpreg_proto::route::{
     Announcement, ChainDigest, Signed, Signing, Withdrawal, link_message, message,
 };
 
+use super::Routes;
 use super::chain::Chain;
 use super::fact::SignatureFault;
 use super::keys::Registry;
 use super::policy::Signatures;
 use crate::limits::ROUTE_CHAINS_VERIFIED_MAX;
+use crate::time::Instant;
 
 /// The key a cluster's gateways sign with. Wiped from memory when dropped.
 #[derive(Clone, Debug)]
@@ -45,9 +47,38 @@ impl Signer {
         Signed { body, signature: Some(signature.to_bytes()) }
     }
 
+    fn links(&self, body: &[u8]) -> [u8; 64] {
+        self.key.sign(&message(Signing::LinkState, body)).to_bytes()
+    }
+
     pub(super) fn withdrawal(&self, body: Vec<u8>) -> Signed {
         let signature = self.key.sign(&message(Signing::Withdrawal, &body));
         Signed { body, signature: Some(signature.to_bytes()) }
+    }
+}
+
+impl Routes {
+    /// The signature of this cluster over what a node of it says of its links to others. `None`: there is
+    /// no key to sign with.
+    pub fn sign_links(&self, body: &[u8]) -> Option<[u8; 64]> {
+        self.signer.as_ref().map(|signer| signer.links(body))
+    }
+
+    /// Whether a cluster has said this of its links, by the keys and the policy that hold for routes.
+    pub fn has_signed_links(
+        &self,
+        cluster: ClusterId,
+        body: &[u8],
+        signature: Option<&[u8; 64]>,
+        now: Instant,
+    ) -> Result<(), SignatureFault> {
+        let judge = Judge {
+            registry: &self.registry,
+            signatures: self.policy.signatures,
+            unix_seconds: self.wall.seconds(now),
+            own: self.cluster,
+        };
+        judge.links(cluster, body, signature)
     }
 }
 
@@ -124,6 +155,21 @@ impl Judge<'_> {
         };
         let message = message(Signing::Withdrawal, &signed.body);
         self.verify(withdrawal.cluster, withdrawal.key_serial, &message, signature)
+    }
+
+    /// What a cluster says of its links carries no serial: any of its keys will do.
+    pub(super) fn links(
+        &self,
+        cluster: ClusterId,
+        body: &[u8],
+        signature: Option<&[u8; 64]>,
+    ) -> Result<(), SignatureFault> {
+        let Some(signature) = signature else { return self.unsigned(cluster) };
+        let message = message(Signing::LinkState, body);
+        let signature = Signature::from_bytes(signature);
+        let mut keys = self.registry.keys(cluster, self.unix_seconds);
+        let is_good = keys.any(|key| key.verify_strict(&message, &signature).is_ok());
+        if is_good { Ok(()) } else { Err(SignatureFault::Forged) }
     }
 
     /// Whether the keys of a chain that was verified hold, and its links were allowed to be

@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use mpreg_fabric::catalog::Refusal;
-use mpreg_fabric::control::{Candidate, Explanation};
+use mpreg_fabric::control::{Candidate, Explanation, Hint};
 use mpreg_fabric::route::Held;
 use mpreg_fabric::{plan, route};
 use mpreg_proto::catalog::{Kind, Scope, Want};
@@ -60,6 +60,17 @@ pub struct CatalogPage {
     pub total: usize,
     pub offset: usize,
     pub entries: Vec<CatalogRow>,
+    /// What was known when the node last ran, of nodes it has not heard of since. Nothing goes by it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<HintRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HintRow {
+    pub kind: String,
+    pub name: String,
+    pub node: String,
+    pub cluster: String,
 }
 
 /// The way to a cluster.
@@ -243,10 +254,11 @@ async fn catalog(State(pages): OfPages, query: Asked<PartQuery>) -> Result<Respo
         query.map_err(|why| bad_query(why.body_text()))?;
     let kind = kind.as_deref().map(parse_kind).transpose()?;
     let part = question::Part { kind, offset, limit: limit.unwrap_or(ENTRIES_ANSWERED_MAX) };
-    let Catalog { entries, total, names } =
+    let Catalog { entries, total, hints, names } =
         ask(&pages, |answer| Question::Catalog { part, answer }).await?;
     let entries = entries.iter().map(|entry| catalog_row(entry, &names)).collect();
-    Ok(Json(CatalogPage { total, offset, entries }).into_response())
+    let hints = hints.iter().map(|hint| hint_row(hint, &names)).collect();
+    Ok(Json(CatalogPage { total, offset, entries, hints }).into_response())
 }
 
 async fn put_offer(State(pages): OfPages, query: Asked<OfferQuery>) -> Result<Response, Fault> {
@@ -325,6 +337,8 @@ async fn reload(State(pages): OfPages, query: Asked<ReloadQuery>) -> Result<Resp
         ReloadError::NoCluster => Fault::NoCluster,
         ReloadError::Late => Fault::Late,
         ReloadError::Config(error) => Fault::BadConfig(whole(&error)),
+        ReloadError::Keys(error) => Fault::BadConfig(whole(&error)),
+        fault @ ReloadError::Key(_) => Fault::BadConfig(fault.to_string()),
     })?;
     tracing::info!(?reloaded, "configuration read again");
     Ok(Json(reloaded).into_response())
@@ -375,6 +389,15 @@ fn catalog_row(entry: &Entry, names: &Names) -> CatalogRow {
         }
         .to_owned(),
         body_bytes: body.len(),
+    }
+}
+
+fn hint_row(hint: &Hint, names: &Names) -> HintRow {
+    HintRow {
+        kind: hint.kind.word().to_owned(),
+        name: String::from_utf8_lossy(&hint.name).into_owned(),
+        node: hint.node.to_string(),
+        cluster: named(hint.cluster, names),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::ask::{Address, Method};
 use super::{CommandError, Exit};
-use crate::admin::fabric::{CatalogPage, CatalogRow};
+use crate::admin::fabric::{CatalogPage, CatalogRow, HintRow};
 
 /// Show what the nodes of the fabric offer, as far as a running router knows.
 #[derive(Debug, clap::Args)]
@@ -45,10 +45,13 @@ struct Text<'a>(&'a CatalogPage);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CatalogPage { total, entries, .. } = self.0;
+        let CatalogPage { total, entries, hints, .. } = self.0;
         writeln!(f, "{:<17}{:<33}{:<17}{:<8}NAME", "KIND", "NODE", "CLUSTER", "SCOPE")?;
         for CatalogRow { kind, name, node, cluster, scope, .. } in entries {
             writeln!(f, "{kind:<16} {node:<32} {cluster:<16} {scope:<7} {name}")?;
+        }
+        for HintRow { kind, name, node, cluster } in hints {
+            writeln!(f, "{kind:<16} {node:<32} {cluster:<16} hint    {name}")?;
         }
         writeln!(f, "{} of {total}", entries.len())
     }
@@ -70,10 +73,17 @@ mod tests {
             scope: "cluster".to_owned(),
             body_bytes: 0,
         };
-        let page = CatalogPage { total: 7, offset: 0, entries: vec![row] };
+        let hint = HintRow {
+            kind: "function".to_owned(),
+            name: "sum".to_owned(),
+            node: row.node.clone(),
+            cluster: row.cluster.clone(),
+        };
+        let page = CatalogPage { total: 7, offset: 0, entries: vec![row], hints: vec![hint] };
         expect![[r#"
             KIND             NODE                             CLUSTER          SCOPE   NAME
             subscription     000102030405060708090a0b0c0d0e0f eu-1             cluster orders.> billing
+            function         000102030405060708090a0b0c0d0e0f eu-1             hint    sum
             1 of 7
         "#]]
         .assert_eq(&Text(&page).to_string());

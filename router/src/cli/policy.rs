@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::ask::{Address, AskError, Method};
 use super::{CommandError, Exit};
-use crate::reload::{ChangedWay, Reloaded};
+use crate::reload::{ChangedKey, ChangedWay, Reloaded};
 
 /// Have a running router follow its configuration.
 #[derive(Debug, clap::Subcommand)]
@@ -13,7 +13,8 @@ pub enum Policy {
     Reload(Reload),
 }
 
-/// Read the configuration file again and follow it: policies of routes and of the catalog. Exit code 1
+/// Read the configuration file and the keys of routes again and follow them: policies of routes and of the
+/// catalog, keys, and which of them are void. Exit code 1
 /// if it is refused; what held then holds on.
 #[derive(Debug, clap::Args)]
 pub struct Reload {
@@ -51,12 +52,21 @@ struct Text<'a>(&'a Reloaded);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Reloaded { changed, not_reloaded, ways } = self.0;
-        if changed.is_empty() && not_reloaded.is_empty() {
+        let Reloaded { changed, not_reloaded, keys, signs_with, ways } = self.0;
+        if changed.is_empty() && not_reloaded.is_empty() && keys.is_empty() {
             writeln!(f, "nothing has changed")?;
         }
         changed.iter().try_for_each(|key| writeln!(f, "{key}: followed"))?;
         not_reloaded.iter().try_for_each(|key| writeln!(f, "{key}: from the next start"))?;
+        for ChangedKey { cluster, serial, is_revoked } in keys {
+            match is_revoked {
+                true => writeln!(f, "keys of {cluster} up to {serial}: void")?,
+                false => writeln!(f, "key {serial} of {cluster}: known")?,
+            }
+        }
+        if let Some(serial) = signs_with {
+            writeln!(f, "routes are signed with key {serial}")?;
+        }
         for ChangedWay { cluster, next_hop } in ways {
             match next_hop {
                 Some(next) => writeln!(f, "the way to {cluster}: next {next}")?,
@@ -79,14 +89,20 @@ mod tests {
             cluster: cluster.to_owned(),
             next_hop: next.map(str::to_owned),
         };
+        let key = |serial, is_revoked| ChangedKey { cluster: "eu".to_owned(), serial, is_revoked };
         let reloaded = Reloaded {
             changed: vec!["routes.import".to_owned()],
             not_reloaded: vec!["listen.tcp".to_owned()],
+            keys: vec![key(2, false), key(1, true)],
+            signs_with: Some(2),
             ways: vec![way("asia", None), way("us", Some("0a"))],
         };
         expect![[r#"
             routes.import: followed
             listen.tcp: from the next start
+            key 2 of eu: known
+            keys of eu up to 1: void
+            routes are signed with key 2
             the way to asia: none
             the way to us: next 0a
         "#]]

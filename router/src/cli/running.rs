@@ -131,7 +131,8 @@ impl Running {
         let socket = node.bound().unix.clone().map(Socket);
         let is_draining = Arc::new(AtomicBool::new(false));
         let reloader = reload
-            .map(|(reader, table)| Arc::new(Reloader::new(reader, table, node.desk().clone())));
+            .map(|(reader, table)| (reader, table, node.keys().clone(), node.desk().clone()))
+            .map(|(reader, table, keys, desk)| Arc::new(Reloader::new(reader, table, keys, desk)));
         let view = View {
             reloader: reloader.clone(),
             ..view(&config, &node, &ready.urls, &is_draining, &logs)

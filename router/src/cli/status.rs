@@ -64,6 +64,10 @@ impl fmt::Display for Text<'_> {
         if 1 < shards.len() {
             row(f, "all", totals)?;
         }
+        if 0.0 < totals.get("store_failing") {
+            let failures = totals.get("store_failures_total");
+            writeln!(f, "disk: state is not kept ({failures} failures); what needs it waits")?;
+        }
         for (title, name) in [
             ("dropped", "messages_dropped_total"),
             ("refused", "refusals_total"),

@@ -13,10 +13,12 @@ use mpreg_proto::limits::{PAYLOAD_BYTES_MAX, SHARDS_MAX};
 use mpreg_proto::member::PeerAddress;
 
 use super::auth::BadAuth;
-use super::routes::BadPolicy;
+use super::link_state::BadLinkState;
+use super::routes::{self, BadPolicy};
 use super::{
     Admin, ClientCertificates, Clusters, Config, Limits, Listen, Log, Nats, Node, Peer, Tls, file,
 };
+use crate::dns::ServiceName;
 use crate::log;
 use crate::transport::upgrade::Origin;
 use crate::transport::websocket::WebSocketSettings;
@@ -37,6 +39,8 @@ const QUEUE_BYTES_MIN: u64 = 64 << 10;
 const CONTROL_LINE_BYTES_MAX: u64 = 4096;
 
 const PEER_ADDRESS_MUST: &str = "HOST:PORT, with a port of 1 to 65535";
+
+const SERVICE_MUST: &str = "a service such as srv:_mpreg._tcp.example.org";
 
 const CLUSTER_NAME_MUST: &str = "1 to 63 characters of a-z, 0-9 and -";
 
@@ -85,6 +89,8 @@ pub enum Refusal {
     Auth(#[from] BadAuth),
     #[error(transparent)]
     Policy(#[from] BadPolicy),
+    #[error(transparent)]
+    LinkState(#[from] BadLinkState),
     #[error("node.cpus names CPU {cpu} twice")]
     CpuTwice { cpu: u64 },
     #[error("log.filter: {why}")]
@@ -103,8 +109,10 @@ impl TryFrom<file::File> for Config {
             nats: nats(file.nats, &limits)?,
             auth: Arc::new(file.auth.try_into()?),
             peer: peer(file.peer, node.data_dir.as_deref())?,
+            pins: routes::pins(&file.routes.pins)?,
             routes: file.routes.try_into()?,
             catalog: file.catalog.try_into()?,
+            link_state: file.link_state.try_into()?,
             node,
             listen,
             admin: file.admin.try_into()?,
@@ -272,14 +280,15 @@ fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refus
     let fabric = parsed("peer.fabric", file.fabric, CLUSTER_NAME_MUST)?;
     let fabric = ClusterName::fabric(&fabric);
     let allow_clusters = clusters(file.allow_clusters)?;
-    let join = seeds(file.join)?;
+    let (join, join_services) = seeds(file.join)?;
+    let dns_server = address("peer.dns_server", file.dns_server)?;
     let join_file = path(file.join_file);
     let advertise = Some(file.advertise).filter(|text| !text.is_empty());
     let advertise = advertise.map(|text| parsed("peer.advertise", text, PEER_ADDRESS_MUST));
     let advertise = advertise.transpose()?;
     let needs = [
         ("peer.listen", listen.is_some()),
-        ("peer.join", !join.is_empty()),
+        ("peer.join", !join.is_empty() || !join_services.is_empty()),
         ("peer.join_file", join_file.is_some()),
     ];
     if file.cluster.is_empty() {
@@ -307,6 +316,8 @@ fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refus
         fabric,
         allow_clusters,
         join,
+        join_services,
+        dns_server,
         join_file,
         ping_interval: Duration::from_millis(ping_interval_ms as u64),
     }))
@@ -327,12 +338,19 @@ fn state_directory() -> Option<PathBuf> {
     Some(state.join("mpreg/laboratory"))
 }
 
-fn seeds(addresses: Vec<String>) -> Result<Vec<PeerAddress>, Refusal> {
-    let count = addresses.len();
+fn seeds(written: Vec<String>) -> Result<(Vec<PeerAddress>, Vec<ServiceName>), Refusal> {
+    let count = written.len();
     if SEEDS_MAX < count {
         return Err(Refusal::Seeds { count });
     }
-    addresses.into_iter().map(|seed| parsed("peer.join", seed, PEER_ADDRESS_MUST)).collect()
+    let (mut addresses, mut services) = (Vec::new(), Vec::new());
+    for seed in written {
+        match seed.strip_prefix("srv:") {
+            Some(name) => services.push(parsed("peer.join", name.to_owned(), SERVICE_MUST)?),
+            None => addresses.push(parsed("peer.join", seed, PEER_ADDRESS_MUST)?),
+        }
+    }
+    Ok((addresses, services))
 }
 
 fn parsed<T: FromStr>(key: &'static str, value: String, must: &'static str) -> Result<T, Refusal> {

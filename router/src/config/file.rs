@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::LoadConfigError;
 use super::auth::Auth;
+use super::link_state::LinkState;
 use super::routes::{Catalog, Routes};
 
 /// Bytes of a configuration file. Every key written out with a comment is below 8 KiB.
@@ -26,6 +27,7 @@ pub struct File {
     pub peer: Peer,
     pub routes: Routes,
     pub catalog: Catalog,
+    pub link_state: LinkState,
     pub admin: Admin,
     pub limits: Limits,
     pub log: Log,
@@ -141,10 +143,12 @@ pub struct Peer {
     pub fabric: String,
     /// Clusters besides its own that a gateway may be linked to; `*` alone is any.
     pub allow_clusters: Vec<String>,
-    /// `HOST:PORT` of nodes to begin with. At most 64.
+    /// `HOST:PORT` of nodes to begin with, or `srv:SERVICE` of SRV records that name some. At most 64.
     pub join: Vec<String>,
     /// File of more of them, one a line. Empty is none.
     pub join_file: String,
+    /// Address and port of the DNS server that is asked for services. Empty is those of the host.
+    pub dns_server: String,
     /// Milliseconds between pings to a node. 50..=60_000.
     pub ping_interval_ms: u64,
 }
@@ -254,6 +258,7 @@ impl Default for Peer {
             allow_clusters: Vec::new(),
             join: Vec::new(),
             join_file: String::new(),
+            dns_server: String::new(),
             ping_interval_ms: 500,
         }
     }

@@ -9,10 +9,13 @@ use core::str::FromStr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use mpreg_fabric::catalog::{self, Key};
-use mpreg_fabric::limits::{ROUTE_UPDATES_PER_SECOND_MAX, ROUTES_PER_NEIGHBOUR_MAX};
+use mpreg_fabric::limits::{
+    KEYS_PER_CLUSTER_MAX, ROUTE_UPDATES_PER_SECOND_MAX, ROUTES_PER_NEIGHBOUR_MAX,
+};
 use mpreg_fabric::route::{
-    self, Among, Damping, Policy, Quota, Signatures, Terms, Timing, Weights,
+    self, Among, Damping, Pin, Policy, Quota, Signatures, Terms, Timing, Weights,
 };
 use mpreg_proto::catalog::Kind;
 use mpreg_proto::cluster::ClusterName;
@@ -26,6 +29,7 @@ use crate::limits::POLICY_NAMES_MAX;
 
 const CLUSTER_MUST: &str = "the name of a cluster, 1 to 63 characters of a-z, 0-9 and -";
 const TAG_MUST: &str = "a tag, of a-z, 0-9, -, ., : and _";
+const KEY_MUST: &str = "a public key, 64 hexadecimal digits";
 const RELATION_MUST: &str = "open, customer, upstream or equal";
 const BLOCKED_MUST: &str =
     "KIND NAME, with a kind of subscription, cluster_interest, function, queue or cache";
@@ -50,6 +54,8 @@ pub struct Routes {
     pub damping: DampingFile,
     pub timing: TimingFile,
     pub quota: QuotaFile,
+    /// Keys of clusters that hold whatever the authority says.
+    pub pins: Vec<PinFile>,
 }
 
 /// `[[routes.neighbours]]`
@@ -151,6 +157,16 @@ pub struct QuotaFile {
     pub updates_per_second: Option<u64>,
 }
 
+/// `[[routes.pins]]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinFile {
+    pub cluster: String,
+    pub serial: u64,
+    /// The public key: 64 hexadecimal digits.
+    pub key: String,
+}
+
 /// `[catalog]`: which entries of other clusters are to be seen.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -176,6 +192,10 @@ pub enum BadPolicy {
     TooMany { key: String, count: usize, max: usize },
     #[error("routes.neighbours has cluster {name} twice")]
     Twice { name: String },
+    #[error(
+        "routes.pins has more than {KEYS_PER_CLUSTER_MAX} keys of cluster {name}, or a serial twice"
+    )]
+    Pins { name: String },
 }
 
 impl Default for Routes {
@@ -191,6 +211,7 @@ impl Default for Routes {
             damping: DampingFile::default(),
             timing: TimingFile::default(),
             quota: QuotaFile::default(),
+            pins: Vec::new(),
         }
     }
 }
@@ -239,6 +260,33 @@ impl TryFrom<Routes> for Policy {
             quota: file.quota.checked()?,
         })
     }
+}
+
+/// Keys by cluster.
+pub type Pins = BTreeMap<ClusterId, Vec<Pin>>;
+
+/// Those that are pinned.
+pub(super) fn pins(files: &[PinFile]) -> Result<Pins, BadPolicy> {
+    let mut pins = Pins::new();
+    for (PinFile { cluster: name, serial, key }, number) in files.iter().zip(1..) {
+        let of = |part: &str| format!("routes.pins[{number}].{part}");
+        let cluster = one::<ClusterName>(&of("cluster"), name, CLUSTER_MUST)?.id();
+        let decoded = HEXLOWER_PERMISSIVE.decode(key.as_bytes()).ok();
+        let bytes = decoded.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let is_key = |bytes: &[u8; 32]| ed25519_dalek::VerifyingKey::from_bytes(bytes).is_ok();
+        let bytes = bytes.filter(is_key).ok_or_else(|| BadPolicy::Meaningless {
+            key: of("key"),
+            value: key.clone(),
+            must: KEY_MUST,
+        })?;
+        let held = pins.entry(cluster).or_default();
+        let is_twice = held.iter().any(|pin: &Pin| pin.key_serial == *serial);
+        if is_twice || KEYS_PER_CLUSTER_MAX <= held.len() {
+            return Err(BadPolicy::Pins { name: name.clone() });
+        }
+        held.push(Pin { cluster, key_serial: *serial, key: bytes });
+    }
+    Ok(pins)
 }
 
 fn signatures(value: String) -> Result<Signatures, BadPolicy> {

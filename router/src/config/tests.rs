@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use expect_test::expect;
+use mpreg_fabric::link_state::{Areas, Unmapped};
+use mpreg_fabric::way::LinkStateMode;
 use mpreg_proto::catalog::Kind;
+use mpreg_proto::link_state::AreaId;
 use mpreg_proto::route::Relation;
 
 use super::auth::Auth;
@@ -46,7 +49,9 @@ fn defaults_are_within_their_own_bounds() {
         auth: everybody(),
         peer: None,
         routes: route::Policy { timing: route::Timing::NODE, ..route::Policy::open() },
+        pins: routes::Pins::new(),
         catalog: catalog::Filter::default(),
+        link_state: link_state::Checked { mode: LinkStateMode::Disabled, areas: Areas::single() },
         nats: Nats {
             server_name: None,
             payload_bytes_max: 1 << 20,
@@ -121,8 +126,9 @@ identity = "node"
 fabric = "test"
 laboratory = "/var/lib/laboratory"
 allow_clusters = ["us-1"]
-join = ["a.example:1", "[::1]:2"]
+join = ["a.example:1", "[::1]:2", "srv:_mpreg._tcp.example.org"]
 join_file = "seeds"
+dns_server = "127.0.0.1:53"
 ping_interval_ms = 50
 [routes]
 signatures = "unsigned_allowed"
@@ -135,10 +141,17 @@ weights = { hop = 3 }
 damping = { flap_penalty = 4 }
 timing = { pace_ms = 5 }
 quota = { routes = 6 }
+pins = [{ cluster = "us-1", serial = 7, key = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29" }]
 [catalog]
 clusters = ["us-1"]
 functions = ["sum"]
 blocked = ["queue jobs"]
+[link_state]
+mode = "prefer"
+areas = [1]
+neighbours = [{ cluster = "us-1", area = 1 }]
+unmapped = "none"
+summaries = []
 [admin]
 listen = "[::1]:0"
 ready_file = "ready.json"
@@ -167,7 +180,9 @@ fn every_key_of_peers() -> Peer {
         laboratory: None,
         allow_clusters: Clusters::Named(vec!["us-1".parse().unwrap()]),
         join: vec!["a.example:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
+        join_services: vec!["_mpreg._tcp.example.org".parse().unwrap()],
         join_file: Some("seeds".into()),
+        dns_server: Some(([127, 0, 0, 1], 53).into()),
         ping_interval: Duration::from_millis(50),
     }
 }
@@ -194,6 +209,24 @@ fn every_key_of_policies() -> (route::Policy, catalog::Filter) {
         blocked: [catalog::Key::new(Kind::QUEUE, b"jobs")].into(),
     };
     (policy, filter)
+}
+
+/// RFC 8032, the key of 32 zeros.
+fn every_key_of_pins() -> routes::Pins {
+    let cluster = "us-1".parse::<ClusterName>().unwrap().id();
+    let key = ed25519_dalek::SigningKey::from_bytes(&[0; 32]).verifying_key().to_bytes();
+    [(cluster, vec![route::Pin { cluster, key_serial: 7, key }])].into()
+}
+
+fn every_key_of_link_state() -> link_state::Checked {
+    let us = "us-1".parse::<ClusterName>().unwrap().id();
+    let areas = Areas {
+        local: vec![AreaId(1)],
+        neighbours: [(us, AreaId(1))].into(),
+        unmapped: Unmapped::Refused,
+        summaries: Vec::new(),
+    };
+    link_state::Checked { mode: LinkStateMode::Prefer, areas }
 }
 
 #[test]
@@ -233,7 +266,9 @@ fn every_key_of_the_file_reaches_the_node() {
         auth: everybody(),
         peer: Some(every_key_of_peers()),
         routes,
+        pins: every_key_of_pins(),
         catalog,
+        link_state: every_key_of_link_state(),
         nats: Nats {
             server_name: Some("a".to_owned()),
             payload_bytes_max: 16,
@@ -353,6 +388,17 @@ fn each_refusal_about_other_nodes_names_its_key() {
             "peer.join is \"b\", must be HOST:PORT, with a port of 1 to 65535",
         ),
         (
+            "peer.join = ['srv:_mpreg._udp.a']",
+            "peer.join is \"_mpreg._udp.a\", must be a service such as srv:_mpreg._tcp.example.org",
+        ),
+        ("peer.join = ['srv:_mpreg._tcp.a']", "peer.join is set, so peer.cluster must be"),
+        (
+            "peer.dns_server = 'a'",
+            "peer.dns_server is \"a\", \
+             must be an IP address and a port such as 127.0.0.1:4280, or empty",
+        ),
+        ("link_state.areas = []", "link_state.areas is empty, a cluster is in one at least"),
+        (
             "peer.advertise = 'a:0'",
             "peer.advertise is \"a:0\", must be HOST:PORT, with a port of 1 to 65535",
         ),
@@ -451,7 +497,7 @@ fn a_unix_path_must_fit_the_kernels_address() {
 #[test]
 fn an_unknown_key_is_refused_with_file_and_line() {
     expect!["mpreg.toml, line 3: unknown field `tpc`, expected one of `tcp`, `unix`, `nats`, `nats_tls`, `websocket`, `websocket_tls`, `websocket_origins`, `websocket_same_origin`, `allow_remote`, `tcp_congestion`"].assert_eq(&outcome("[listen]\n\ntpc = '127.0.0.1:1'\n"));
-    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `auth`, `peer`, `routes`, `catalog`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
+    expect!["mpreg.toml, line 1: unknown field `lisen`, expected one of `node`, `listen`, `tls`, `nats`, `auth`, `peer`, `routes`, `catalog`, `link_state`, `admin`, `limits`, `log`"].assert_eq(&outcome("[lisen]\n"));
     expect![[r#"mpreg.toml, line 2: invalid type: string "two", expected u64"#]]
         .assert_eq(&outcome("[node]\nshards = 'two'\n"));
     expect!["mpreg.toml, line 2: invalid value: integer `-1`, expected u64"]

@@ -25,13 +25,13 @@ use mpreg_fabric::time::Instant;
 use mpreg_proto::id::{Incarnation, NodeId, ShardIx};
 use mpreg_proto::member::{LeaveReason, PeerAddress};
 use mpreg_proto::peer::{Lane, Plane};
-use mpreg_proto::route::Signed;
 
 use super::data_links::DataLinks;
 use super::facts;
 use super::question::{self, Order, Question};
 use super::report::Report;
 use super::seed_file::SeedFile;
+use super::services::Services;
 use crate::clock::since_1970;
 use crate::mesh::{self, Bell};
 use crate::peer::{self, Event, NotQueued, NotSent, Peers};
@@ -56,8 +56,10 @@ pub struct Surroundings {
     /// Nodes to begin with, as configured, and a file of more of them.
     pub configured: Vec<PeerAddress>,
     pub seed_file: Option<PathBuf>,
-    /// What others are told of the key that routes to this cluster are signed with.
-    pub authorisation: Option<Signed>,
+    /// Names that stand for more of them.
+    pub services: Option<Services>,
+    /// What is known of keys of routes: others are told of it.
+    pub keys: Vec<Provided>,
     /// Of all shards.
     pub bells: Arc<[Bell]>,
     pub rng: Rng,
@@ -74,6 +76,7 @@ pub struct Network {
     renewals: BTreeMap<Ticket, Incarnation>,
     configured: Vec<PeerAddress>,
     seed_file: Option<SeedFile>,
+    services: Option<Services>,
     inputs: VecDeque<Input>,
     bells: Arc<[Bell]>,
     /// When the time of day is read next.
@@ -93,9 +96,9 @@ pub fn wall_clock(now: Instant) -> WallClock {
 
 impl Network {
     pub fn new(control: Control, peers: Peers, surroundings: Surroundings) -> Self {
-        let Surroundings { disk, configured, seed_file, authorisation, bells, rng } = surroundings;
-        let key = authorisation.map(|said| Command::Key(Provided::Authorisation(said)));
-        let inputs = [Input::Started].into_iter().chain(key.map(Input::Command)).collect();
+        let Surroundings { disk, configured, seed_file, services, keys, bells, rng } = surroundings;
+        let keys = keys.into_iter().map(|key| Input::Command(Command::Key(key)));
+        let inputs = [Input::Started].into_iter().chain(keys).collect();
         Self {
             data_links: DataLinks::new(bells.len(), rng),
             next_shard: 0,
@@ -106,6 +109,7 @@ impl Network {
             renewals: BTreeMap::new(),
             configured,
             seed_file: seed_file.map(SeedFile::new),
+            services,
             inputs,
             bells,
             wall_due: Instant::START,
@@ -120,12 +124,14 @@ impl Network {
         let of_machine = self.control.deadline().map_or(Instant::NEVER, |(at, _why)| at);
         let of_file = self.seed_file.as_ref().map_or(Instant::NEVER, SeedFile::deadline);
         let of_data = self.data_links.deadline();
-        of_machine.min(of_file).min(of_data).min(self.peers.deadline())
+        let of_names = self.services.as_ref().filter(|_| self.is_alone());
+        let of_names = of_names.map_or(Instant::NEVER, Services::deadline);
+        of_machine.min(of_file).min(of_names).min(of_data).min(self.peers.deadline())
     }
 
     /// Says goodbye to everybody. [`Self::has_left`] once that is done.
     pub(super) fn leave(&mut self, reason: LeaveReason, now: Instant) {
-        self.seed_file = None;
+        (self.seed_file, self.services) = (None, None);
         self.peers.stop();
         self.inputs.push_back(Input::Command(Command::Leave { reason }));
         self.settle(now);
@@ -217,14 +223,38 @@ impl Network {
         self.peers.turn(now, &mut events);
         events.into_iter().for_each(|event| self.happened(event, now));
         self.hear_disk();
-        if let Some(listed) = self.seed_file.as_mut().and_then(|file| file.changed(now)) {
-            let seeds = self.configured.iter().chain(listed).cloned().collect();
-            self.inputs.push_back(Input::Command(Command::Seeds(seeds)));
-        }
+        self.look_for_seeds(now);
         if self.control.deadline().is_some_and(|(at, _why)| at <= now) {
             self.inputs.push_back(Input::DeadlineReached);
         }
         self.settle(now);
+    }
+
+    /// Nobody is linked.
+    fn is_alone(&self) -> bool {
+        self.control.peers().next().is_none()
+    }
+
+    /// Reads and asks for nodes to begin with, if that is due.
+    fn look_for_seeds(&mut self, now: Instant) {
+        let mut is_changed = self.seed_file.as_mut().is_some_and(|file| file.is_changed(now));
+        let is_alone = self.is_alone();
+        if let Some(services) = &mut self.services {
+            if is_alone {
+                services.ask(now);
+            }
+            if let Some(heard) = services.hear(now) {
+                is_changed |= heard.is_changed;
+                let failed = &self.peers.probe().services_failed;
+                heard.failures.into_iter().for_each(|reason| failed.add(reason));
+            }
+        }
+        if is_changed {
+            let of_file = self.seed_file.iter().flat_map(SeedFile::listed);
+            let of_names = self.services.iter().flat_map(Services::listed);
+            let seeds = self.configured.iter().chain(of_file).chain(of_names).cloned().collect();
+            self.inputs.push_back(Input::Command(Command::Seeds(seeds)));
+        }
     }
 
     /// Feeds what happened until nothing more follows from it.
@@ -321,10 +351,15 @@ impl Network {
                 (store::Record::RouteSequence, store::version_bytes(upto).to_vec())
             }
             Record::RouteKeys(keys) => (store::Record::RouteKeys, keys.to_vec()),
+            Record::CatalogHints(hints) => (store::Record::CatalogHints, hints.to_vec()),
         };
         match &self.disk {
             Disk::None => self.persisted(ticket),
             Disk::Kept { .. } => {
+                // Of what nobody waits for, the last word takes the place of those before it.
+                if [store::Record::RouteKeys, store::Record::CatalogHints].contains(&record) {
+                    self.unwritten.retain(|waiting| waiting.record != record);
+                }
                 self.unwritten.push_back(Change { ticket: ticket.0, record, body });
                 self.write();
             }
@@ -343,8 +378,19 @@ impl Network {
 
     fn hear_disk(&mut self) {
         let Disk::Kept { outcomes, .. } = &self.disk else { return };
-        let kept: Vec<Outcome> = outcomes.try_iter().filter(|outcome| outcome.is_kept).collect();
-        kept.into_iter().for_each(|outcome| self.persisted(Ticket(outcome.ticket)));
+        let outcomes: Vec<Outcome> = outcomes.try_iter().collect();
+        let mut kept = Vec::new();
+        let probe = self.peers.probe();
+        for outcome in outcomes {
+            probe.store_failing.set(u64::from(outcome == Outcome::Failing));
+            match outcome {
+                Outcome::Kept { ticket } => kept.push(Ticket(ticket)),
+                // It is tried again; what waits for it waits on.
+                Outcome::Failing => probe.store_failures.add(1),
+                Outcome::Refused { .. } => probe.store_refused.add(1),
+            }
+        }
+        kept.into_iter().for_each(|ticket| self.persisted(ticket));
         self.write();
     }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use mpreg_fabric::catalog::{Key, Refusal};
-use mpreg_fabric::control::{Command, Control, Explanation, Fact};
-use mpreg_fabric::route;
+use mpreg_fabric::control::{Command, Control, Explanation, Fact, Hint};
+use mpreg_fabric::route::{self, KeyFault};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::catalog::{Kind, Node, Scope};
 use mpreg_proto::id::{ClusterId, NodeId};
@@ -61,6 +61,8 @@ pub struct Catalog {
     pub entries: Vec<Entry>,
     /// Of this kind, with those left out.
     pub total: usize,
+    /// What was known in the node's last life and has not been heard of in this one.
+    pub hints: Vec<Hint>,
     pub names: Names,
 }
 
@@ -91,6 +93,10 @@ pub struct LinkState {
 pub struct Applied {
     /// Ways that are others now, each with its next node.
     pub ways: Vec<(ClusterId, Option<NodeId>)>,
+    /// Keys that are news, each with its serial and whether that is that they are void.
+    pub keys: Vec<(ClusterId, u64, bool)>,
+    /// Why keys were not taken.
+    pub faults: Vec<KeyFault>,
     pub names: Names,
 }
 
@@ -145,18 +151,38 @@ fn catalog(control: &Control, part: Part) -> Catalog {
         name: entry.key.name.clone(),
         body: entry.body.clone(),
     });
-    Catalog { entries: entries.collect(), total: all().count(), names: names(control) }
+    let hints = control.hints().filter(|hint| is_asked(hint.kind)).take(ENTRIES_ANSWERED_MAX);
+    let hints = hints.cloned().collect();
+    Catalog { entries: entries.collect(), total: all().count(), hints, names: names(control) }
 }
 
 /// Which ways are others than before, the last word on each.
 pub(super) fn applied(facts: &[Fact], control: &Control) -> Applied {
-    let mut ways = BTreeMap::new();
+    let (mut ways, mut keys, mut faults) = (BTreeMap::new(), Vec::new(), Vec::new());
     for fact in facts {
-        if let Fact::Route(route::Fact::Best { destination, via }) = fact {
-            ways.insert(*destination, *via);
+        if let Fact::Route(fact) = fact {
+            match *fact {
+                route::Fact::Best { destination, via } => {
+                    ways.insert(destination, via);
+                }
+                route::Fact::KeyAccepted { cluster, key_serial } => {
+                    keys.push((cluster, key_serial, false));
+                }
+                route::Fact::KeyRevoked { cluster, key_serial } => {
+                    keys.push((cluster, key_serial, true));
+                }
+                route::Fact::KeyRejected { from: None, fault } => faults.push(fault),
+                route::Fact::KeyRejected { from: Some(_), .. }
+                | route::Fact::Accepted { .. }
+                | route::Fact::Rejected { .. }
+                | route::Fact::Withdrawn { .. }
+                | route::Fact::Expired { .. }
+                | route::Fact::Void { .. }
+                | route::Fact::CannotSign { .. } => (),
+            }
         }
     }
-    Applied { ways: ways.into_iter().collect(), names: names(control) }
+    Applied { ways: ways.into_iter().collect(), keys, faults, names: names(control) }
 }
 
 /// Every node says what its cluster is called.
@@ -164,5 +190,9 @@ fn names(control: &Control) -> Names {
     let nodes = control.catalog().entries().filter(|entry| entry.key.kind == Kind::NODE);
     let named =
         nodes.filter_map(|entry| Some((entry.cluster, Node::parse(entry.body).ok()?.cluster)));
-    named.collect()
+    let hinted = control.hints().filter(|hint| hint.kind == Kind::NODE);
+    let hinted =
+        hinted.filter_map(|hint| Some((hint.cluster, Node::parse(&hint.body).ok()?.cluster)));
+    // What a live node says comes last, and so counts.
+    hinted.chain(named).collect()
 }

@@ -32,21 +32,25 @@ impl SeedFile {
         self.due
     }
 
-    /// What is listed now, if that is due and differs from before.
-    pub(super) fn changed(&mut self, now: Instant) -> Option<&[PeerAddress]> {
+    /// What was listed when it was last read.
+    pub(super) fn listed(&self) -> &[PeerAddress] {
+        &self.listed
+    }
+
+    /// Reads it, if that is due. Whether something else is listed than before.
+    pub(super) fn is_changed(&mut self, now: Instant) -> bool {
         if now < self.due {
-            return None;
+            return false;
         }
         self.due = now + EVERY;
         match read(&self.path) {
-            Ok(listed) if listed != self.listed => {
-                self.listed = listed;
-                Some(&self.listed)
+            Ok(listed) => {
+                let before = core::mem::replace(&mut self.listed, listed);
+                before != self.listed
             }
-            Ok(_) => None,
             Err(error) => {
                 tracing::warn!(%error, path = %self.path.display(), "seeds not read");
-                None
+                false
             }
         }
     }
@@ -78,10 +82,11 @@ mod tests {
         let mut file = SeedFile::new(path.clone());
         let mut now = Instant::START;
         let mut check = |want: Option<&[&str]>| {
-            let changed = file.changed(now).map(<[PeerAddress]>::to_vec);
-            let names = changed.as_ref().map(|found| found.iter().map(PeerAddress::as_str));
-            assert_eq!(names.map(Iterator::collect::<Vec<_>>), want.map(<[&str]>::to_vec));
-            assert!(file.changed(now).is_none(), "not due");
+            let is_changed = file.is_changed(now);
+            let names = file.listed().iter().map(PeerAddress::as_str);
+            let names = is_changed.then(|| names.collect::<Vec<_>>());
+            assert_eq!(names, want.map(<[&str]>::to_vec));
+            assert!(!file.is_changed(now), "not due");
             now = file.deadline();
         };
         check(None);

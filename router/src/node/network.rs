@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam::channel::bounded;
-use mpreg_fabric::control::{Control, Settings};
+use mpreg_fabric::control::{Control, Hint, Settings};
 use mpreg_fabric::plan::Federation;
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::{catalog, route};
@@ -13,8 +13,10 @@ use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::member::PeerAddress;
 
 use super::StartError;
-use crate::config::{Clusters, Config, Peer};
+use crate::config::routes::Pins;
+use crate::config::{Clusters, Config, Peer, link_state};
 use crate::control::network::{Disk, Network, Surroundings, wall_clock};
+use crate::control::services::Services;
 use crate::control::{self, Desk, Inbox, Watch};
 use crate::identity::{Identity, IdentityError};
 use crate::limits::STORE_CHANGES_MAX;
@@ -23,8 +25,10 @@ use crate::peer::roster::Roster;
 use crate::peer::route_keys::RouteKeys;
 use crate::peer::tls::Credentials;
 use crate::peer::{self, Means, Peers, Timing};
-use crate::store::Store;
+use crate::probe::PeerProbe;
+use crate::reload::provided;
 use crate::store::writer::Writer;
+use crate::store::{Record, Store};
 
 /// What of the control core there is already.
 pub(super) struct Around<'a> {
@@ -38,6 +42,8 @@ pub(super) struct Around<'a> {
 struct Policy {
     routes: route::Policy,
     catalog: catalog::Filter,
+    link_state: link_state::Checked,
+    pins: Pins,
     handshake: Duration,
 }
 
@@ -57,6 +63,8 @@ pub(super) fn open(
             let policy = Policy {
                 routes: config.routes.clone(),
                 catalog: config.catalog.clone(),
+                link_state: config.link_state.clone(),
+                pins: config.pins.clone(),
                 handshake: config.limits.handshake,
             };
             let opened = join(peer, policy, identity, credentials, (seed, around))?;
@@ -89,8 +97,11 @@ fn join(
     let mut settings = Settings::new(name.node, name.cluster.clone(), incarnation, address, seed);
     settings.federation = federation(&allowed);
     settings.route.wall = wall_clock(around.watch.clock.now());
-    configure(&mut settings, config, &route_keys, store.as_ref())?;
+    let probe: &PeerProbe = &around.watch.probe.peers;
+    configure(&mut settings, config, &route_keys, (store.as_ref(), probe))?;
     (settings.route.policy, settings.filter) = (policy.routes, policy.catalog);
+    settings.link_state.mode = policy.link_state.mode;
+    settings.link_state.areas = policy.link_state.areas;
     let links = peer::Settings {
         credentials,
         incarnation,
@@ -112,7 +123,8 @@ fn join(
         disk: disk.map_err(StartError::Control)?,
         configured: config.join.clone(),
         seed_file: config.join_file.clone(),
-        authorisation: route_keys.own.map(|own| own.authorisation),
+        services: services(config, around.desk).map_err(StartError::Control)?,
+        keys: provided(&route_keys, &policy.pins),
         bells: Arc::clone(&around.watch.bells),
         rng: Rng::from_seed(seed).stream(u64::MAX),
     };
@@ -123,7 +135,7 @@ fn configure(
     settings: &mut Settings,
     config: &Peer,
     route_keys: &RouteKeys,
-    store: Option<&Store>,
+    (store, probe): (Option<&Store>, &PeerProbe),
 ) -> Result<(), IdentityError> {
     settings.seeds = config.join.clone();
     settings.route.root = route_keys.root;
@@ -131,8 +143,32 @@ fn configure(
     if let Some(store) = store {
         settings.route.stored = store.route_sequence()?;
         settings.route.keys = store.route_keys()?.into();
+        settings.hints = Some(hints(store, probe));
     }
     Ok(())
+}
+
+/// Those that cannot be read are as good as none: others tell what they said.
+fn hints(store: &Store, probe: &PeerProbe) -> Vec<Hint> {
+    let kept = match store.get(Record::CatalogHints) {
+        Ok(kept) => Hint::parse(&kept.unwrap_or_default()),
+        Err(error) => {
+            tracing::warn!(%error, "hints of other nodes");
+            None
+        }
+    };
+    kept.unwrap_or_else(|| {
+        probe.hints_lost.add(1);
+        tracing::warn!("what was known of other nodes is lost, and learnt anew");
+        Vec::new()
+    })
+}
+
+/// `None`: no names are configured.
+fn services(config: &Peer, desk: &Desk) -> std::io::Result<Option<Services>> {
+    let names = config.join_services.clone();
+    let has_some = !names.is_empty();
+    has_some.then(|| Services::start(names, config.dns_server, desk.waker())).transpose()
 }
 
 fn federation(allowed: &Clusters) -> Federation {

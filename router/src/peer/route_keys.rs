@@ -6,8 +6,11 @@
 //! | `routes.pub` | the public key of the fabric's route authority | all nodes |
 //! | `routes.key` | the secret key of the node's cluster | gateways |
 //! | `routes.auth` | what the authority says of that key, then its signature | gateways |
+//! | `routes.revoked` | what the authority says of keys that are void, each with its signature | any node |
 //!
-//! Lines of hexadecimal digits. A directory may have none of them: then only pinned keys count.
+//! Lines of hexadecimal digits. A directory may have none of them: then only pinned keys count. They are
+//! read again while the node runs (`reload.rs`). Who keeps keys elsewhere gives the node another
+//! [`KeySource`].
 
 use std::fs;
 use std::io;
@@ -16,22 +19,41 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use ed25519_dalek::{SigningKey, VerifyingKey};
 use mpreg_fabric::route::Signer;
-use mpreg_proto::route::{Authorisation, Signed};
+use mpreg_proto::route::{Authorisation, Revocation, Signed};
 use zeroize::Zeroizing;
 
 pub const ROUTE_ROOT_FILE: &str = "routes.pub";
 pub const ROUTE_KEY_FILE: &str = "routes.key";
 pub const AUTHORISATION_FILE: &str = "routes.auth";
+pub const REVOCATIONS_FILE: &str = "routes.revoked";
 
-#[derive(Clone, Debug, Default)]
+/// Where a node's keys of routes come from: at start, and each time it is told to look again.
+pub trait KeySource: Send + Sync {
+    /// All that counts now. May wait; what it says replaces what it said before.
+    fn load(&self) -> Result<RouteKeys, LoadRouteKeysError>;
+}
+
+/// The default: files in the directory of the node's credentials.
+#[derive(Clone, Debug)]
+pub struct KeyFiles(pub PathBuf);
+
+impl KeySource for KeyFiles {
+    fn load(&self) -> Result<RouteKeys, LoadRouteKeysError> {
+        RouteKeys::load(&self.0)
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteKeys {
     /// Whose word on keys counts.
     pub root: Option<VerifyingKey>,
     pub own: Option<OwnKey>,
+    /// Keys that are void from here on, of any cluster.
+    pub revocations: Vec<Signed>,
 }
 
 /// The key of the node's own cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnKey {
     pub signer: Signer,
     /// What others are told of it.
@@ -49,6 +71,9 @@ pub enum LoadRouteKeysError {
     Incomplete { key: PathBuf, authorisation: PathBuf },
     #[error("{path} is about another key")]
     OtherKey { path: PathBuf },
+    /// Of a provider that is not files.
+    #[error("keys of routes: {0}")]
+    Provider(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl RouteKeys {
@@ -67,7 +92,12 @@ impl RouteKeys {
             (Some(_), None) => return Err(LoadRouteKeysError::Incomplete { key, authorisation }),
             (None, _) => None,
         };
-        Ok(Self { root, own })
+        let revocations = directory.join(REVOCATIONS_FILE);
+        let revocations = match lines(&revocations)? {
+            Some(said) => revoked(&revocations, &said)?,
+            None => Vec::new(),
+        };
+        Ok(Self { root, own, revocations })
     }
 }
 
@@ -76,8 +106,8 @@ pub fn text_of_key(key: &[u8; 32]) -> Zeroizing<String> {
     Zeroizing::new(format!("{}\n", HEXLOWER.encode(key)))
 }
 
-/// As the files hold it.
-pub fn text_of_authorisation(said: &Signed) -> String {
+/// As the files hold it: an authorisation, or a revocation.
+pub fn text_of_record(said: &Signed) -> String {
     let signature = said.signature.unwrap_or([0; 64]);
     format!("{}\n{}\n", HEXLOWER.encode(&said.body), HEXLOWER.encode(&signature))
 }
@@ -125,11 +155,7 @@ fn public_key(path: &Path, lines: &Lines) -> Result<VerifyingKey, LoadRouteKeysE
 
 fn own_key(key: SigningKey, path: &Path, said: &Lines) -> Result<OwnKey, LoadRouteKeysError> {
     let signed = match &said[..] {
-        [body, signature] => signature
-            .as_slice()
-            .try_into()
-            .ok()
-            .map(|signature| Signed { body: body.to_vec(), signature: Some(signature) }),
+        [body, signature] => record(body, signature),
         [] | [_] | [_, _, _, ..] => None,
     };
     let authorisation = signed.ok_or_else(|| meaningless(path))?;
@@ -138,4 +164,26 @@ fn own_key(key: SigningKey, path: &Path, said: &Lines) -> Result<OwnKey, LoadRou
         return Err(LoadRouteKeysError::OtherKey { path: path.to_owned() });
     }
     Ok(OwnKey { signer: Signer { key_serial: says.key_serial, key }, authorisation })
+}
+
+fn record(body: &[u8], signature: &[u8]) -> Option<Signed> {
+    let signature = signature.try_into().ok()?;
+    Some(Signed { body: body.to_vec(), signature: Some(signature) })
+}
+
+fn revoked(path: &Path, said: &Lines) -> Result<Vec<Signed>, LoadRouteKeysError> {
+    let one = |pair: &[Zeroizing<Vec<u8>>]| {
+        let [body, signature] = pair else { return None };
+        Revocation::parse(body).ok()?;
+        record(body, signature)
+    };
+    let records: Option<Vec<Signed>> = said.chunks(2).map(one).collect();
+    records.ok_or_else(|| meaningless(path))
+}
+
+/// What the authority says of a cluster's newest key, from a file of one.
+pub fn authorisation_of(path: &Path) -> Result<Option<Authorisation>, LoadRouteKeysError> {
+    let Some(said) = lines(path)? else { return Ok(None) };
+    let body = said.first().ok_or_else(|| meaningless(path))?;
+    Authorisation::parse(body).map(Some).map_err(|_| meaningless(path))
 }

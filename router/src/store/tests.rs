@@ -1,12 +1,11 @@
 //! What survives, what is refused, and what a failing disk does.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crossbeam::channel::bounded;
 use redb::StorageBackend;
-use redb::backends::InMemoryBackend;
 use tempfile::TempDir;
 
 use super::writer::{Busy, Change, Outcome, Writer};
@@ -147,54 +146,85 @@ fn a_record_has_a_bound() {
     assert_eq!(store.get(Record::CatalogHints).unwrap().unwrap(), &body[1..]);
 }
 
-/// A disk that fails to sync when it is told to.
+/// Whether disks are full.
+static IS_FULL: AtomicBool = AtomicBool::new(false);
+
+/// One at a time has a disk that is full.
+static FULL_DISK: Mutex<()> = Mutex::new(());
+
+/// A disk that does not sync while it is full.
 #[derive(Debug)]
-struct Failing {
-    disk: InMemoryBackend,
-    fails: Arc<AtomicBool>,
-}
+struct Failing(FileBackend);
 
 impl StorageBackend for Failing {
     fn len(&self) -> io::Result<u64> {
-        self.disk.len()
+        self.0.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.disk.read(offset, out)
+        self.0.read(offset, out)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk.set_len(len)
+        self.0.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if self.fails.load(Relaxed) {
-            return Err(io::ErrorKind::StorageFull.into());
+        match IS_FULL.load(Relaxed) {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => self.0.sync_data(),
         }
-        self.disk.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.disk.write(offset, data)
+        self.0.write(offset, data)
     }
 }
 
-fn failing() -> (Store, Arc<AtomicBool>) {
-    let fails = Arc::new(AtomicBool::new(false));
-    let backend = Failing { disk: InMemoryBackend::new(), fails: fails.clone() };
-    let database = Builder::new().create_with_backend(backend).unwrap();
-    (Store { database, path: "disk".into(), is_fenced: false }, fails)
+/// A store on a disk that is full when it is said to be.
+struct Disk {
+    folder: TempDir,
+    store: Store,
+    _alone: MutexGuard<'static, ()>,
+}
+
+fn failing() -> Disk {
+    let _alone = FULL_DISK.lock().unwrap_or_else(PoisonError::into_inner);
+    IS_FULL.store(false, Relaxed);
+    let folder = folder();
+    let opener: Opener = |file| {
+        let backend = Failing(FileBackend::new(file)?);
+        Builder::new().create_with_backend(backend)
+    };
+    let store = Store::open_by(folder.path(), opener).unwrap();
+    Disk { folder, store, _alone }
 }
 
 #[test]
-fn after_a_failed_commit_nothing_is_written() {
-    let (mut store, fails) = failing();
-    store.next_incarnation(1).unwrap();
-    fails.store(true, Relaxed);
-    assert!(matches!(store.next_incarnation(1), Err(StoreError::Commit { .. })));
-    fails.store(false, Relaxed);
-    assert!(matches!(store.next_incarnation(1), Err(StoreError::Fenced { .. })));
-    assert!(matches!(store.put(&[(Record::RouteKeys, b"")]), Err(StoreError::Fenced { .. })));
+fn what_failed_goes_into_a_new_file_with_all_the_rest() {
+    let mut disk = failing();
+    let store = &mut disk.store;
+    let node = store.settle_node(None).unwrap();
+    assert_eq!(store.next_incarnation(1).unwrap().0, 1);
+    IS_FULL.store(true, Relaxed);
+    for _ in 0..3 {
+        assert!(matches!(store.put(&[(Record::RouteKeys, b"a")]), Err(StoreError::Commit { .. })));
+    }
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(disk.folder.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names(), [FILE_NAME]);
+    IS_FULL.store(false, Relaxed);
+    store.put(&[(Record::RouteKeys, b"b")]).unwrap();
+    store.put(&[(Record::CatalogHints, b"c")]).unwrap();
+    assert_eq!(names(), [FILE_NAME]);
+    drop(disk.store);
+    let mut store = Store::open(disk.folder.path()).unwrap();
+    assert_eq!(store.settle_node(None).unwrap(), node);
+    assert_eq!(store.next_incarnation(0).unwrap().0, 2, "no life is lived twice");
+    let kept = [Record::RouteKeys, Record::CatalogHints].map(|record| store.get(record).unwrap());
+    assert_eq!(kept, [Some(b"b".to_vec()), Some(b"c".to_vec())]);
 }
 
 fn change(ticket: u64, body: &[u8]) -> Change {
@@ -215,21 +245,53 @@ fn changes_are_told_of_in_order_and_once() {
         }
     }
     drop(writer);
-    let want: Vec<Outcome> = (0..50).map(|ticket| Outcome { ticket, is_kept: true }).collect();
+    let want: Vec<Outcome> = (0..50).map(|ticket| Outcome::Kept { ticket }).collect();
     assert_eq!(outcomes.try_iter().collect::<Vec<_>>(), want);
     let store = Store::open(folder.path()).unwrap();
     assert_eq!(store.get(Record::RouteKeys).unwrap().unwrap(), [49]);
 }
 
 #[test]
-fn whoever_asks_hears_that_it_failed() {
-    let (store, fails) = failing();
-    fails.store(true, Relaxed);
-    let (told, outcomes) = bounded(2);
-    let writer = Writer::start(store, move |outcome| told.send(outcome).unwrap()).unwrap();
-    for ticket in [1, 2] {
-        writer.keep(change(ticket, b"a")).unwrap();
-        assert_eq!(outcomes.recv().unwrap(), Outcome { ticket, is_kept: false });
-        fails.store(false, Relaxed);
+fn what_a_full_disk_does_not_take_is_tried_until_it_does() {
+    let disk = failing();
+    IS_FULL.store(true, Relaxed);
+    let (told, outcomes) = bounded(100);
+    let writer = Writer::start(disk.store, move |outcome| told.send(outcome).unwrap()).unwrap();
+    writer.keep(change(1, b"a")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(outcomes.recv().unwrap(), Outcome::Failing);
     }
+    writer.keep(change(2, b"b")).unwrap();
+    IS_FULL.store(false, Relaxed);
+    let kept: Vec<Outcome> =
+        outcomes.iter().filter(|said| *said != Outcome::Failing).take(2).collect();
+    assert_eq!(kept, [Outcome::Kept { ticket: 1 }, Outcome::Kept { ticket: 2 }]);
+    drop(writer);
+    let store = Store::open(disk.folder.path()).unwrap();
+    assert_eq!(store.get(Record::RouteKeys).unwrap().unwrap(), b"b");
+}
+
+#[test]
+fn a_full_disk_keeps_no_process_from_ending() {
+    let disk = failing();
+    IS_FULL.store(true, Relaxed);
+    let (told, outcomes) = bounded(100);
+    let writer = Writer::start(disk.store, move |outcome| told.send(outcome).unwrap()).unwrap();
+    writer.keep(change(1, b"a")).unwrap();
+    assert_eq!(outcomes.recv().unwrap(), Outcome::Failing);
+    drop(writer);
+    assert!(outcomes.try_iter().all(|outcome| outcome == Outcome::Failing));
+}
+
+#[test]
+fn what_no_disk_would_take_is_turned_away_and_holds_up_nothing() {
+    let folder = folder();
+    let (told, outcomes) = bounded(100);
+    let store = Store::open(folder.path()).unwrap();
+    let writer = Writer::start(store, move |outcome| told.send(outcome).unwrap()).unwrap();
+    writer.keep(change(1, &vec![0; STORE_RECORD_BYTES_MAX + 1])).unwrap();
+    writer.keep(change(2, b"b")).unwrap();
+    drop(writer);
+    let told: Vec<Outcome> = outcomes.try_iter().collect();
+    assert_eq!(told, [Outcome::Refused { ticket: 1 }, Outcome::Kept { ticket: 2 }]);
 }

@@ -82,6 +82,7 @@ const ROUTER_PARTS: Edges = &[
     ("auth", &["clock", "limits"]),
     ("ca", &["peer"]),
     ("clock", &[]),
+    ("dns", &["limits"]),
     ("limits", &[]),
     ("link", &["limits", "nats", "outbound", "peer_link", "ring", "transport"]),
     ("listen", &[]),

@@ -17,7 +17,8 @@ const CRATES: [&str; 6] = [
 
 #[test]
 fn every_configuration_key_is_documented_and_no_other() {
-    let parts = ["router/src/config/file.rs", "router/src/config/routes.rs"].map(find);
+    let parts = ["file", "routes", "link_state"];
+    let parts = parts.map(|part| find(&format!("router/src/config/{part}.rs")));
     assert_eq!(keys(&parts), documented("Configuration"));
 }
 
@@ -28,6 +29,7 @@ fn every_configuration_key_is_read() {
     let steps = [
         ("router/src/config/file.rs", "router/src/config/check.rs"),
         ("router/src/config/routes.rs", "router/src/config/routes.rs"),
+        ("router/src/config/link_state.rs", "router/src/config/link_state.rs"),
         ("router/src/config.rs", "router/src/"),
     ];
     for (defined, reader) in steps {

@@ -210,6 +210,8 @@ impl Disk {
             }
             Record::RouteSequence(upto) => self.route_sequence = Some(upto),
             Record::RouteKeys(keys) => self.route_keys = keys,
+            // Nodes of the simulator are told of all others.
+            Record::CatalogHints(_) => (),
         }
         Some(ticket)
     }

@@ -259,6 +259,52 @@ fn this_node_signs_with_the_key_it_was_given_last() {
 }
 
 #[test]
+fn with_another_key_everything_told_is_signed_again_at_once() {
+    let mut lab = Lab::open();
+    lab.told(2, &nine(2, 1).item());
+    lab.wait(SECOND);
+    let serial_of_nine = |lab: &Lab| {
+        let mut announced = lab.sent(speaker(3)).into_iter().filter_map(|item| match item {
+            Item::Announce(announcement) if announcement.destination.0 == 9 => Some(announcement),
+            Item::Announce(_)
+            | Item::Withdraw(_)
+            | Item::Inside(_)
+            | Item::Authorise(_)
+            | Item::Revoke(_) => None,
+        });
+        let last = announced.next_back().unwrap();
+        mpreg_proto::route::Hop::parse(&last.chain[2].body).unwrap().key_serial
+    };
+    assert_eq!(serial_of_nine(&lab), 1);
+    let signer = Signer { key_serial: 2, key: key(ClusterId(1), 2) };
+    lab.input(Input::SignerChanged(Some(signer)));
+    assert_eq!(serial_of_nine(&lab), 2);
+}
+
+#[test]
+fn pins_are_replaced_together() {
+    let mut lab = Lab::open();
+    lab.told(2, &nine(2, 1).item());
+    let pin = |serial: u64| Pin {
+        cluster: ClusterId(9),
+        key_serial: serial,
+        key: key(ClusterId(9), serial).verifying_key().to_bytes(),
+    };
+    let cluster = ClusterId(9);
+    let pins = |serials: &[u64]| {
+        let pins = serials.iter().map(|&serial| pin(serial)).collect();
+        Input::KeyProvided(Provided::Pins { cluster, pins })
+    };
+    lab.input(pins(&[1]));
+    lab.input(pins(&[1, 2]));
+    assert_eq!(lab.path(9), [2, 9], "its key is among them throughout");
+    lab.input(pins(&[2]));
+    assert_eq!(lab.path(9), Vec::<u128>::new());
+    lab.input(pins(&[]));
+    assert_eq!(lab.refusal(2, &nine(2, 2).item()), None, "what is authorised counts again");
+}
+
+#[test]
 fn a_key_that_is_news_is_passed_on_once() {
     let mut lab = Lab::open();
     let record = authorised(&authorisation(ClusterId(9), 2));

@@ -218,3 +218,30 @@ fn what_is_seen_of_others_is_by_cluster_function_and_entry() {
         "catalog.clusters has \"*\", must be the name of a cluster, 1 to 63 characters of a-z, 0-9 and -"
     );
 }
+
+#[test]
+fn pins_are_keys_of_clusters_two_at_most() {
+    let key = "3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29";
+    let check = |text: &str| {
+        let file: Routes = toml::from_str(&text.replace('K', key)).unwrap();
+        pins(&file.pins).map(|pins| pins.len()).map_err(|error| error.to_string())
+    };
+    let two = "pins = [{ cluster = 'a', serial = 1, key = 'K' }, { cluster = 'b', serial = 1, key = 'K' }]";
+    assert_eq!(check(two), Ok(2));
+    let must = "must be a public key, 64 hexadecimal digits";
+    assert_eq!(
+        check("pins = [{ cluster = 'a', serial = 1, key = '00' }]"),
+        Err(format!("routes.pins[1].key has \"00\", {must}"))
+    );
+    let pins = |serials: &[u64]| {
+        let pins: Vec<String> = serials
+            .iter()
+            .map(|serial| format!("{{ cluster = 'a', serial = {serial}, key = 'K' }}"))
+            .collect();
+        format!("pins = [{}]", pins.join(", "))
+    };
+    assert_eq!(check(&pins(&[1, 2])), Ok(1));
+    let refused = "routes.pins has more than 2 keys of cluster a, or a serial twice".to_owned();
+    assert_eq!(check(&pins(&[1, 1])), Err(refused.clone()));
+    assert_eq!(check(&pins(&[1, 2, 3])), Err(refused));
+}
