@@ -16,7 +16,8 @@
 //! Up to `FULL_MESH_NODES_MAX` nodes all are linked with all; beyond, each node sees to sqrt(n)+4 links,
 //! with those whose ids mix best with its own, so the graph is random and the same choice is made
 //! again. Links above that are left alone, so seeds keep one with whoever began there. Seeds are dialled
-//! soon while no link stands, slowly beside others, and lost addresses at leisure.
+//! soon while no link stands, slowly beside others, and lost addresses at leisure; a seed that was a node of
+//! another cluster again and again, since nobody else may lead there.
 //!
 //! Two links with one node: the one with the greater incarnation in its hello stays, then the one the
 //! smaller id dialled. Both ends decide alike. Of two that the same end dialled, that end closes the
@@ -70,10 +71,14 @@ pub struct Timing {
     pub backoff_near: Duration,
     /// Longest wait for a lost member, and for a seed beside a cluster that is reached.
     pub backoff_far: Duration,
+    /// Longest wait for a seed that was a node of another cluster: there may be no other way there.
+    pub backoff_abroad: Duration,
     /// How long the greater id waits to be dialled.
     pub deference: Duration,
     /// A dial is over after this, whatever the shell says.
     pub dial_timeout: Duration,
+    /// The same of a seed that was a node of another cluster: one packet may be lost.
+    pub dial_timeout_abroad: Duration,
     /// A link that lived so long starts the waits over.
     pub settled: Duration,
     /// How long a node that said goodbye is not dialled even as a seed.
@@ -89,8 +94,10 @@ impl Timing {
         backoff: Duration::from_millis(100),
         backoff_near: Duration::from_secs(5),
         backoff_far: Duration::from_secs(10),
+        backoff_abroad: Duration::from_secs(1),
         deference: Duration::from_millis(150),
         dial_timeout: Duration::from_secs(5),
+        dial_timeout_abroad: Duration::from_millis(1500),
         settled: Duration::from_secs(5),
         grace: Duration::from_secs(5),
         lost_memory: Duration::from_secs(24 * 3600),
@@ -508,8 +515,7 @@ impl Dialler {
 
     /// Dials nobody answered for, peers nobody looks for any more, places nobody has a use for.
     fn expire(&mut self, now: Instant) {
-        let timeout = self.timing.dial_timeout;
-        let is_late = |place: &Place| place.attempt.ends(timeout).is_some_and(|at| at <= now);
+        let is_late = |place: &Place| place.times_out(&self.timing).is_some_and(|at| at <= now);
         let late = self.places.iter().filter(|(_, place)| is_late(place));
         let unanswered: Vec<PeerAddress> = late.map(|(address, _)| address.clone()).collect();
         unanswered.iter().for_each(|address| self.dial_failed(address, now));
@@ -540,8 +546,7 @@ impl Dialler {
         if self.is_stopped {
             return None;
         }
-        let timeout = self.timing.dial_timeout;
-        let timeouts = self.places.values().filter_map(|place| place.attempt.ends(timeout));
+        let timeouts = self.places.values().filter_map(|place| place.times_out(&self.timing));
         let timeout = timeouts.min().map(|at| (at, "dial timeout"));
         let grace = self.peers.values().filter_map(|peer| match peer.standing {
             Standing::Member { .. } => None,

@@ -63,9 +63,24 @@ impl Place {
 
     /// The longest wait between dials. Who is linked with nobody waits for no seed for long.
     pub(super) fn longest(&self, is_reached: bool, timing: &Timing) -> Duration {
-        match self.member.is_some() || (self.is_seed && !is_reached) {
-            true => timing.backoff_near,
-            false => timing.backoff_far,
+        if self.is_abroad() {
+            timing.backoff_abroad
+        } else if self.member.is_some() || (self.is_seed && !is_reached) {
+            timing.backoff_near
+        } else {
+            timing.backoff_far
         }
+    }
+
+    /// When the dial that is under way is over.
+    pub(super) fn times_out(&self, timing: &Timing) -> Option<Instant> {
+        let is_abroad = self.is_abroad();
+        self.attempt.ends(if is_abroad { timing.dial_timeout_abroad } else { timing.dial_timeout })
+    }
+
+    /// A seed where a node was found that is and was no member.
+    fn is_abroad(&self) -> bool {
+        let is_nobodys = self.member.is_none() && self.lost_until.is_none();
+        self.is_seed && is_nobodys && matches!(self.found, Found::Node(_))
     }
 }

@@ -228,6 +228,31 @@ fn seeds_are_dialled_until_one_is_reached() {
 }
 
 #[test]
+fn a_seed_of_another_cluster_is_dialled_every_second_when_it_is_lost() {
+    let mut machine = dialler(1);
+    step(&mut machine, 0, up(3, 1));
+    step(&mut machine, 0, accepted(1, 3, 1));
+    step(&mut machine, 0, Input::Seeds(std::vec![address(2), address(4)]));
+    step(&mut machine, 10, dialled(2, 2, 1));
+    step(&mut machine, 20, Input::DialFailed { address: address(4) });
+    step(&mut machine, 10_000, Input::LinkDown { link: LinkId(2), end: End::Lost });
+    let dials = dials(&mut machine, 60_000);
+    let of = |index| {
+        let of = dials.iter().filter(|(at, to)| 20_000 <= *at && *to == address(index));
+        of.map(|(at, _)| *at).collect::<Vec<_>>()
+    };
+    assert!(of(2).windows(2).all(|pair| (500..=1002).contains(&(pair[1] - pair[0]))));
+    assert!(40 <= of(2).len() && of(4).len() <= 8, "{dials:?}");
+    // One that nobody answers for.
+    let (due, _) = machine.deadline().unwrap();
+    let mut out = Vec::new();
+    machine.handle(Input::Tick, due, &mut out);
+    assert_eq!(out, [Effect::Dial { address: address(2), node: None }]);
+    let (over, why) = machine.deadline().unwrap();
+    assert_eq!((over.since(due), why), (ms(1500), "dial timeout"));
+}
+
+#[test]
 fn who_leaves_dials_nobody_and_takes_no_links() {
     let mut machine = dialler(1);
     step(&mut machine, 0, up(2, 1));
