@@ -75,6 +75,12 @@ pub struct Load {
     /// or fewer if those are more than 1 MiB. Lowered if the router's queues are too small for it.
     #[arg(long, value_name = "MESSAGES")]
     pub window: Option<u64>,
+    /// Where subscribers connect, if not where publishers do. The same protocol.
+    #[arg(long, value_name = "URL")]
+    pub subscribers_at: Option<Target>,
+    /// Seconds from the last subscription to the first message, for routers to tell each other.
+    #[arg(long, value_name = "SECONDS", default_value_t = Self::default().settle)]
+    pub settle: f64,
     /// Topics of `topics` and `wildcard`. 1 to 4,194,304.
     #[arg(long, value_name = "T", default_value_t = Self::default().topics)]
     pub topics: usize,
@@ -125,6 +131,9 @@ pub struct BadRate;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub target: Target,
+    /// Where subscribers connect.
+    pub subscribers_at: Target,
+    pub settle: Duration,
     /// The process whose CPU is charged to the messages.
     pub router_pid: Option<u32>,
     /// Further processes whose CPUs `Cpus::Auto` keeps off, so that all runs of a comparison have the
@@ -154,6 +163,8 @@ pub enum BadLoad {
     OutOfBounds { option: &'static str, value: f64, min: f64, max: f64 },
     #[error("{flows} flows of messages to verify, at most {FLOWS_MAX}; ask for fewer connections")]
     TooManyFlows { flows: usize },
+    #[error("subscribers and publishers speak one protocol")]
+    TwoProtocols,
 }
 
 impl Default for Load {
@@ -168,6 +179,8 @@ impl Default for Load {
             warm_up: 1.0,
             drain: 5.0,
             window: None,
+            subscribers_at: None,
+            settle: 0.0,
             topics: 1000,
             stalled: None,
             churn_rate: None,
@@ -196,8 +209,14 @@ impl Plan {
         check_flows(&shape)?;
         let stalled = load.stalled.unwrap_or((workload == Workload::SlowSubscribers).into());
         let churn = load.churn_rate.unwrap_or(if workload == Workload::Churn { 100 } else { 0 });
+        let subscribers_at = load.subscribers_at.clone().unwrap_or_else(|| target.clone());
+        if subscribers_at.framing() != target.framing() {
+            return Err(BadLoad::TwoProtocols);
+        }
         Ok(Self {
             target,
+            subscribers_at,
+            settle: seconds("settle", load.settle, 0.0)?,
             router_pid,
             keep_off_pids: Vec::new(),
             shape,

@@ -5,6 +5,7 @@ use crate::framing::Granted;
 use crate::generator::Share;
 use crate::load::Plan;
 use crate::session::{Session, SessionError};
+use crate::target::Target;
 use crate::wiring::Wiring;
 
 /// Descriptors the process needs besides its connections.
@@ -59,7 +60,8 @@ impl Stage {
             queue_bytes: u64::MAX,
         };
         for subscriber in 0..wiring.subscribers_count() as u32 {
-            let mut session = open(plan, &format!("load-sub-{subscriber}"), queue_wanted)?;
+            let name = format!("load-sub-{subscriber}");
+            let mut session = open(plan, &plan.subscribers_at, &name, queue_wanted)?;
             session.subscribe(wiring.patterns(subscriber))?;
             let Granted { queue_bytes, .. } = session.granted();
             stage.queue_bytes = stage.queue_bytes.min(queue_bytes);
@@ -70,13 +72,15 @@ impl Stage {
             stage.stalled.push(open_stalled(plan, wiring, stalled)?);
         }
         for publisher in 0..wiring.publishers_count() as u32 {
-            let mut session = open(plan, &format!("load-pub-{publisher}"), queue_wanted)?;
+            let name = format!("load-pub-{publisher}");
+            let mut session = open(plan, &plan.target, &name, queue_wanted)?;
             if let Exchange::RoundTrip { .. } = exchange {
                 session.subscribe(&[format!("{}*", exchange.inbox(publisher))])?;
             }
             let thread = publisher as usize % plan.threads_count;
             stage.shares[thread].publishers.push((publisher, session));
         }
+        std::thread::sleep(plan.settle);
         Ok(stage)
     }
 
@@ -88,12 +92,12 @@ impl Stage {
     }
 }
 
-fn open(plan: &Plan, name: &str, queue_bytes: u32) -> Result<Session, SessionError> {
-    Session::open(&plan.target, &plan.sockets, name, queue_bytes)
+fn open(plan: &Plan, at: &Target, name: &str, queue_bytes: u32) -> Result<Session, SessionError> {
+    Session::open(at, &plan.sockets, name, queue_bytes)
 }
 
 fn open_stalled(plan: &Plan, wiring: &Wiring, stalled: usize) -> Result<Session, StageError> {
-    let mut session = open(plan, &format!("load-stalled-{stalled}"), 0)?;
+    let mut session = open(plan, &plan.subscribers_at, &format!("load-stalled-{stalled}"), 0)?;
     session
         .stream()
         .set_receive_buffer(STALLED_BUFFER_BYTES)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mpreg_loadgen::load::{Load, Plan, Rate};
+use mpreg_loadgen::load::{BadLoad, Load, Plan, Rate};
 use mpreg_loadgen::report::Report;
 use mpreg_loadgen::{Faults, Phase, Workload, run};
 
@@ -115,6 +115,21 @@ fn over_a_unix_socket() {
         assert!(report.is_clean() && 10 < report.received, "{report}");
         assert!(report.target.starts_with("mpreg+unix:///"), "{}", report.target);
     }
+}
+
+#[test]
+fn subscribers_may_be_elsewhere() {
+    let (near, far) = (Forwarder::start(Mischief::None), Forwarder::start(Mischief::None));
+    let subscribers_at = Some(far.url.parse().unwrap());
+    let load = Load { subscribers_at, drain: 0.1, settle: 0.1, ..load(Workload::OneToOne) };
+    let report = run(&plan(&load, &near), &mut |_| ()).unwrap();
+    assert!(
+        0 < report.sent && report.received == 0,
+        "nothing leads from one to the other: {report}"
+    );
+    let other = Some("nats://127.0.0.1:1".parse().unwrap());
+    let plan = Plan::new(&Load { subscribers_at: other, ..load }, near.url.parse().unwrap(), None);
+    assert_eq!(plan.unwrap_err(), BadLoad::TwoProtocols);
 }
 
 #[test]
