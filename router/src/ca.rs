@@ -253,6 +253,7 @@ mod tests {
     use super::*;
     use crate::clock::since_1970;
     use crate::peer::tls::{Credentials, LoadCredentialsError};
+    use crate::tls::FileError;
 
     fn wish(cluster: &str, role: NodeRole) -> Wish {
         Wish { cluster: cluster.parse().unwrap(), role, days: 1 }
@@ -308,7 +309,7 @@ mod tests {
             fs::copy(at(from), at(to)).unwrap();
         };
         let refusal = |node: &str| Credentials::load(&at(node)).unwrap_err();
-        assert!(matches!(refusal("nowhere"), LoadCredentialsError::Read { .. }));
+        assert!(matches!(refusal("nowhere"), LoadCredentialsError::File(FileError::Read { .. })));
         copy("other/ca.crt", "node/ca.crt");
         assert!(matches!(refusal("node"), LoadCredentialsError::Unbelievable { .. }));
         copy("ca/ca.crt", "node/ca.crt");

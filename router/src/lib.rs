@@ -35,5 +35,6 @@ pub mod roster;
 pub mod shard;
 pub mod store;
 pub mod switch;
+pub mod tls;
 pub mod trace;
 pub mod transport;

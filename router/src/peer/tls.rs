@@ -8,15 +8,14 @@
 //! - Application bytes wait in no buffer of the layer's: decrypted ones are handed on, sealed ones are
 //!   on the wire, when a call returns. Whatever fails, the alert that says so is on the wire.
 
-use std::io::{self, BufRead as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mpreg_fabric::fact::LinkEndReason;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature};
-use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{
@@ -30,7 +29,7 @@ use rustls::{
 };
 
 use super::name::{PeerName, PeerNameError};
-use crate::limits::{TLS_BUFFER_BYTES_MAX, TLS_HANDSHAKE_BYTES_MAX};
+use crate::tls::{self, Failed, FileError, Session};
 
 /// What a directory of credentials holds, as `mpreg ca issue` writes it. PEM, all three.
 pub const CERTIFICATE_FILE: &str = "node.crt";
@@ -49,16 +48,10 @@ pub struct Credentials {
 /// Why there are no credentials. The operator mends the file that is named.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadCredentialsError {
-    #[error("reading {path}: {source}")]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{path}: {source}")]
-    Pem { path: PathBuf, source: pem::Error },
-    #[error("no certificate in {path}")]
-    NoCertificate { path: PathBuf },
+    #[error(transparent)]
+    File(#[from] FileError),
     #[error("{path} {source}")]
     Name { path: PathBuf, source: PeerNameError },
-    #[error("{path}: {source}")]
-    Roots { path: PathBuf, source: Error },
     #[error("{path}: {source}")]
     Verifier { path: PathBuf, source: VerifierBuilderError },
     /// Other nodes would refuse it for the same reason.
@@ -72,11 +65,10 @@ impl Credentials {
     pub fn load(directory: &Path) -> Result<Self, LoadCredentialsError> {
         let [certificate, key, roots] =
             [CERTIFICATE_FILE, KEY_FILE, ROOTS_FILE].map(|name| directory.join(name));
-        let chain = certificates(&certificate)?;
+        let chain = tls::certificates(&certificate)?;
         let (name, public_key) = PeerName::of_certificate(&chain[0])
             .map_err(|source| LoadCredentialsError::Name { path: certificate.clone(), source })?;
-        let secret = PrivateKeyDer::from_pem_slice(&read(&key)?)
-            .map_err(|source| LoadCredentialsError::Pem { path: key.clone(), source })?;
+        let secret = tls::private_key(&key)?;
         let verifier = Verifier::load(&roots)?;
         verifier
             .verify_server_cert(&chain[0], &chain[1..], &some_name(), &[], UnixTime::now())
@@ -93,6 +85,18 @@ impl Credentials {
     pub fn public_key(&self) -> &[u8; 32] {
         &self.public_key
     }
+
+    /// A connection to a node, its first flight not yet written.
+    pub fn dialling(&self) -> Connection {
+        let connection = ClientConnection::new(self.dialling.clone(), some_name());
+        connection.expect("the settings made a connection when loaded").into()
+    }
+
+    /// A connection from a node.
+    pub fn accepting(&self) -> Connection {
+        let connection = ServerConnection::new(self.accepting.clone());
+        connection.expect("the settings made a connection when loaded").into()
+    }
 }
 
 fn settings(
@@ -101,13 +105,13 @@ fn settings(
     key: PrivateKeyDer<'static>,
 ) -> Result<(Arc<ClientConfig>, Arc<ServerConfig>), Error> {
     let verifier = Arc::new(verifier);
-    let mut accepting = ServerConfig::builder_with_provider(cryptography())
+    let mut accepting = ServerConfig::builder_with_provider(tls::cryptography())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier.clone())
         .with_single_cert(chain.clone(), key.clone_key())?;
     accepting.session_storage = Arc::new(NoServerSessionStorage {});
     accepting.send_tls13_tickets = 0;
-    let mut dialling = ClientConfig::builder_with_provider(cryptography())
+    let mut dialling = ClientConfig::builder_with_provider(tls::cryptography())
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(verifier)
@@ -120,30 +124,9 @@ fn settings(
     Ok((dialling, accepting))
 }
 
-fn cryptography() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
 /// TLS wants to know whom a client means. Nodes are known by their certificates, whatever the address.
 fn some_name() -> ServerName<'static> {
     ServerName::try_from("node.mpreg").expect("that is a DNS name")
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, LoadCredentialsError> {
-    let path = path.to_owned();
-    std::fs::read(&path).map_err(|source| LoadCredentialsError::Read { path, source })
-}
-
-/// At least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadCredentialsError> {
-    let text = read(path)?;
-    let path = path.to_owned();
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(LoadCredentialsError::NoCertificate { path }),
-        Ok(found) => Ok(found),
-        Err(source) => Err(LoadCredentialsError::Pem { path, source }),
-    }
 }
 
 /// Believes certificates of nodes, of either side.
@@ -156,13 +139,7 @@ struct Verifier {
 
 impl Verifier {
     fn load(path: &Path) -> Result<Self, LoadCredentialsError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates(path)? {
-            roots
-                .add(certificate)
-                .map_err(|source| LoadCredentialsError::Roots { path: path.to_owned(), source })?;
-        }
-        let (roots, cryptography) = (Arc::new(roots), cryptography());
+        let (roots, cryptography) = (Arc::new(tls::roots(path)?), tls::cryptography());
         let algorithms = cryptography.signature_verification_algorithms;
         let of_clients =
             WebPkiClientVerifier::builder_with_provider(roots.clone(), cryptography).build();
@@ -269,38 +246,27 @@ impl ClientCertVerifier for Verifier {
 
 /// The TLS layer of one connection.
 #[derive(Debug)]
-pub(super) struct Tls {
-    connection: Connection,
-    /// Bytes received until the handshake was done.
-    handshake_bytes: usize,
-}
+pub(super) struct Tls(Session);
 
 impl Tls {
     pub(super) fn dialling(credentials: &Credentials) -> Self {
-        let connection = ClientConnection::new(credentials.dialling.clone(), some_name());
-        Self::of(connection.expect("the settings made a connection when loaded").into())
+        Self(Session::of(credentials.dialling()))
     }
 
     pub(super) fn accepting(credentials: &Credentials) -> Self {
-        let connection = ServerConnection::new(credentials.accepting.clone());
-        Self::of(connection.expect("the settings made a connection when loaded").into())
+        Self(Session::of(credentials.accepting()))
     }
 
     pub(super) fn into_connection(self) -> Connection {
-        self.connection
-    }
-
-    fn of(mut connection: Connection) -> Self {
-        connection.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX));
-        Self { connection, handshake_bytes: 0 }
+        self.0.connection
     }
 
     /// Who is at the other end; `None` until the handshake is done.
     pub(super) fn name(&self) -> Option<PeerName> {
-        if self.connection.is_handshaking() {
+        if self.0.connection.is_handshaking() {
             return None;
         }
-        let certificate = self.connection.peer_certificates()?.first()?;
+        let certificate = self.0.connection.peer_certificates()?.first()?;
         PeerName::of_certificate(certificate).ok().map(|(name, _)| name)
     }
 
@@ -313,44 +279,19 @@ impl Tls {
     ) -> Result<(), LinkEndReason> {
         let mut outcome = Ok(());
         while outcome.is_ok() && !bytes.is_empty() {
-            outcome = self.take_some(&mut bytes, plain);
+            outcome = self.0.take_some(&mut bytes, |some| {
+                plain.extend_from_slice(some);
+                Ok(())
+            });
         }
         self.flush(wire);
         outcome
     }
 
-    fn take_some(&mut self, bytes: &mut &[u8], plain: &mut Vec<u8>) -> Result<(), LinkEndReason> {
-        // Memory can be read and plaintext is drained below, so that what remains to be refused is a
-        // handshake message longer than the layer keeps.
-        let Ok(taken) = self.connection.read_tls(bytes) else {
-            return Err(LinkEndReason::TlsFailed);
-        };
-        if self.connection.is_handshaking() {
-            self.handshake_bytes += taken;
-            if TLS_HANDSHAKE_BYTES_MAX < self.handshake_bytes {
-                return Err(LinkEndReason::TlsFailed);
-            }
-        }
-        let processed = self.connection.process_new_packets();
-        let mut reader = self.connection.reader();
-        while let Ok(some) = reader.fill_buf()
-            && !some.is_empty()
-        {
-            let count = some.len();
-            plain.extend_from_slice(some);
-            reader.consume(count);
-        }
-        match processed {
-            Ok(state) if state.peer_has_closed() => Err(LinkEndReason::Closed),
-            Ok(_) => Ok(()),
-            Err(error) => Err(end_of(&error)),
-        }
-    }
-
     /// Seals `plain`. The handshake is done.
     pub(super) fn seal(&mut self, mut plain: &[u8], wire: &mut Vec<u8>) {
         while !plain.is_empty() {
-            let written = self.connection.writer().write(plain);
+            let written = self.0.connection.writer().write(plain);
             let written = written.expect("writing to memory does not fail");
             assert!(0 < written, "the buffer was flushed");
             plain = &plain[written..];
@@ -360,14 +301,22 @@ impl Tls {
 
     /// What the handshake has to say goes to the wire.
     pub(super) fn flush(&mut self, wire: &mut Vec<u8>) {
-        while self.connection.wants_write() {
-            self.connection.write_tls(wire).expect("writing to memory does not fail");
-        }
+        self.0.flush(wire);
     }
 
     pub(super) fn close(&mut self, wire: &mut Vec<u8>) {
-        self.connection.send_close_notify();
+        self.0.connection.send_close_notify();
         self.flush(wire);
+    }
+}
+
+impl From<Failed> for LinkEndReason {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::HandshakeTooLong => Self::TlsFailed,
+            Failed::Tls(error) => end_of(&error),
+            Failed::Ended => Self::Closed,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tungstenite::{Message, WebSocket as Client};
 
 use super::tls::{LoadTlsError, TlsFiles};
 use super::*;
+use crate::tls::FileError;
 
 /// The router's end of a connection in memory; the client reads and writes it.
 struct Router {
@@ -370,10 +371,12 @@ fn sessions_are_not_resumed() {
 fn files_that_do_not_serve_are_named() {
     let identities = Identities::new();
     let name = |error: LoadTlsError| match error {
-        LoadTlsError::Read { path, .. }
-        | LoadTlsError::Pem { path, .. }
-        | LoadTlsError::NoCertificate { path }
-        | LoadTlsError::Issuer { path, .. }
+        LoadTlsError::File(
+            FileError::Read { path, .. }
+            | FileError::Pem { path, .. }
+            | FileError::NoCertificate { path }
+            | FileError::Root { path, .. },
+        )
         | LoadTlsError::Verifier { path, .. } => path,
         LoadTlsError::Unfit { key, .. } => key,
     };

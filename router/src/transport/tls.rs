@@ -8,17 +8,16 @@
 //! - Application bytes wait in no buffer of the layer's: decrypted ones are handed on, sealed ones are
 //!   on the wire, when a call returns.
 
-use std::io::{self, BufRead as _, IoSlice, Write as _};
+use std::io::{IoSlice, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::pki_types::pem::{self, PemObject as _};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{Connection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::{Connection, ServerConfig, ServerConnection};
 
 use super::TransportError;
-use crate::limits::{TLS_BUFFER_BYTES_MAX, TLS_HANDSHAKE_BYTES_MAX};
+use crate::limits::TLS_HANDSHAKE_BYTES_MAX;
+use crate::tls::{self, Failed, FileError, Session};
 
 /// Pieces gathered into records at a time.
 const GATHERED_PIECES: usize = 64;
@@ -40,17 +39,11 @@ pub struct TlsSettings(Arc<ServerConfig>);
 /// Why there is no TLS identity. The operator mends the file that is named.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadTlsError {
-    #[error("reading {path}: {source}")]
-    Read { path: PathBuf, source: io::Error },
-    #[error("{path}: {source}")]
-    Pem { path: PathBuf, source: pem::Error },
-    #[error("no certificate in {path}")]
-    NoCertificate { path: PathBuf },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The key does not fit the certificate, or either is of a kind that is not supported.
     #[error("{certificate} with {key}: {source}")]
     Unfit { certificate: PathBuf, key: PathBuf, source: rustls::Error },
-    #[error("{path}: {source}")]
-    Issuer { path: PathBuf, source: rustls::Error },
     #[error("{path}: {source}")]
     Verifier { path: PathBuf, source: VerifierBuilderError },
 }
@@ -63,17 +56,15 @@ impl TlsSettings {
             key: key.clone(),
             source,
         };
-        let chain = certificates(certificate)?;
-        let identity = PrivateKeyDer::from_pem_slice(&read(key)?)
-            .map_err(|source| LoadTlsError::Pem { path: key.clone(), source })?;
-        let cryptography = Arc::new(rustls::crypto::ring::default_provider());
+        let (chain, identity) = (tls::certificates(certificate)?, tls::private_key(key)?);
+        let cryptography = tls::cryptography();
         let builder = ServerConfig::builder_with_provider(cryptography.clone())
             .with_safe_default_protocol_versions()
             .map_err(unfit)?;
         let builder = match client_ca {
             None => builder.with_no_client_auth(),
             Some(path) => {
-                let issuers = Arc::new(issuers(path)?);
+                let issuers = Arc::new(tls::roots(path)?);
                 let verifier = WebPkiClientVerifier::builder_with_provider(issuers, cryptography)
                     .build()
                     .map_err(|source| LoadTlsError::Verifier { path: path.clone(), source })?;
@@ -88,36 +79,22 @@ impl TlsSettings {
     }
 }
 
-fn read(path: &PathBuf) -> Result<Vec<u8>, LoadTlsError> {
-    std::fs::read(path).map_err(|source| LoadTlsError::Read { path: path.clone(), source })
-}
-
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, LoadTlsError> {
-    let text = read(path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-    let found = found.map_err(|source| LoadTlsError::Pem { path: path.clone(), source })?;
-    if found.is_empty() {
-        return Err(LoadTlsError::NoCertificate { path: path.clone() });
+impl From<Failed> for TransportError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::HandshakeTooLong => {
+                Self::HandshakeTooLong { bytes_max: TLS_HANDSHAKE_BYTES_MAX }
+            }
+            Failed::Tls(error) => Self::Tls(error),
+            Failed::Ended => Self::Ended,
+        }
     }
-    Ok(found)
-}
-
-fn issuers(path: &PathBuf) -> Result<RootCertStore, LoadTlsError> {
-    let mut store = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        store
-            .add(certificate)
-            .map_err(|source| LoadTlsError::Issuer { path: path.clone(), source })?;
-    }
-    Ok(store)
 }
 
 /// The TLS layer of one connection.
 #[derive(Debug)]
 pub(super) struct Tls {
-    connection: Connection,
-    /// Bytes received until the handshake was done.
-    handshake_bytes: usize,
+    session: Session,
     is_closed: bool,
 }
 
@@ -129,17 +106,16 @@ impl Tls {
     }
 
     /// Of a connection that others made, of either side.
-    pub(super) fn of(mut connection: Connection) -> Self {
-        connection.set_buffer_limit(Some(TLS_BUFFER_BYTES_MAX));
-        Self { connection, handshake_bytes: 0, is_closed: false }
+    pub(super) fn of(connection: Connection) -> Self {
+        Self { session: Session::of(connection), is_closed: false }
     }
 
     pub(super) fn is_established(&self) -> bool {
-        !self.is_closed && !self.connection.is_handshaking()
+        !self.is_closed && !self.session.connection.is_handshaking()
     }
 
     pub(super) fn peer_certificate(&self) -> Option<&[u8]> {
-        self.connection.peer_certificates()?.first().map(|certificate| certificate.as_ref())
+        self.session.connection.peer_certificates()?.first().map(|certificate| certificate.as_ref())
     }
 
     /// Takes records. `above` is given what they held, and answers with what is to be sealed.
@@ -155,45 +131,16 @@ impl Tls {
         let mut answer = Vec::new();
         let mut outcome = Ok(());
         while outcome.is_ok() && !bytes.is_empty() {
-            outcome = self.take_some(&mut bytes, |bytes| above(bytes, &mut answer));
+            outcome = self.session.take_some(&mut bytes, |bytes| above(bytes, &mut answer));
             self.write(&[&answer], wire)?;
             answer.clear();
         }
         if outcome.is_err() {
             self.is_closed = true;
-            self.connection.send_close_notify();
+            self.session.connection.send_close_notify();
         }
-        self.flush(wire);
+        self.session.flush(wire);
         outcome
-    }
-
-    /// Takes what fits the layer's buffer, and hands on what it held.
-    fn take_some(
-        &mut self,
-        bytes: &mut &[u8],
-        mut above: impl FnMut(&[u8]) -> Result<(), TransportError>,
-    ) -> Result<(), TransportError> {
-        let too_long = TransportError::HandshakeTooLong { bytes_max: TLS_HANDSHAKE_BYTES_MAX };
-        // Memory can be read and plaintext is drained below, so that what remains to be refused is a
-        // handshake message longer than the layer keeps.
-        let Ok(taken) = self.connection.read_tls(bytes) else { return Err(too_long) };
-        if self.connection.is_handshaking() {
-            self.handshake_bytes += taken;
-            if TLS_HANDSHAKE_BYTES_MAX < self.handshake_bytes {
-                return Err(too_long);
-            }
-        }
-        let processed = self.connection.process_new_packets();
-        // Whole records in front of one that does not hold are taken all the same.
-        let mut reader = self.connection.reader();
-        while let Ok(plain) = reader.fill_buf()
-            && !plain.is_empty()
-        {
-            let count = plain.len();
-            above(plain)?;
-            reader.consume(count);
-        }
-        if processed?.peer_has_closed() { Err(TransportError::Ended) } else { Ok(()) }
     }
 
     pub(super) fn seal(
@@ -213,23 +160,16 @@ impl Tls {
             let mut rest = &mut slices[..group.len()];
             IoSlice::advance_slices(&mut rest, 0);
             while !rest.is_empty() {
-                let written = self.connection.writer().write_vectored(rest);
+                let written = self.session.connection.writer().write_vectored(rest);
                 let written = written.expect("writing to memory does not fail");
                 if written == 0 {
                     return Err(TransportError::NotEstablished);
                 }
                 IoSlice::advance_slices(&mut rest, written);
-                self.flush(wire);
+                self.session.flush(wire);
             }
         }
         Ok(())
-    }
-
-    /// Moves records to the wire.
-    fn flush(&mut self, wire: &mut Vec<u8>) {
-        while self.connection.wants_write() {
-            self.connection.write_tls(wire).expect("writing to memory does not fail");
-        }
     }
 
     pub(super) fn close(&mut self, wire: &mut Vec<u8>) {
@@ -241,11 +181,11 @@ impl Tls {
         if self.is_closed {
             return;
         }
-        if !self.connection.is_handshaking() && self.write(&[goodbye], wire).is_err() {
+        if !self.session.connection.is_handshaking() && self.write(&[goodbye], wire).is_err() {
             tracing::trace!("no room for a goodbye");
         }
         self.is_closed = true;
-        self.connection.send_close_notify();
-        self.flush(wire);
+        self.session.connection.send_close_notify();
+        self.session.flush(wire);
     }
 }

@@ -12,12 +12,12 @@ use mpreg_proto::peer_hello::{Channel, PeerHello, Refusal};
 use mpreg_router::ca::{self, Wish};
 use mpreg_router::clock::since_1970;
 use mpreg_router::peer::tls::{CERTIFICATE_FILE, KEY_FILE};
+use mpreg_router::tls;
 use mpreg_tests::live::laboratory::Laboratory;
 use mpreg_tests::live::{Launch, PATIENCE, Router, until};
 use rcgen::{CertificateParams, DnType, Issuer, KeyPair, PKCS_ED25519, PublicKeyData as _};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, SignatureScheme, StreamOwned,
 };
@@ -49,7 +49,7 @@ fn dial(router: &Router) -> TcpStream {
 
 /// TLS with these credentials, or with none.
 fn secure(router: &Router, credentials: Option<&Path>) -> Secured {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let provider = tls::cryptography();
     let schemes = provider.signature_verification_algorithms.supported_schemes();
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -59,9 +59,9 @@ fn secure(router: &Router, credentials: Option<&Path>) -> Secured {
     let config = match credentials {
         None => config.with_no_client_auth(),
         Some(folder) => {
-            let chain = CertificateDer::pem_file_iter(folder.join(CERTIFICATE_FILE)).unwrap();
-            let key = PrivateKeyDer::from_pem_file(folder.join(KEY_FILE)).unwrap();
-            config.with_client_auth_cert(chain.map(Result::unwrap).collect(), key).unwrap()
+            let chain = tls::certificates(&folder.join(CERTIFICATE_FILE)).unwrap();
+            let key = tls::private_key(&folder.join(KEY_FILE)).unwrap();
+            config.with_client_auth_cert(chain, key).unwrap()
         }
     };
     let name = ServerName::try_from("anybody").unwrap();

@@ -90,14 +90,15 @@ const ROUTER_PARTS: Edges = &[
     ("nats", &["auth", "limits", "roster", "transport"]),
     ("nats_conf", &["auth", "config"]),
     ("outbound", &["limits"]),
-    ("peer", &["limits", "peer_link", "probe"]),
-    ("peer_link", &[]),
+    ("peer", &["limits", "peer_link", "probe", "tls"]),
+    ("peer_link", &["probe"]),
     ("probe", &[]),
     ("ring", &["limits", "outbound"]),
     ("roster", &[]),
     ("store", &["limits"]),
+    ("tls", &["limits"]),
     ("trace", &[]),
-    ("transport", &["limits"]),
+    ("transport", &["limits", "tls"]),
 ];
 
 const ROUTER_OTHERS: [&str; 12] = [
