@@ -173,6 +173,10 @@ pub struct Peer {
     /// Of more of them; read again and again while the node runs.
     pub join_file: Option<PathBuf>,
     pub ping_interval: Duration,
+    /// How long what a node offers outlives its last sign of life.
+    pub lease: Duration,
+    /// Links that a message which starts here may cross.
+    pub hop_budget: u8,
 }
 
 /// Where operators come in.

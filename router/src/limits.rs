@@ -134,7 +134,8 @@ pub const STAGED_BYTES_MAX: usize = 1 << 20;
 /// 10 Gbit/s this is 27 ms of it, and one that stands still costs no more.
 pub const LINK_QUEUE_BYTES_MAX: usize = 32 << 20;
 
-/// Links between nodes that a message may be sent on: ten clusters of 1,000 nodes, three hops each.
+/// Links between nodes that a message may be sent on, if nobody says otherwise: ten clusters of 1,000 nodes,
+/// three hops each.
 pub const HOP_BUDGET: u8 = 32;
 
 /// Streams whose messages of late a shard remembers may be silent for so long, and are forgotten then.

@@ -13,6 +13,7 @@
 //! - `partial` holds the beginning of one hello or frame, never a whole one.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mpreg_fabric::time::Instant;
@@ -24,7 +25,7 @@ use crate::limits::{
 };
 use crate::nats::Client;
 use crate::outbound::Outbound;
-use crate::peer_link::{PeerEnd, PeerLink};
+use crate::peer_link::{PeerEnd, PeerLink, Traffic};
 use crate::ring::Flight;
 use crate::transport::Transport;
 
@@ -69,6 +70,8 @@ pub struct Link {
     pub nats: Option<Box<Client>>,
     /// The node at the other end, of a data link.
     pub peer: Option<Box<PeerEnd>>,
+    /// Of a data link.
+    pub traffic: Option<Arc<Traffic>>,
     pub transport: Transport,
     /// What goes out as it is, before anything the transport seals.
     pub wire: Vec<u8>,
@@ -102,6 +105,7 @@ impl Link {
             outbound: Outbound::new(queue_bytes),
             nats: None,
             peer: None,
+            traffic: None,
             transport: Transport::plain(),
             wire: Vec::new(),
             is_closing: false,
@@ -113,9 +117,11 @@ impl Link {
 
     /// A data link to or from another node.
     pub fn of_peer(link: PeerLink, now: Instant) -> Self {
-        let PeerLink { peer, cluster, incarnation, direction, socket, tls, wire, .. } = link;
+        let PeerLink { peer, cluster, incarnation, direction, socket, tls, wire, traffic, .. } =
+            link;
         Self {
             peer: Some(Box::new(PeerEnd { node: peer, cluster, incarnation, direction })),
+            traffic: Some(traffic),
             transport: Transport::established(tls),
             wire,
             sent_at: now,

@@ -513,8 +513,8 @@ fn clustered(
     index: usize,
     incarnation: Incarnation,
 ) -> Option<Clustered> {
-    config.peer.as_ref()?;
-    Some(Clustered { reporter: desk.reporters.of(shard_ix(index)), incarnation })
+    let hop_budget = config.peer.as_ref()?.hop_budget;
+    Some(Clustered { reporter: desk.reporters.of(shard_ix(index)), incarnation, hop_budget })
 }
 
 fn means(config: &Config, shards_count: usize) -> Means {

@@ -400,6 +400,8 @@ impl Peers {
                 round_trip_us: connection.round_trip.map(|time| time.as_micros() as u64),
                 queued_bytes: connection.link.queued_bytes(),
                 circuit: self.circuits.get(node).unwrap_or(&Circuit::Closed).word().to_owned(),
+                messages_out: 0,
+                messages_in: 0,
             })
         });
         self.roster.publish(rows.collect());

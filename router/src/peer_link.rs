@@ -5,8 +5,11 @@
 //! serves some of those that peers opened. Messages go one way on it.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId};
+
+use crate::probe::Count;
 
 /// Which way messages go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,6 +38,13 @@ pub struct PeerEnd {
     pub direction: Direction,
 }
 
+/// Messages that one data link carried. Its shard writes.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pub messages_out: Count,
+    pub messages_in: Count,
+}
+
 /// See the file's header.
 #[derive(Debug)]
 pub struct PeerLink {
@@ -51,4 +61,5 @@ pub struct PeerLink {
     pub plain: Vec<u8>,
     /// Sealed, and not written yet.
     pub wire: Vec<u8>,
+    pub traffic: Arc<Traffic>,
 }

@@ -96,6 +96,8 @@ pub struct Clustered {
     pub reporter: Reporter,
     /// The life this node is in.
     pub incarnation: Incarnation,
+    /// Links that a message which starts here may cross.
+    pub hop_budget: u8,
 }
 
 /// See the file's header.

@@ -109,7 +109,7 @@ async fn status(State(pages): State<Arc<Pages>>) -> Json<Status> {
 }
 
 async fn peers(State(pages): State<Arc<Pages>>) -> Json<Vec<Row>> {
-    Json(pages.view.roster.rows().to_vec())
+    Json(pages.view.roster.rows())
 }
 
 async fn change_log(

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mpreg_fabric::limits::SEEDS_MAX;
 use mpreg_proto::cluster::ClusterName;
-use mpreg_proto::limits::{PAYLOAD_BYTES_MAX, SHARDS_MAX};
+use mpreg_proto::limits::{HOP_PATH_MAX, PAYLOAD_BYTES_MAX, SHARDS_MAX};
 use mpreg_proto::member::PeerAddress;
 
 use super::auth::BadAuth;
@@ -277,6 +277,8 @@ fn nats(file: file::Nats, limits: &Limits) -> Result<Nats, Refusal> {
 fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refusal> {
     let listen = address("peer.listen", file.listen)?;
     let ping_interval_ms = within("peer.ping_interval_ms", file.ping_interval_ms, 50, 60_000)?;
+    let lease_ms = within("peer.lease_ms", file.lease_ms, 1000, 600_000)?;
+    let hop_budget = within("peer.hop_budget", file.hop_budget, 1, HOP_PATH_MAX as u64 - 1)?;
     let fabric = parsed("peer.fabric", file.fabric, CLUSTER_NAME_MUST)?;
     let fabric = ClusterName::fabric(&fabric);
     let allow_clusters = clusters(file.allow_clusters)?;
@@ -320,6 +322,8 @@ fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refus
         dns_server,
         join_file,
         ping_interval: Duration::from_millis(ping_interval_ms as u64),
+        lease: Duration::from_millis(lease_ms as u64),
+        hop_budget: u8::try_from(hop_budget).expect("it was just bounded"),
     }))
 }
 

@@ -11,6 +11,7 @@ use super::LoadConfigError;
 use super::auth::Auth;
 use super::link_state::LinkState;
 use super::routes::{Catalog, Routes};
+use crate::limits::HOP_BUDGET;
 
 /// Bytes of a configuration file. Every key written out with a comment is below 8 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -151,6 +152,10 @@ pub struct Peer {
     pub dns_server: String,
     /// Milliseconds between pings to a node. 50..=60_000.
     pub ping_interval_ms: u64,
+    /// Milliseconds that others keep what a silent node offers. 1000..=600_000.
+    pub lease_ms: u64,
+    /// Links between nodes that a message of this node may cross. 1..=63.
+    pub hop_budget: u64,
 }
 
 /// `[admin]`
@@ -260,6 +265,8 @@ impl Default for Peer {
             join_file: String::new(),
             dns_server: String::new(),
             ping_interval_ms: 500,
+            lease_ms: 30_000,
+            hop_budget: HOP_BUDGET.into(),
         }
     }
 }

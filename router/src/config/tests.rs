@@ -130,6 +130,8 @@ join = ["a.example:1", "[::1]:2", "srv:_mpreg._tcp.example.org"]
 join_file = "seeds"
 dns_server = "127.0.0.1:53"
 ping_interval_ms = 50
+lease_ms = 1000
+hop_budget = 4
 [routes]
 signatures = "unsigned_allowed"
 tags = ["gold"]
@@ -184,6 +186,8 @@ fn every_key_of_peers() -> Peer {
         join_file: Some("seeds".into()),
         dns_server: Some(([127, 0, 0, 1], 53).into()),
         ping_interval: Duration::from_millis(50),
+        lease: Duration::from_secs(1),
+        hop_budget: 4,
     }
 }
 
@@ -409,6 +413,8 @@ fn each_refusal_about_other_nodes_names_its_key() {
         ),
         ("routes.quota = { routes = 0 }", "routes.quota.routes is 0, must be within 1..=1024"),
         ("peer.ping_interval_ms = 49", "peer.ping_interval_ms is 49, must be within 50..=60000"),
+        ("peer.lease_ms = 999", "peer.lease_ms is 999, must be within 1000..=600000"),
+        ("peer.hop_budget = 64", "peer.hop_budget is 64, must be within 1..=63"),
     ];
     for (text, refusal) in table {
         assert_eq!(outcome(text), refusal, "{text}");

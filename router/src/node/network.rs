@@ -138,6 +138,10 @@ fn configure(
     (store, probe): (Option<&Store>, &PeerProbe),
 ) -> Result<(), IdentityError> {
     settings.seeds = config.join.clone();
+    let lifetimes = &mut settings.gossip.lifetimes;
+    // The dead are remembered until nobody holds a lease of theirs any more.
+    lifetimes.keep = lifetimes.keep.max(4 * config.lease);
+    lifetimes.lease = config.lease;
     settings.route.root = route_keys.root;
     settings.route.signer = route_keys.own.as_ref().map(|own| own.signer.clone());
     if let Some(store) = store {

@@ -107,6 +107,7 @@ impl Peers {
             tls,
             plain,
             wire,
+            traffic: self.roster.data_link(name.node),
         };
         out.push(Event::Data { link: Box::new(link), shard });
     }

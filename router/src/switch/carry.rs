@@ -40,7 +40,6 @@ use super::Switch;
 use super::deliver::shards_of;
 use super::fabric::Fabric;
 use super::run::{Run, each};
-use crate::limits::HOP_BUDGET;
 use crate::link::Link;
 use crate::outbound::{Budget, Lane, Spares};
 use crate::peer_link::PeerEnd;
@@ -134,6 +133,9 @@ impl Wires<'_> {
         }
         *self.produced_bytes += bytes;
         self.probe.link_messages_out.add(u64::from(messages));
+        if let Some(traffic) = &link.traffic {
+            traffic.messages_out.add(u64::from(messages));
+        }
         if !link.is_dirty {
             link.is_dirty = true;
             self.dirty.push(session);
@@ -191,8 +193,8 @@ impl Switch {
         let me = self.mesh.me();
         let Self { machine, fabric, links, budget, spares, probe, dirty, now, .. } = self;
         let Some(fabric) = fabric else { return false };
-        let Fabric { view, ways, outgoing, decision, header, replies, count, incarnation, .. } =
-            &mut **fabric;
+        let (incarnation, hop_budget) = (fabric.incarnation, fabric.hop_budget);
+        let Fabric { view, ways, outgoing, decision, header, replies, count, .. } = &mut **fabric;
         let Some(view) = view else { return false };
         let here = view.here;
         let table = Table { links: ways, ..view.table() };
@@ -217,10 +219,10 @@ impl Switch {
         let is_drawn = audience.is_some_and(|audience| audience.is_drawn_elsewhere(here.node));
         let messages_max = if is_drawn { 1 } else { HOP_MESSAGES_MAX };
         for chunk in chunks(frames, messages_max) {
-            let message = MessageId::new(here.node, *incarnation, me, *count);
+            let message = MessageId::new(here.node, incarnation, me, *count);
             *count += u64::from(chunk.messages);
             let Chunk { messages, deadline_ms, .. } = chunk;
-            let (flags, hop_budget) = (Flags::default(), HOP_BUDGET);
+            let flags = Flags::default();
             let start = Start { message, messages, flags, hop_budget, deadline_ms };
             if audience.is_some_and(|audience| audience.is_elsewhere) {
                 hop::originate(&table, &wanted, &start, decision);
@@ -236,13 +238,21 @@ impl Switch {
     }
 
     /// Takes messages of another node, or says why its link is to end.
-    pub(super) fn take_hop(&mut self, end: PeerEnd, body: &[u8]) -> Result<(), &'static str> {
+    pub(super) fn take_hop(
+        &mut self,
+        (session, end): (SessionIx, PeerEnd),
+        body: &[u8],
+    ) -> Result<(), &'static str> {
         let header = Header::parse(body).map_err(|code| code.word())?;
         if header.sender() != end.node || header.trail.clusters.last() != Some(end.cluster) {
             return Err("a header that another node wrote");
         }
         let run = Run::behind(&header).ok_or("frames that are no run")?;
-        self.probe.link_messages_in.add(u64::from(run.messages));
+        let messages = u64::from(run.messages);
+        self.probe.link_messages_in.add(messages);
+        if let Some(traffic) = self.link_mut(session).and_then(|link| link.traffic.as_deref()) {
+            traffic.messages_in.add(messages);
+        }
         (self.stall, self.link_stall) = (Duration::ZERO, Duration::ZERO);
         self.carry(&header, body, &run, self.now);
         Ok(())

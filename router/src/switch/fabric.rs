@@ -54,6 +54,7 @@ use crate::probe::LinkDrop;
 pub(super) struct Fabric {
     pub(super) reporter: Reporter,
     pub(super) incarnation: Incarnation,
+    pub(super) hop_budget: u8,
     pub(super) view: Option<Arc<View>>,
     /// Links of the view that this shard can send on, ascending.
     pub(super) ways: Vec<way::Link>,
@@ -76,10 +77,11 @@ pub(super) struct Fabric {
 
 impl Fabric {
     pub(super) fn new(clustered: Clustered) -> Self {
-        let Clustered { reporter, incarnation } = clustered;
+        let Clustered { reporter, incarnation, hop_budget } = clustered;
         Self {
             reporter,
             incarnation,
+            hop_budget,
             view: None,
             ways: Vec::new(),
             outgoing: BTreeMap::new(),
@@ -445,7 +447,7 @@ impl Switch {
         match frame.plane() {
             None => self.probe.link_frames_skipped.add(1),
             Some(Plane::Data) if end.direction == Direction::Incoming => {
-                if let Err(why) = self.take_hop(end, frame.body) {
+                if let Err(why) = self.take_hop((session, end), frame.body) {
                     self.fail(session, why);
                 }
                 self.perform();

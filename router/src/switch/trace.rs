@@ -124,8 +124,8 @@ impl Switch {
         let (Some(here), Some(number)) = (self.here(), number_of(run)) else { return };
         let message = self.next_message(here, 1);
         let flags = Flags::traced();
-        let start =
-            Start { message, messages: 1, flags, hop_budget: HOP_BUDGET, deadline_ms: None };
+        let hop_budget = self.fabric.as_ref().map_or(HOP_BUDGET, |fabric| fabric.hop_budget);
+        let start = Start { message, messages: 1, flags, hop_budget, deadline_ms: None };
         let (decision, outcomes) = self.originate_traced(place, run, &start);
         let flow = Flow::of(message, Trail::default());
         let decided = self.decided(Some(place), &flow, &decision, &outcomes);

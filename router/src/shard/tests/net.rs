@@ -166,7 +166,8 @@ impl Net {
         let Here { node, cluster } = self.nodes[peer].here;
         let (incarnation, socket) = (Incarnation(1), socket.into());
         let (plain, wire) = (Vec::new(), Vec::new());
-        PeerLink { peer: node, cluster, incarnation, direction, socket, tls, plain, wire }
+        let traffic = Arc::default();
+        PeerLink { peer: node, cluster, incarnation, direction, socket, tls, plain, wire, traffic }
     }
 
     pub(super) fn unlink(&mut self, a: usize, b: usize) {
@@ -528,7 +529,7 @@ impl Node {
             let (nats, probe) = (Arc::new(nats::Server::default()), probes[index].clone());
             let mut switch = Switch::new(machine, mesh, connections, nats, means, probe.clone());
             let reporter = reporters.of(me);
-            switch.join(Clustered { reporter, incarnation: Incarnation(1) });
+            switch.join(Clustered { reporter, incarnation: Incarnation(1), hop_budget: 9 });
             Shard::new(Ring::new().unwrap(), switch, Vec::new(), Clock::start(), probe).unwrap()
         });
         let shards = shards.collect();
