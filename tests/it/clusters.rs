@@ -1,98 +1,18 @@
 //! Fabrics of real processes: three clusters of three nodes, with clients on all of them.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mpreg_router::admin::fabric::{CatalogPage, RouteRow};
-use mpreg_tests::live::laboratory::Laboratory;
+use mpreg_tests::live::fabric::{Fabric, grid, join_up};
 use mpreg_tests::live::nats::{NatsPeer, USUAL, publication};
-use mpreg_tests::live::{Launch, Router, until};
+use mpreg_tests::live::{Launch, until, within};
 use rustix::process::Signal;
 
-const CLUSTERS: usize = 3;
 /// Of each cluster. The first two are gateways, each linked with its like in both other clusters.
 const NODES: usize = 3;
 
-struct Member {
-    credentials: PathBuf,
-    data: PathBuf,
-    id: String,
-    cluster: String,
-    router: Option<Router>,
-}
-
-/// All nodes, each cluster's side by side.
-struct Fabric {
-    members: Vec<Member>,
-    _laboratory: Laboratory,
-}
-
-impl Fabric {
-    fn start() -> Self {
-        let laboratory = Laboratory::default();
-        let member = |at: usize| {
-            let cluster = format!("c{}", at / NODES);
-            let role = if at % NODES < 2 { "gateway" } else { "node" };
-            let (credentials, id) = laboratory.issue(&format!("n{at}"), &cluster, role);
-            let data = laboratory.path(&format!("d{at}"));
-            Member { credentials, data, id, cluster, router: None }
-        };
-        let members = (0..CLUSTERS * NODES).map(member).collect();
-        let mut fabric = Self { members, _laboratory: laboratory };
-        (0..CLUSTERS * NODES).for_each(|at| fabric.start_one(at));
-        fabric
-    }
-
-    fn start_one(&mut self, at: usize) {
-        let me = &self.members[at];
-        let others = self.members.iter().enumerate().filter(|&(other, member)| {
-            let is_like = at % NODES < 2 && other % NODES == at % NODES;
-            member.cluster == me.cluster || is_like
-        });
-        let bound = others.filter_map(|(_, member)| Some(member.router.as_ref()?.bound("peer")));
-        let join: Vec<String> = bound.map(|address| format!("'{address}'")).collect();
-        let more = format!("join = [{}]\nallow_clusters = ['c0', 'c1', 'c2']", join.join(", "));
-        let launch = Launch::of(1).with_nats().keeping(&me.data);
-        let router = launch.as_node(&me.credentials, &me.cluster, &more).start();
-        self.members[at].router = Some(router);
-    }
-
-    fn router(&self, at: usize) -> &Router {
-        self.members[at].router.as_ref().expect("it runs")
-    }
-
-    fn clients(&self) -> Vec<NatsPeer> {
-        (0..self.members.len()).map(|at| self.router(at).nats_on(0, USUAL)).collect()
-    }
-
-    /// The nodes whose entries this one knows.
-    fn known(&self, at: usize) -> BTreeSet<String> {
-        let (code, body) = self.router(at).get("/catalog?kind=node");
-        assert_eq!(code, 200, "{body}");
-        let page: CatalogPage = serde_json::from_str(&body).expect("a page of the catalog");
-        page.entries.into_iter().map(|entry| entry.node).collect()
-    }
-}
-
-/// Has everybody say something until everybody has heard everybody.
-#[track_caller]
-fn join_up(clients: &mut [NatsPeer], round: usize) {
-    let count = clients.len();
-    let mut heard = vec![BTreeSet::new(); count];
-    until("everybody hears everybody", || {
-        for (at, client) in clients.iter_mut().enumerate() {
-            client.publish(&format!("j.{round}.{at}"), b"");
-        }
-        for (client, heard) in clients.iter_mut().zip(&mut heard) {
-            loop {
-                let said = client.hear_within(Duration::from_millis(1));
-                let Some(rest) = said.strip_prefix(&format!("MSG j.{round}.")) else { break };
-                heard.insert(rest.split(' ').next().expect("a subject").to_owned());
-            }
-        }
-        heard.iter().all(|heard| heard.len() == count).then_some(())
-    });
+fn start() -> Fabric {
+    Fabric::start(grid(3, NODES, |_, _| true))
 }
 
 /// The next message that is not of [`join_up`].
@@ -200,7 +120,7 @@ fn a_reply_finds_back(fabric: &Fabric) {
 
 #[test]
 fn a_message_reaches_every_node_of_every_cluster_once() {
-    let fabric = Fabric::start();
+    let fabric = start();
     let mut clients = fabric.clients();
     for client in &mut clients {
         client.subscribe(1, "j.>");
@@ -214,7 +134,7 @@ fn a_message_reaches_every_node_of_every_cluster_once() {
 
 #[test]
 fn what_a_node_offers_is_seen_everywhere_until_it_dies() {
-    let mut fabric = Fabric::start();
+    let mut fabric = start();
     let everybody: BTreeSet<String> =
         fabric.members.iter().map(|member| member.id.clone()).collect();
     let mut client = fabric.router(2).nats_on(0, USUAL);
@@ -224,9 +144,7 @@ fn what_a_node_offers_is_seen_everywhere_until_it_dies() {
         assert_eq!(fabric.router(2).ask("PUT", &offer).0, 204);
     }
     let kinds_of = |fabric: &Fabric, at: usize| -> BTreeSet<String> {
-        let (_, body) = fabric.router(at).get("/catalog");
-        let page: CatalogPage = serde_json::from_str(&body).expect("a page of the catalog");
-        let named = page.entries.into_iter().filter(|entry| entry.name.starts_with("seen"));
+        let named = fabric.catalog(at).into_iter().filter(|entry| entry.name.starts_with("seen"));
         named.map(|entry| entry.kind).collect()
     };
     for at in 0..fabric.members.len() {
@@ -241,9 +159,7 @@ fn what_a_node_offers_is_seen_everywhere_until_it_dies() {
         });
     }
     let id = fabric.members[2].id.clone();
-    let mut dead = fabric.members[2].router.take().expect("it runs");
-    dead.signal(Signal::KILL);
-    dead.wait();
+    fabric.kill(2);
     for at in (0..fabric.members.len()).filter(|&at| at != 2) {
         until("the dead are gone", || {
             let is_gone = !fabric.known(at).contains(&id) && kinds_of(&fabric, at).is_empty();
@@ -256,27 +172,53 @@ fn what_a_node_offers_is_seen_everywhere_until_it_dies() {
     }
 }
 
+/// The clusters of a chain. A lease is a second.
+#[test]
+fn what_a_node_offers_is_seen_two_clusters_away_and_stays() {
+    let mut seats = grid(3, NODES, |near, far| near + 1 == far);
+    seats.iter_mut().for_each(|seat| "lease_ms = 1000".clone_into(&mut seat.more));
+    let fabric = Fabric::start(seats);
+    fabric.wait_known();
+    let mut client = fabric.client(2);
+    let since = Instant::now();
+    client.subscribe(1, "seen.*");
+    for kind in ["function", "queue", "cache"] {
+        let offer = format!("/catalog?scope=fabric&kind={kind}&name=seen&body=x");
+        assert_eq!(fabric.router(2).ask("PUT", &offer).0, 204);
+    }
+    let id = &fabric.members[2].id;
+    let far = || {
+        let offers = fabric.shared(8).into_iter().filter(|[kind, name, node]| {
+            name.starts_with("seen") || (kind == "node" && node == id)
+        });
+        offers.map(|[kind, ..]| kind).collect::<BTreeSet<_>>()
+    };
+    let want = ["cache", "cluster_interest", "function", "node", "queue"];
+    let want = BTreeSet::from(want.map(str::to_owned));
+    within("all five kinds are seen", since, Duration::from_secs(1), || {
+        (far() == want).then_some(())
+    });
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until {
+        assert_eq!(far(), want, "nobody took it back, and its leases are renewed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn messages_go_round_a_dead_gateway() {
-    let mut fabric = Fabric::start();
+    let mut fabric = start();
     let mut clients = fabric.clients();
     clients.iter_mut().for_each(|client| client.subscribe(1, "j.>"));
     join_up(&mut clients, 0);
     for (round, gateway) in [0, 4].into_iter().enumerate() {
-        let mut dead = fabric.members[gateway].router.take().expect("it runs");
-        dead.signal(Signal::KILL);
-        dead.wait();
-        let mut others: Vec<NatsPeer> = (0..clients.len())
-            .filter(|&at| fabric.members[at].router.is_some())
-            .map(|at| fabric.router(at).nats_on(0, USUAL))
-            .collect();
+        fabric.kill(gateway);
+        let mut others = fabric.clients();
         others.iter_mut().for_each(|client| client.subscribe(1, "j.>"));
         join_up(&mut others, round + 1);
     }
     // What is said to be done is what is done: whoever is next is linked.
-    let (_, body) = fabric.router(2).get("/routes/explain?to=c1");
-    let row: RouteRow = serde_json::from_str(&body).expect("a way");
-    let next = row.selected.expect("a way is taken").next_hop;
+    let next = fabric.explained(2, "c1").selected.expect("a way is taken").next_hop;
     assert!(fabric.router(2).peers().iter().any(|peer| peer.node == next), "{next} is linked");
 }
 

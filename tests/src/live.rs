@@ -1,9 +1,9 @@
 //! Real routers, as processes on loopback: started, watched, talked to, stopped.
 //!
 //! `program` finds the binary, [`Launch`] starts it on ports of the kernel's choice with files in a
-//! folder of its own, [`Router`] is one that serves. `peer` speaks the wire over a plain socket,
-//! `nats` the protocol of NATS, `pair` is two well-behaved clients, `page` reads the metrics, `relay` stands
-//! between two nodes.
+//! folder of its own, [`Router`] is one that serves. `fabric` is many of them, `cable` what lies between, `tap`
+//! and `relay` stand between two. `peer` speaks the wire over a plain socket, `nats` the protocol of NATS, `pair`
+//! is two well-behaved clients, `page` reads the metrics.
 //!
 //! Everything waits for a condition, with [`PATIENCE`] as its end; nothing sleeps and hopes.
 //!
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+pub mod cable;
+pub mod fabric;
 pub mod laboratory;
 pub mod nats;
 pub mod page;
@@ -26,6 +28,7 @@ pub mod pair;
 pub mod peer;
 pub mod program;
 pub mod relay;
+pub mod tap;
 
 use mpreg_router::peer::roster::Row;
 
@@ -35,6 +38,29 @@ use peer::{Address, Peer, Wish};
 
 /// Far above what anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long something may take that is promised within `promised`. Beside other tests, on a machine with
+/// few cores, that is eight times as long; `MPREG_BOUNDS=exact` holds it as it is.
+pub fn bound(promised: Duration) -> Duration {
+    let is_exact = std::env::var_os("MPREG_BOUNDS").is_some_and(|bounds| bounds == "exact");
+    if is_exact { promised } else { 8 * promised }
+}
+
+/// Waits until `look` finds something, and asserts that this was within [`bound`] of `promised` after
+/// `since`.
+#[track_caller]
+pub fn within<T>(
+    what: &str,
+    since: Instant,
+    promised: Duration,
+    look: impl FnMut() -> Option<T>,
+) -> T {
+    let found = until(what, look);
+    let took = since.elapsed();
+    println!("{what}: {took:?}, promised within {promised:?}");
+    assert!(took <= bound(promised), "{what} took {took:?}, promised within {promised:?}");
+    found
+}
 
 /// Waits until `look` finds something.
 #[track_caller]
@@ -170,7 +196,14 @@ impl Launch {
     /// Waits until the router serves.
     #[track_caller]
     pub fn start(self) -> Router {
+        self.start_telling(|_| ())
+    }
+
+    /// The same. Tells of the process before it has done anything.
+    #[track_caller]
+    pub fn start_telling(self, tell: impl FnOnce(u32)) -> Router {
         let mut process = Process(self.spawn());
+        tell(process.0.id());
         let path = self.folder.path().join("ready.json");
         let ready = until("the router says that it serves", || {
             if let Some(status) = process.ended() {
