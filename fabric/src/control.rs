@@ -31,9 +31,10 @@
 //!
 //! Each plane keeps to a lane or two of its own, so that a `Refused` names who was refused.
 //!
-//! Parts: `settings.rs`, `cluster.rs` joins `member` and `dial`, `offers.rs` joins `gossip` and `want`,
-//! `ways.rs` joins what decides ways, `links.rs` signs what is said of links,
-//! `hints.rs` keeps what is known for the next life, `explain.rs` answers questions; `tests.rs`. Whole fabrics are
+//! Parts: `settings.rs`, `cluster.rs` joins `member` and `dial`, `relay.rs` carries packets between members
+//! that are not linked, `offers.rs` joins `gossip` and `want`, `ways.rs` joins what decides ways, `links.rs`
+//! signs what is said of links, `hints.rs` keeps what is known for the next life, `explain.rs` answers
+//! questions; `tests.rs`. Whole fabrics are
 //! tested in the simulator of many nodes (`tests/src/mesh.rs`).
 
 use alloc::boxed::Box;
@@ -69,6 +70,7 @@ mod explain;
 mod hints;
 mod links;
 mod offers;
+mod relay;
 mod settings;
 mod ways;
 
@@ -545,9 +547,7 @@ impl Control {
     ) {
         let Some(&(from, _)) = self.links.get(&link) else { return };
         match Plane::from_wire(plane) {
-            Some(Plane::Member) => {
-                self.member(member::Input::Received { from, packet: body }, now, out);
-            }
+            Some(Plane::Member) => self.packet_heard(from, body, now, out),
             Some(Plane::Catalog) => {
                 let bytes = body.into();
                 self.spread(gossip::Input::Received { from, bytes }, now, out);

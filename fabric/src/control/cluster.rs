@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 
 use mpreg_proto::id::{Incarnation, NodeId};
 use mpreg_proto::member::LeaveReason;
-use mpreg_proto::peer::{Lane, Plane};
 
 use super::{Control, Effect, Fact, LinkId, LinkUp, Origin, Peer};
 use crate::dial::{self, CloseReason, End, Gone};
@@ -106,7 +105,7 @@ impl Control {
         for effect in effects {
             match effect {
                 member::Effect::Send { to, packet } => {
-                    self.send(to, Lane::Control, Plane::Member, packet.into(), out);
+                    self.send_packet(to, packet, out);
                 }
                 member::Effect::MemberUp { member, replaces } => {
                     let Member { node, incarnation, address } = member.clone();

@@ -5,6 +5,8 @@ use alloc::string::String;
 use alloc::vec;
 use core::fmt::Write as _;
 
+use mpreg_proto::member::{Header, Packet, Saying};
+
 use super::*;
 
 mod hints;
@@ -50,6 +52,46 @@ fn a_link_that_is_down_is_not_sent_on() {
 fn planes_of_later_versions_are_skipped() {
     check("0 up 1 b dialled | 1 hear 1 200", "admit 1, use 1, send b | unknown 200");
     check("0 up 1 b dialled | 1 hear 2 200", "admit 1, use 1, send b | nothing");
+}
+
+/// A packet from one member to another, heard from `by`, which linked with this node before.
+fn packet_heard(by: &str, source: u8, target: u8) -> Vec<Effect> {
+    let mut control = Control::new(settings());
+    let mut out = vec![];
+    for up in ["up 1 b accepted", "up 2 c accepted", "up 3 d/there accepted"] {
+        control.handle(input(up), Instant::START, &mut out);
+    }
+    out.clear();
+    let life = |node: u8| Life { node: NodeId(node.into()), incarnation: Incarnation(1) };
+    let header = Header {
+        source: life(source),
+        refutation: 0,
+        address: "x:1".parse().unwrap(),
+        target: life(target),
+        saying: Saying::Ping { probe: 7 },
+    };
+    let mut body = vec![];
+    Packet { header, records: vec![] }.put(&mut body);
+    let link = LinkId(["b", "c", "d"].iter().position(|it| *it == by).unwrap() as u64 + 1);
+    let heard = Input::Received { link, plane: Plane::Member as u8, body };
+    control.handle(heard, Instant::START + Duration::from_millis(1), &mut out);
+    out
+}
+
+#[test]
+fn members_that_are_not_linked_hear_of_each_other_by_a_mate() {
+    // b and c are linked with this node, x is not.
+    assert_eq!(show(&packet_heard("b", b'b', b'c')), "send c");
+    assert_eq!(show(&packet_heard("b", b'b', b'x')), "nothing", "nobody passes it on twice");
+    let is_member = |effects: &[Effect], node: u8| {
+        let up = |effect: &Effect| matches!(effect, Effect::Fact(Fact::MemberUp(it)) if it.node == NodeId(node.into()));
+        effects.iter().any(up)
+    };
+    assert!(is_member(&packet_heard("b", b'x', b'm'), b'x'));
+    // Who is linked here speaks for itself, and other clusters speak for nobody here.
+    assert!(!is_member(&packet_heard("b", b'c', b'm'), b'c'));
+    assert!(!is_member(&packet_heard("d", b'x', b'm'), b'x'));
+    assert_eq!(show(&packet_heard("d", b'd', b'c')), "nothing");
 }
 
 fn settings() -> Settings {
