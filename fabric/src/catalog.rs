@@ -288,6 +288,11 @@ impl Catalog {
         self.feeds_count.all
     }
 
+    /// Whether its owner gives signs of life, shown or not.
+    pub fn is_live(&self, id: FeedId) -> bool {
+        self.feeds.get(&id).is_some_and(|feed| feed.log().is_some())
+    }
+
     /// What to ask for to know more of a feed.
     pub fn need(&self, id: FeedId) -> Option<Need> {
         let feed = self.feeds.get(&id)?;

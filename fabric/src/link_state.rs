@@ -10,7 +10,7 @@
 //! Links inside the cluster are always advertised, to this cluster: its nodes need the way to each
 //! other where not all of them are linked. Links to other clusters are advertised unless the mode is
 //! disabled, within their area. A link counts when both ends say that it is there, so what a node
-//! alone claims, or a node that died still says, leads nowhere.
+//! alone claims, or a node that died still says, leads nowhere. Where both have died, the catalog knows.
 //!
 //! Signatures are the caller's (`control/links.rs`): [`Effect::Send`] carries own advertisements unsigned,
 //! and `Heard` is said of floods whose signature was found good, or that change nothing.
@@ -102,6 +102,11 @@ pub enum Input {
     Heard {
         from: NodeId,
         flood: Flood,
+    },
+    /// The catalog says of a node that it is there, or is no longer.
+    Seen {
+        node: NodeId,
+        is_there: bool,
     },
     /// The link had no room for a `Send`.
     Refused {
@@ -265,6 +270,11 @@ impl LinkState {
             Input::Heard { from, flood } => {
                 if let Err(reason) = self.heard(from, flood, now, out) {
                     out.push(Effect::Rejected { from, reason });
+                }
+            }
+            Input::Seen { node, is_there } => {
+                if self.database.note(node, is_there) {
+                    self.compute_soon(now);
                 }
             }
             Input::Refused { to } => {
@@ -451,7 +461,7 @@ impl LinkState {
         if let Some(link) = self.links.get_mut(&to) {
             link.resend_at = None;
         }
-        self.database.alive().for_each(|(key, _)| self.send_one(key, to, now, out));
+        self.database.unexpired().for_each(|(key, _)| self.send_one(key, to, now, out));
     }
 
     /// Says what is new of own links, or all of it again.

@@ -332,6 +332,33 @@ fn ways_are_computed_no_more_often_than_paced_and_soon_after_a_change() {
 }
 
 #[test]
+fn a_link_between_two_that_are_gone_leads_nowhere() {
+    let mut node = linked(LinkStateMode::Prefer);
+    node.hear(21, &said(21, 20, 1, Kind::Border, &[(ME, MINE), (31, 30)]), 20_000);
+    node.hear(21, &said(22, 20, 1, Kind::Border, &[(41, 40)]), 20_000);
+    node.hear(21, &said(31, 30, 1, Kind::Border, &[(21, 20)]), 20_000);
+    node.hear(21, &said(41, 40, 1, Kind::Border, &[(22, 20)]), 20_000);
+    node.pass(at(2000));
+    assert_eq!(node.way_to(40), Some(vec![21]));
+    let seen = |node, is_there| Input::Seen { node: NodeId(node), is_there };
+    node.handle(seen(22, false));
+    node.handle(seen(41, false));
+    node.pass(at(3000));
+    assert_eq!((node.way_to(30), node.way_to(40)), (Some(vec![21]), None));
+    node.out.clear();
+    node.up(23, 20, 1000);
+    let said = node.did();
+    assert!(
+        said.contains("23:22.1") && said.contains("23:41.1"),
+        "others judge for themselves: {said}"
+    );
+    node.handle(seen(41, true));
+    node.handle(seen(22, true));
+    node.pass(at(4000));
+    assert_eq!(node.way_to(40), Some(vec![21]), "they were not gone");
+}
+
+#[test]
 fn a_measure_is_told_when_it_matters() {
     let mut node = linked(LinkStateMode::Prefer);
     let measured = |latency_us| Input::Measured { peer: NodeId(2), metrics: metrics(latency_us) };
