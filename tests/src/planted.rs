@@ -110,8 +110,8 @@ pub const ALL: &[Planted] = &[
     Planted {
         name: "wants_are_never_taken_back",
         file: "fabric/src/want.rs",
-        from: "                self.local.remove(&name);\n                out.push(Effect::Retract { scope, kind, name });",
-        to: "                self.local.remove(&name);\n                let _ = (scope, kind);",
+        from: "out.extend(earlier.map(|_| Effect::Retract { scope, kind, name }));",
+        to: "let _ = (scope, kind, earlier);",
     },
     Planted {
         name: "lapsed_leases_are_kept",
