@@ -397,6 +397,17 @@ pub struct Control {
     /// The greatest incarnation asked for.
     renewing: Incarnation,
     next_ticket: u64,
+    due: Due,
+}
+
+/// When leaves want to be woken, as each said when it last had something to do.
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    gossip: Option<Instant>,
+    wants: Option<Instant>,
+    routes: Option<Instant>,
+    link_state: Option<(Instant, &'static str)>,
+    breakers: Option<(Instant, &'static str)>,
 }
 
 /// What follows once a record is on disk.
@@ -417,6 +428,13 @@ impl Control {
         let routes = Routes::new(settings.routes(here), root.stream(4));
         let wants = Wants::new(node, here.cluster, root.stream(5).draw());
         let link_state = LinkState::new(settings.link_state(here), Instant::START);
+        let due = Due {
+            gossip: gossip.deadline(),
+            wants: wants.deadline(),
+            routes: routes.deadline(),
+            link_state: link_state.deadline(),
+            breakers: None,
+        };
         Self {
             here,
             mode: settings.link_state.mode,
@@ -442,6 +460,7 @@ impl Control {
             unwritten: BTreeMap::new(),
             renewing: incarnation,
             next_ticket: 0,
+            due,
         }
     }
 
@@ -474,14 +493,14 @@ impl Control {
 
     /// When it wants `DeadlineReached`, and why.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        let breakers = self.gauges.values().filter_map(|gauge| gauge.breaker.deadline()).min();
-        let gossip = self.gossip.deadline().map(|at| (at, "gossip"));
-        let wants = self.wants.deadline().map(|at| (at, "view of wants"));
-        let routes = self.routes.deadline().map(|at| (at, "routes"));
-        let links = self.link_state.deadline();
+        let Due { gossip, wants, routes, link_state, breakers } = self.due;
+        let gossip = gossip.map(|at| (at, "gossip"));
+        let wants = wants.map(|at| (at, "view of wants"));
+        let routes = routes.map(|at| (at, "routes"));
         let hints = self.hints.as_ref().and_then(Hints::deadline).map(|at| (at, "hints"));
         let cluster = [self.member.deadline(), self.dialler.deadline()];
-        [breakers, gossip, wants, routes, links, hints].into_iter().chain(cluster).flatten().min()
+        let leaves = [breakers, gossip, wants, routes, link_state, hints];
+        leaves.into_iter().chain(cluster).flatten().min()
     }
 
     fn started(&mut self, now: Instant, out: &mut Vec<Effect>) {
@@ -521,19 +540,21 @@ impl Control {
         self.member(member::Input::Tick, now, out);
         self.dial(dial::Input::Tick, now, out);
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if is_due(self.gossip.deadline()) {
+        if is_due(self.due.gossip) {
             self.spread(gossip::Input::DeadlineReached, now, out);
         }
-        if is_due(self.wants.deadline()) {
+        if is_due(self.due.wants) {
             self.want(want::Input::DeadlineReached, now, out);
         }
-        if is_due(self.routes.deadline()) {
+        if is_due(self.due.routes) {
             self.route(route::Input::DeadlineReached, now, out);
         }
-        if is_due(self.link_state.deadline().map(|(at, _why)| at)) {
+        if is_due(self.due.link_state.map(|(at, _why)| at)) {
             self.flood(link_state::Input::DeadlineReached, now, out);
         }
-        self.wake_breakers(now, out);
+        if is_due(self.due.breakers.map(|(at, _why)| at)) {
+            self.wake_breakers(now, out);
+        }
         self.wake_hints(now, out);
     }
 

@@ -248,6 +248,8 @@ pub struct Membership {
     packets: Vec<(NodeId, Vec<u8>)>,
     own_packets: Vec<(NodeId, Vec<u8>)>,
     is_changed: bool,
+    /// What `deadline` answers. It moves with inputs only.
+    due: Option<(Instant, &'static str)>,
 }
 
 impl Membership {
@@ -271,6 +273,7 @@ impl Membership {
             packets: Vec::new(),
             own_packets: Vec::new(),
             is_changed: false,
+            due: None,
         }
     }
 
@@ -294,21 +297,17 @@ impl Membership {
     }
 
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        if self.has_left {
-            return None;
-        }
-        let probe = self.clock.next().map(|at| (at, "probe or gossip"));
-        let watch = self.watch.next().map(|at| (at, "neighbour"));
-        let roster = self.roster.next().map(|at| (at, "suspicion or memory ends"));
-        [probe, watch, roster].into_iter().flatten().min()
+        self.due
     }
 
     pub fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Effect>) {
         if self.has_left {
             return;
         }
-        self.forgive_lateness(now, out);
-        self.run_due(now, out);
+        let was_late = self.forgive_lateness(now, out);
+        if was_late || self.has_due(now) {
+            self.run_due(now, out);
+        }
         match input {
             Input::Received { from, packet } => self.received(from, packet, now, out),
             Input::LinkUp { node, incarnation } => {
@@ -321,19 +320,39 @@ impl Membership {
             Input::Tick => {}
         }
         self.flush(out);
+        let has_news = 0 < self.swim.updates_backlog();
+        self.clock.set_news(has_news, now, self.timing.gossip_period);
+        self.due = self.next_due();
+    }
+
+    fn next_due(&self) -> Option<(Instant, &'static str)> {
+        if self.has_left {
+            return None;
+        }
+        let probe = self.clock.next().map(|at| (at, "probe or gossip"));
+        let watch = self.watch.next().map(|at| (at, "neighbour"));
+        let roster = self.roster.next().map(|at| (at, "suspicion or memory ends"));
+        [probe, watch, roster].into_iter().flatten().min()
+    }
+
+    fn has_due(&self, now: Instant) -> bool {
+        let is_time = self.due.is_some_and(|(at, _why)| at <= now);
+        is_time || self.is_watch_wanted() || self.roster.has_excess()
     }
 
     /// We were not running: what did not come meanwhile may be here and unread.
-    fn forgive_lateness(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        let Some((due, _)) = self.deadline() else { return };
+    fn forgive_lateness(&mut self, now: Instant, out: &mut Vec<Effect>) -> bool {
+        let Some((due, _why)) = self.due else { return false };
         let by = now.since(due);
-        if self.timing.probe_timeout <= by {
+        let is_late = self.timing.probe_timeout <= by;
+        if is_late {
             self.clock.postpone(by);
             self.watch.postpone(by);
             self.roster.postpone(by);
             self.health.worsen();
             out.push(Effect::Fact(Fact::WokeLate { by }));
         }
+        is_late
     }
 
     fn run_due(&mut self, now: Instant, out: &mut Vec<Effect>) {

@@ -46,6 +46,7 @@ impl Control {
     pub(super) fn spread(&mut self, input: gossip::Input, now: Instant, out: &mut Vec<Effect>) {
         let mut effects = Vec::new();
         self.gossip.handle(input, now, &mut effects);
+        self.due.gossip = self.gossip.deadline();
         for effect in effects {
             match effect {
                 gossip::Effect::Send { to, lane, bytes } => {
@@ -83,6 +84,7 @@ impl Control {
     pub(super) fn want(&mut self, input: want::Input, now: Instant, out: &mut Vec<Effect>) {
         let mut effects = Vec::new();
         self.wants.handle(input, now, &mut effects);
+        self.due.wants = self.wants.deadline();
         for effect in effects {
             match effect {
                 want::Effect::Offer { scope, kind, name, body } => {

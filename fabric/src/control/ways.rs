@@ -52,6 +52,10 @@ impl Control {
         self.flood(link_state::Input::LinkUp { peer: node, cluster, metrics }, now, out);
     }
 
+    fn next_breaker(&self) -> Option<(Instant, &'static str)> {
+        self.gauges.values().filter_map(|gauge| gauge.breaker.deadline()).min()
+    }
+
     pub(super) fn ways_unlinked(&mut self, peer: NodeId, now: Instant, out: &mut Vec<Effect>) {
         self.is_changed = true;
         let is_well = |gauge: &Gauge| gauge.breaker.circuit() == Circuit::Closed;
@@ -62,6 +66,7 @@ impl Control {
             let other = self.gauges.keys().find(|node| !self.peers.contains_key(node)).copied();
             other.map(|node| self.gauges.remove(&node));
         }
+        self.due.breakers = self.next_breaker();
         self.route(route::Input::PeerDown { peer }, now, out);
         self.flood(link_state::Input::LinkDown { peer }, now, out);
     }
@@ -96,6 +101,7 @@ impl Control {
         let Some(gauge) = self.gauges.get_mut(&peer) else { return };
         let mut effects = Vec::new();
         gauge.breaker.handle(input, now, &mut effects);
+        self.due.breakers = self.next_breaker();
         for breaker::Effect::Changed(circuit) in effects {
             self.is_changed = true;
             out.push(Effect::Fact(Fact::Circuit { peer, circuit }));
@@ -129,6 +135,7 @@ impl Control {
     pub(super) fn route(&mut self, input: route::Input, now: Instant, out: &mut Vec<Effect>) {
         let mut effects = Vec::new();
         self.routes.handle(input, now, &mut effects);
+        self.due.routes = self.routes.deadline();
         for effect in effects {
             match effect {
                 route::Effect::Send { to, message } => {
@@ -177,6 +184,7 @@ impl Control {
     pub(super) fn flood(&mut self, input: link_state::Input, now: Instant, out: &mut Vec<Effect>) {
         let mut effects = Vec::new();
         self.link_state.handle(input, now, &mut effects);
+        self.due.link_state = self.link_state.deadline();
         for effect in effects {
             match effect {
                 link_state::Effect::Send { to, mut flood } => {

@@ -65,12 +65,14 @@ impl Health {
         open.is_some() && open == answer(source, saying)
     }
 
-    pub(super) fn heard(&mut self, source: Life, saying: Saying, now: Instant) {
+    /// Whether this answers the probe under way.
+    pub(super) fn heard(&mut self, source: Life, saying: Saying, now: Instant) -> bool {
         self.heard_at = now;
         let is_answer = self.awaits(source, saying);
         if let Some(open) = &mut self.probe {
             open.is_answered |= is_answer;
         }
+        is_answer
     }
 
     /// The probe's time is over. Who heard nobody for `long` is deaf.

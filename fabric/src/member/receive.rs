@@ -34,7 +34,9 @@ impl Membership {
             self.roster.acquit(now, self.timing.suspicion * self.health.stretch());
         }
         let bytes = self.sieve(&mut packet, bytes, out);
-        self.health.heard(source, packet.header.saying, now);
+        if self.health.heard(source, packet.header.saying, now) {
+            self.clock.answered();
+        }
         let is_accused = packet.records.iter().any(|record| {
             record.life == self.life
                 && record.condition == Condition::Suspect

@@ -167,6 +167,11 @@ impl Roster {
         Some(known.as_member(node, State::Suspect))
     }
 
+    /// More are gone than are remembered.
+    pub(super) fn has_excess(&self) -> bool {
+        GONE_MAX < self.known.len() - self.live
+    }
+
     /// Takes out whom to forget: who is gone for long enough, or one too many.
     pub(super) fn take_forgotten(&mut self, now: Instant) -> Vec<Identity> {
         let mut gone: Vec<(Instant, NodeId)> = self

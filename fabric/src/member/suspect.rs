@@ -11,8 +11,13 @@ use super::{Effect, Membership};
 use crate::time::Instant;
 
 impl Membership {
+    /// There is somebody to watch, and nobody is watched.
+    pub(super) fn is_watch_wanted(&self) -> bool {
+        self.watch.is_idle() && 0 < self.roster.live()
+    }
+
     pub(super) fn watch_neighbour(&mut self, now: Instant, out: &mut Vec<Effect>) {
-        if self.watch.is_idle() && 0 < self.roster.live() {
+        if self.is_watch_wanted() {
             // Not all nodes in step.
             let period = u32::try_from(self.timing.probe_period.as_micros()).unwrap_or(u32::MAX);
             let micros = u64::from(self.rng.below(period.max(1)));

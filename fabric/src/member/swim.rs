@@ -256,11 +256,20 @@ pub(super) fn config(timing: &Timing) -> foca::Config {
 pub(super) struct Clock {
     /// In the order they are done when due together: an indirect probe before the probe ends.
     slots: [Option<(Instant, Timer<Identity>)>; 4],
+    /// Gossip without news is no packet, and nothing to wake for.
+    has_news: bool,
 }
+
+const INDIRECT_PROBE: usize = 0;
+const PROBE: usize = 1;
+const GOSSIP: usize = 2;
+const ANNOUNCE: usize = 3;
 
 impl Clock {
     pub(super) fn next(&self) -> Option<Instant> {
-        self.slots.iter().flatten().map(|(at, _)| *at).min()
+        let slots = self.slots.iter().enumerate();
+        let awake = slots.filter(|(slot, _)| *slot != GOSSIP || self.has_news);
+        awake.filter_map(|(_, timer)| timer.as_ref().map(|(at, _)| *at)).min()
     }
 
     /// The earliest that is due.
@@ -271,16 +280,38 @@ impl Clock {
         slot.and_then(Option::take).map(|(_, timer)| timer)
     }
 
+    /// Whether there is something to gossip. What comes up is told at the next of the moments that are
+    /// a period apart.
+    pub(super) fn set_news(&mut self, has_news: bool, now: Instant, period: Duration) {
+        if let Some((at, _)) = &mut self.slots[GOSSIP]
+            && !self.has_news
+            && has_news
+            && *at <= now
+        {
+            let missed = now.since(*at).as_nanos() / period.as_nanos().max(1);
+            *at = *at + period * u32::try_from(missed + 1).unwrap_or(u32::MAX);
+        }
+        self.has_news = has_news;
+    }
+
+    /// The probe was answered: nobody else need be asked. `foca` wants to be told all the same.
+    pub(super) fn answered(&mut self) {
+        let ends = self.slots[PROBE].as_ref().map(|(at, _)| *at);
+        if let (Some(ends), Some((at, _))) = (ends, &mut self.slots[INDIRECT_PROBE]) {
+            *at = ends.max(*at);
+        }
+    }
+
     pub(super) fn postpone(&mut self, by: Duration) {
         self.slots.iter_mut().flatten().for_each(|(at, _)| *at = *at + by);
     }
 
     fn set(&mut self, timer: Timer<Identity>, at: Instant) {
         let slot = match timer {
-            Timer::SendIndirectProbe { .. } => 0,
-            Timer::ProbeRandomMember(_) => 1,
-            Timer::PeriodicGossip(_) => 2,
-            Timer::PeriodicAnnounce(_) => 3,
+            Timer::SendIndirectProbe { .. } => INDIRECT_PROBE,
+            Timer::ProbeRandomMember(_) => PROBE,
+            Timer::PeriodicGossip(_) => GOSSIP,
+            Timer::PeriodicAnnounce(_) => ANNOUNCE,
             Timer::ChangeSuspectToDown { .. } => return,
             Timer::PeriodicAnnounceDown(_) | Timer::RemoveDown(_) => {
                 unreachable!("the configuration has them off")

@@ -330,3 +330,14 @@ fn quiet_clusters_are_quiet() {
         assert!(bytes < bytes_max, "{size} nodes: {bytes} bytes a second and node");
     }
 }
+
+/// Five probes of either kind begin in a second; nothing else is waited for.
+#[test]
+fn who_is_answered_and_has_no_news_is_woken_seldom() {
+    let mut net = Network::started(20, 14);
+    net.run(ms(15_000));
+    let before = net.wakes;
+    net.run(ms(10_000));
+    let wakes = (net.wakes - before) / 20 / 10;
+    assert!((9..12).contains(&wakes), "{wakes} a second and node");
+}

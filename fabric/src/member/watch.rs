@@ -105,6 +105,7 @@ impl Watch {
         match &mut self.open {
             Some(open) if answer(source, saying) == Some((open.target, self.number)) => {
                 open.stage = Stage::Answered;
+                self.next = Some(open.ends);
                 true
             }
             Some(_) | None => false,

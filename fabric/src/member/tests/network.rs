@@ -50,6 +50,8 @@ pub(super) struct Network {
     pub(super) facts: Vec<(Instant, u32, Fact)>,
     /// Packets and bytes.
     pub(super) sent: (u64, u64),
+    /// How often a machine was woken because it wanted to be.
+    pub(super) wakes: u64,
     pub(super) recording: bool,
     recorded: Vec<(u32, Input)>,
     island: BTreeSet<u32>,
@@ -70,6 +72,7 @@ impl Network {
             heard: Vec::new(),
             facts: Vec::new(),
             sent: (0, 0),
+            wakes: 0,
             recording: false,
             recorded: Vec::new(),
             island: BTreeSet::new(),
@@ -210,6 +213,7 @@ impl Network {
         }
         let mut effects = Vec::new();
         let before = at_node.machine.deadline();
+        self.wakes += u64::from(before.is_some_and(|(at, _)| at <= self.now));
         at_node.machine.handle(input, self.now, &mut effects);
         let after = at_node.machine.deadline();
         assert_ne!(after.map(|(at, _)| at < self.now), Some(true), "a deadline in the past");
