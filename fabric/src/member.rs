@@ -56,7 +56,7 @@ mod watch;
 
 use health::Health;
 use roster::{Look, Roster};
-use swim::{Clock, Identity, Outbox, Swim, Wire};
+use swim::{BYTES_USUAL, Clock, Identity, Outbox, Swim, Wire};
 use watch::Watch;
 
 /// How often, how long, to how many. With the defaults a crash is known to all in less than 1.5 s:
@@ -459,7 +459,7 @@ impl Membership {
             target,
             saying,
         };
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(BYTES_USUAL);
         Packet { header, records }.put(&mut bytes);
         self.own_packets.push((target.node, bytes));
     }

@@ -70,7 +70,7 @@ impl Membership {
         if packet.records.len() == said && !is_ours {
             return bytes;
         }
-        let mut sieved = Vec::new();
+        let mut sieved = Vec::with_capacity(bytes.len());
         packet.put(&mut sieved);
         sieved
     }

@@ -85,6 +85,9 @@ impl rand_core::TryRng for Rng {
     }
 }
 
+/// Most headers and records are shorter.
+pub(super) const BYTES_USUAL: usize = 128;
+
 /// The bytes of `mpreg_proto::member`.
 pub(super) struct Wire;
 
@@ -104,7 +107,7 @@ impl foca::Codec<Identity> for Wire {
             target: header.dst.life,
             saying: said(&header.message),
         };
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(BYTES_USUAL);
         header.put(&mut bytes);
         put(&bytes, buf)
     }
@@ -124,7 +127,7 @@ impl foca::Codec<Identity> for Wire {
         member: &foca::Member<Identity>,
         buf: impl BufMut,
     ) -> Result<(), ErrorCode> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(BYTES_USUAL);
         record(member).put(&mut bytes);
         put(&bytes, buf)
     }
