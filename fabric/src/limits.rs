@@ -118,6 +118,10 @@ pub const ROUTE_ALTERNATES_MAX: usize = 3;
 /// Gateways of the own cluster whose routes are held.
 pub const ROUTE_GATEWAYS_MAX: usize = 64;
 
+/// Time between two comparisons of a node with one other of its cluster, drawn anew each time: what a
+/// broken link lost is made good in one of them.
+pub const ROUTE_COMPARE_EVERY: Duration = Duration::from_secs(5);
+
 /// Destinations held per gateway, withdrawn ones included.
 pub const ROUTES_PER_GATEWAY_MAX: usize = 4096;
 

@@ -28,7 +28,7 @@
 //! - The same ways give the same choice, in whatever order they were heard.
 //!
 //! Parts: `chain` and `sign` (is it true), `keys` (by whom), `policy` (do we want it), `rib`,
-//! `refused`, `freshness`, `damping` (what was said), `inside` (within the cluster), `select`, `explain`, `view`
+//! `refused`, `freshness`, `damping` (what was said), `inside`, `agree` (within the cluster), `select`, `explain`, `view`
 //! (which way), `export`, `sequence` (what we say), `hear` and `settle` (the two halves of a turn).
 //! Tests are in `tests/`.
 
@@ -44,6 +44,7 @@ use mpreg_proto::route::{ChainDigest, Entry, Message, Metrics, Signed};
 use crate::rng::Rng;
 use crate::time::Instant;
 
+mod agree;
 mod chain;
 mod damping;
 mod explain;
@@ -225,6 +226,7 @@ pub struct Routes {
     outbox: BTreeMap<NodeId, Vec<Entry>>,
     refresh_at: Instant,
     refreshes: u64,
+    compare_at: Instant,
     sweep_at: Instant,
     swept_at: Instant,
     is_leaving: bool,
@@ -271,6 +273,7 @@ impl Routes {
             outbox: BTreeMap::new(),
             refresh_at: Instant::START,
             refreshes: 0,
+            compare_at: Instant::START,
             sweep_at: Instant::NEVER,
             swept_at: Instant::START,
             is_leaving: false,
@@ -320,7 +323,9 @@ impl Routes {
         let nodes = self.nodes.values().filter_map(|node| node.tell_all_at);
         let refreshes = speaks && !self.outs.is_empty() && !self.is_leaving;
         let refresh = refreshes.then_some(self.refresh_at);
-        let first = due.chain(nodes).chain(refresh).chain([self.sweep_at]).min();
+        let compare = (!self.nodes.is_empty()).then_some(self.compare_at);
+        let last = refresh.into_iter().chain(compare).chain([self.sweep_at]);
+        let first = due.chain(nodes).chain(last).min();
         first.filter(|at| *at < Instant::NEVER)
     }
 

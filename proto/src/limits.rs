@@ -103,6 +103,9 @@ pub const ROUTE_BODY_BYTES_MAX: usize = 1 << 10;
 /// route is new, so this bounds what one entry may cost.
 pub const ROUTE_PATH_MAX: usize = 16;
 
+/// Routes that one node lists to another of its cluster in one entry: 7 KiB. Longer lists are several.
+pub const ROUTE_MARKS_MAX: usize = 896;
+
 /// Tags of a route, and of an authorisation.
 pub const ROUTE_TAGS_MAX: usize = 16;
 
@@ -113,6 +116,7 @@ const _: () = assert!(
     ROUTE_PATH_MAX * 256 + ROUTE_BODY_BYTES_MAX + 1024 <= ROUTE_ENTRY_BYTES_MAX,
     "the longest path fits an entry"
 );
+const _: () = assert!(8 * ROUTE_MARKS_MAX + 64 <= ROUTE_ENTRY_BYTES_MAX);
 const _: () = assert!(2 * ROUTE_ENTRY_BYTES_MAX <= ROUTE_MESSAGE_BYTES_MAX);
 const _: () = assert!(ROUTE_TAGS_MAX * (ROUTE_TAG_BYTES_MAX + 8) + 128 <= ROUTE_BODY_BYTES_MAX);
 /// Bytes of an entry's name in the catalog: a topic, a group and their lengths, with as much again

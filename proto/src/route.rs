@@ -31,8 +31,8 @@ use sha2::{Digest as _, Sha256};
 use crate::error::ErrorCode;
 use crate::id::{ClusterId, NodeId, Version};
 use crate::limits::{
-    ROUTE_BODY_BYTES_MAX, ROUTE_ENTRIES_MAX, ROUTE_ENTRY_BYTES_MAX, ROUTE_MESSAGE_BYTES_MAX,
-    ROUTE_PATH_MAX, ROUTE_TAG_BYTES_MAX, ROUTE_TAGS_MAX,
+    CATALOG_TOLD_MAX, ROUTE_BODY_BYTES_MAX, ROUTE_ENTRIES_MAX, ROUTE_ENTRY_BYTES_MAX,
+    ROUTE_MARKS_MAX, ROUTE_MESSAGE_BYTES_MAX, ROUTE_PATH_MAX, ROUTE_TAG_BYTES_MAX, ROUTE_TAGS_MAX,
 };
 
 /// What every signed text begins with, so that none can be taken for anything else that is signed.
@@ -67,6 +67,10 @@ pub enum Item {
     Authorise(Signed),
     /// To everyone: whose key this is no longer. Holds a [`Revocation`].
     Revoke(Signed),
+    /// To a node of the own cluster: a number made of all that gateways have, as it is known here.
+    Sum(u64),
+    /// To a node of the own cluster, whose number is another.
+    Held(Held),
 }
 
 /// Bytes and who vouches for them.
@@ -180,6 +184,19 @@ pub struct Inside {
     pub destination: ClusterId,
     /// `None`: it has no way of its own any more.
     pub route: Option<InsideRoute>,
+    /// Marks of the nodes it was sent to ([`mark`](crate::catalog::mark)): nobody repeats it to them.
+    pub told: Vec<u32>,
+}
+
+/// What is known of gateways, by a number for each thing one has. Only those from `first` to `last`.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub first: u64,
+    pub last: u64,
+    /// Ascending.
+    pub marks: Vec<u64>,
+    /// It was asked for by another: it is not answered with another.
+    pub is_answer: bool,
 }
 
 /// A gateway's best way over a link of its own.
@@ -294,6 +311,8 @@ impl Item {
             Self::Inside(inside) => (3, to_bytes(inside)),
             Self::Authorise(signed) => (4, to_bytes(signed)),
             Self::Revoke(signed) => (5, to_bytes(signed)),
+            Self::Sum(sum) => (6, to_bytes(sum)),
+            Self::Held(held) => (7, to_bytes(held)),
         };
         Entry { kind, body: bytes.into_vec() }
     }
@@ -309,10 +328,13 @@ impl Item {
             1 => Self::Announce(from_bytes::<Announcement>(body, chain_is_bounded)?),
             2 => Self::Withdraw(signed()?),
             3 => Self::Inside(from_bytes::<Inside>(body, |inside| {
-                inside.route.as_ref().is_none_or(|route| chain_is_bounded(&route.announcement))
+                inside.told.len() <= CATALOG_TOLD_MAX
+                    && inside.route.as_ref().is_none_or(|it| chain_is_bounded(&it.announcement))
             })?),
             4 => Self::Authorise(signed()?),
             5 => Self::Revoke(signed()?),
+            6 => Self::Sum(from_bytes::<u64>(body, |_| true)?),
+            7 => Self::Held(from_bytes::<Held>(body, |held| held.marks.len() <= ROUTE_MARKS_MAX)?),
             _ => return Ok(None),
         }))
     }

@@ -173,7 +173,8 @@ impl Control {
                 let provided = match Item::read(&entry) {
                     Ok(Some(Item::Authorise(signed))) => Provided::Authorisation(signed),
                     Ok(Some(Item::Revoke(signed))) => Provided::Revocation(signed),
-                    Ok(Some(Item::Announce(_) | Item::Withdraw(_) | Item::Inside(_)) | None)
+                    Ok(Some(Item::Announce(_) | Item::Withdraw(_) | Item::Inside(_)))
+                    | Ok(Some(Item::Sum(_) | Item::Held(_)) | None)
                     | Err(_) => continue,
                 };
                 self.route(route::Input::KeyProvided(provided), now, out);

@@ -74,6 +74,17 @@ impl Routes {
             Item::Inside(inside) => (Some(inside.destination), self.inside(from, inside, now)),
             Item::Authorise(record) => (None, self.key_heard(from, &record, Record::Key, now, out)),
             Item::Revoke(record) => (None, self.key_heard(from, &record, Record::End, now, out)),
+            Item::Sum(_) | Item::Held(_) if !self.nodes.contains_key(&from) => {
+                (None, Err(Reject::UnknownPeer))
+            }
+            Item::Sum(sum) => {
+                self.summed(from, sum, now);
+                (None, Ok(()))
+            }
+            Item::Held(held) => {
+                self.held(from, &held, now);
+                (None, Ok(()))
+            }
         }
     }
 
@@ -235,6 +246,7 @@ impl Routes {
         }
         let Inside { gateway, version, destination, .. } = inside;
         if !self.gateways.is_news(gateway, destination, version) {
+            self.correct(from, &inside, now);
             return Ok(());
         }
         self.touched.extend(self.gateways.outlive(gateway, version));
@@ -257,7 +269,7 @@ impl Routes {
         // with what it has.
         if gateway != self.node {
             inside.route = route;
-            self.tell_nodes(&Item::Inside(inside).entry(), Some(from));
+            self.spread(inside, Some(from));
         }
         outcome
     }

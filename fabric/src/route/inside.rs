@@ -22,6 +22,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use mpreg_proto::catalog::mix;
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId, Version};
 use mpreg_proto::route::{Announcement, Inside, InsideRoute, Metrics};
 
@@ -223,21 +224,55 @@ impl Gateways {
         at.filter(|at| now < *at).min().unwrap_or(Instant::NEVER)
     }
 
-    /// Everything held, for a node that is new.
-    pub(super) fn entries(&self, now: Instant) -> Vec<Inside> {
-        let mut entries = Vec::new();
-        for (gateway, of) in &self.gateways {
-            for (destination, held) in &of.held {
-                let route = held.offer.as_ref().map(|offer| offer.as_wire(now));
-                entries.push(Inside {
-                    gateway: *gateway,
-                    version: held.version,
-                    destination: *destination,
-                    route,
-                });
-            }
-        }
-        entries
+    /// What is held of those whose mark `is_it`. What is no more has no mark.
+    pub(super) fn entries(
+        &self,
+        now: Instant,
+        is_it: impl Fn(Option<u64>) -> bool,
+    ) -> impl Iterator<Item = Inside> {
+        let all = self.gateways.iter().flat_map(|(gateway, of)| {
+            of.held.iter().map(|(destination, held)| (*gateway, *destination, held))
+        });
+        let those = all.filter(move |(gateway, destination, held)| {
+            is_it(held.mark(*gateway, *destination, now))
+        });
+        those.map(move |(gateway, destination, held)| held.as_wire(gateway, destination, now))
+    }
+
+    pub(super) fn entry(
+        &self,
+        gateway: NodeId,
+        destination: ClusterId,
+        now: Instant,
+    ) -> Option<Inside> {
+        let held = self.gateways.get(&gateway)?.held.get(&destination)?;
+        Some(held.as_wire(gateway, destination, now))
+    }
+
+    /// A number for each way there is.
+    pub(super) fn marks(&self, now: Instant) -> impl Iterator<Item = u64> {
+        self.gateways.iter().flat_map(move |(gateway, of)| {
+            let held = of.held.iter();
+            held.filter_map(move |(destination, held)| held.mark(*gateway, *destination, now))
+        })
+    }
+}
+
+impl Held {
+    fn mark(&self, gateway: NodeId, destination: ClusterId, now: Instant) -> Option<u64> {
+        let offer = self.offer.as_ref()?;
+        let halves = |id: u128| [(id >> 64) as u64, id as u64];
+        let [a, b] = halves(gateway.0);
+        let [c, d] = halves(destination.0);
+        let Version { incarnation, sequence } = self.version;
+        let parts = [a, b, c, d, incarnation.0, sequence];
+        let number = parts.into_iter().fold(0, |number, part| mix(number ^ part));
+        (now < offer.route.expires_at).then_some(number)
+    }
+
+    fn as_wire(&self, gateway: NodeId, destination: ClusterId, now: Instant) -> Inside {
+        let route = self.offer.as_ref().map(|offer| offer.as_wire(now));
+        Inside { gateway, version: self.version, destination, route, told: Vec::new() }
     }
 }
 

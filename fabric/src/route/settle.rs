@@ -45,6 +45,7 @@ impl Routes {
         }
         self.tell_neighbours(now);
         self.tell_new_nodes(now);
+        self.compare(now);
         if let Some((ticket, reserved)) = self.sequence.reserve() {
             out.push(Effect::Persist { ticket, reserved });
         }
@@ -127,11 +128,11 @@ impl Routes {
         now: Instant,
     ) {
         let route = offer.as_ref().map(|offer| offer.as_wire(now));
-        let inside = Inside { gateway: self.node, version, destination, route };
+        let inside = Inside { gateway: self.node, version, destination, route, told: Vec::new() };
         let forget_at = now + self.policy.timing.ttl_max;
         self.gateways.outlive(self.node, version);
         self.gateways.place(&inside, offer, forget_at);
-        self.tell_nodes(&Item::Inside(inside).entry(), None);
+        self.spread(inside, None);
     }
 
     /// Judges the ways to a destination. Whether shards have to know.
@@ -306,20 +307,6 @@ impl Routes {
     pub(super) fn tell_nodes(&mut self, entry: &Entry, from: Option<NodeId>) {
         for node in self.nodes.keys().filter(|node| Some(**node) != from) {
             self.outbox.entry(*node).or_default().push(entry.clone());
-        }
-    }
-
-    fn tell_new_nodes(&mut self, now: Instant) {
-        let is_due = |at: &Option<Instant>| at.is_some_and(|at| at <= now);
-        if !self.nodes.values().any(|node| is_due(&node.tell_all_at)) {
-            return;
-        }
-        let entries = self.gateways.entries(now);
-        let entries: Vec<Entry> =
-            entries.into_iter().map(|inside| Item::Inside(inside).entry()).collect();
-        for (peer, node) in self.nodes.iter_mut().filter(|(_, node)| is_due(&node.tell_all_at)) {
-            node.tell_all_at = None;
-            self.outbox.entry(*peer).or_default().extend(entries.iter().cloned());
         }
     }
 

@@ -63,7 +63,9 @@ fn items() -> Vec<Item> {
         version: version(2),
         destination: ClusterId(3),
         route,
+        told: vec![8; CATALOG_TOLD_MAX],
     };
+    let held = |count| Held { first: 1, last: 9, marks: vec![5; count], is_answer: true };
     vec![
         Item::Announce(announcement(3)),
         Item::Withdraw(Signed { body: vec![1, 2], signature: None }),
@@ -71,6 +73,8 @@ fn items() -> Vec<Item> {
         Item::Inside(inside(Some(route))),
         Item::Authorise(signed(vec![])),
         Item::Revoke(signed(vec![3])),
+        Item::Sum(17),
+        Item::Held(held(ROUTE_MARKS_MAX)),
     ]
 }
 
@@ -123,6 +127,10 @@ fn bounds_hold() {
     assert_eq!(refused(Item::Announce(announcement(ROUTE_PATH_MAX))), Err(ErrorCode::Malformed));
     let long = signed(vec![0; ROUTE_BODY_BYTES_MAX + 1]);
     assert_eq!(refused(Item::Revoke(long)), Err(ErrorCode::Malformed));
+    let mut list = Held { first: 0, last: 9, marks: vec![1; ROUTE_MARKS_MAX], is_answer: false };
+    assert!(refused(Item::Held(list.clone())).is_ok());
+    list.marks.push(1);
+    assert_eq!(refused(Item::Held(list)), Err(ErrorCode::Malformed));
     let longer = Entry { kind: 1, body: vec![0; ROUTE_ENTRY_BYTES_MAX + 1] };
     assert_eq!(Item::read(&longer), Err(ErrorCode::FrameTooLarge));
     let tags = vec!["a".parse::<Tag>().unwrap(); ROUTE_TAGS_MAX + 1];
@@ -192,7 +200,11 @@ fn read_all(entry: &Entry) {
             assert!(signed.body.len() <= ROUTE_BODY_BYTES_MAX);
             return;
         }
-        Ok(Some(Item::Inside(Inside { route: None, .. })) | None) | Err(_) => return,
+        Ok(Some(Item::Held(held))) => {
+            assert!(held.marks.len() <= ROUTE_MARKS_MAX);
+            return;
+        }
+        Ok(Some(Item::Inside(Inside { route: None, .. }) | Item::Sum(_)) | None) | Err(_) => return,
     };
     assert!(announcement.chain.len() <= ROUTE_PATH_MAX);
     for link in &announcement.chain {

@@ -245,7 +245,12 @@ fn this_node_signs_with_the_key_it_was_given_last() {
     let serial = |lab: &Lab| {
         let mut announced = lab.sent(speaker(2)).into_iter().filter_map(|item| match item {
             Item::Announce(announcement) => Some(announcement),
-            Item::Withdraw(_) | Item::Inside(_) | Item::Authorise(_) | Item::Revoke(_) => None,
+            Item::Withdraw(_)
+            | Item::Inside(_)
+            | Item::Authorise(_)
+            | Item::Revoke(_)
+            | Item::Sum(_)
+            | Item::Held(_) => None,
         });
         let last = announced.next_back().unwrap();
         mpreg_proto::route::Origin::parse(&last.chain[0].body).unwrap().key_serial
@@ -270,7 +275,9 @@ fn with_another_key_everything_told_is_signed_again_at_once() {
             | Item::Withdraw(_)
             | Item::Inside(_)
             | Item::Authorise(_)
-            | Item::Revoke(_) => None,
+            | Item::Revoke(_)
+            | Item::Sum(_)
+            | Item::Held(_) => None,
         });
         let last = announced.next_back().unwrap();
         mpreg_proto::route::Hop::parse(&last.chain[2].body).unwrap().key_serial

@@ -111,7 +111,12 @@ impl Lab {
                 let withdrawal = Withdrawal::parse(&signed.body).unwrap();
                 (withdrawal.destination.0 == destination).then_some(0)
             }
-            Item::Announce(_) | Item::Inside(_) | Item::Authorise(_) | Item::Revoke(_) => None,
+            Item::Announce(_)
+            | Item::Inside(_)
+            | Item::Authorise(_)
+            | Item::Revoke(_)
+            | Item::Sum(_)
+            | Item::Held(_) => None,
         });
         said.next_back()
     }
@@ -251,5 +256,6 @@ pub(super) fn inside(gateway: u128, sequence: u64, forged: Option<Forged>) -> In
         version: version(sequence),
         destination: ClusterId(9),
         route,
+        told: vec![],
     }
 }

@@ -1,6 +1,9 @@
 //! Routes within a cluster: every node has them, over whatever links, and nobody goes in circles.
 
-use mpreg_proto::route::Item;
+use alloc::vec;
+
+use mpreg_proto::catalog::mark;
+use mpreg_proto::route::{Held, Item};
 
 use super::forge::*;
 use super::net::Net;
@@ -172,7 +175,9 @@ fn hear(lab: &mut Lab, from: u128, item: &Item) -> Vec<Reject> {
 fn a_gateways_word_is_verified_and_passed_on_once() {
     let mut lab = lab();
     let item = Item::Inside(inside(20, 5, Some(nine(2, 1))));
-    let passed = |lab: &Lab, to| lab.sent(NodeId(to)).iter().filter(|sent| **sent == item).count();
+    let Item::Inside(said) = &item else { unreachable!("just made") };
+    let is_it = |sent: &Item| matches!(sent, Item::Inside(sent) if sent.route == said.route);
+    let passed = |lab: &Lab, to| lab.sent(NodeId(to)).iter().filter(|sent| is_it(sent)).count();
     assert_eq!(hear(&mut lab, 20, &item), []);
     assert_eq!(lab.routes.next_hop(ClusterId(9), &[], lab.now).unwrap().next.node(), NodeId(20));
     hear(&mut lab, 21, &item);
@@ -183,6 +188,66 @@ fn a_gateways_word_is_verified_and_passed_on_once() {
     assert_eq!(lab.path(9), Vec::<u128>::new());
     hear(&mut lab, 21, &item);
     assert_eq!(lab.path(9), Vec::<u128>::new(), "played again");
+}
+
+#[test]
+fn nobody_repeats_what_the_gateway_told_all() {
+    let mut lab = lab();
+    let mut told = inside(20, 5, Some(nine(2, 1)));
+    told.told = [20, 21, 1].map(|node| mark(NodeId(node))).to_vec();
+    assert_eq!(hear(&mut lab, 20, &Item::Inside(told)), []);
+    assert_eq!(lab.path(9), [2, 9]);
+    let is_inside = |item: &Item| matches!(item, Item::Inside(inside) if inside.gateway.0 == 20);
+    assert!(!lab.sent(NodeId(21)).iter().any(is_inside));
+}
+
+#[test]
+fn what_one_of_two_lacks_is_found_by_a_number() {
+    let mut lab = lab();
+    hear(&mut lab, 20, &Item::Inside(inside(20, 5, Some(nine(2, 1)))));
+    let last = |lab: &Lab| lab.sent(NodeId(21)).into_iter().next_back();
+    assert_eq!(hear(&mut lab, 21, &Item::Sum(0)), []);
+    let Some(Item::Held(mine)) = last(&lab) else { panic!("not listed") };
+    assert_eq!((mine.first, mine.last, mine.marks.len()), (0, u64::MAX, 1));
+    lab.effects.clear();
+    assert_eq!(hear(&mut lab, 21, &Item::Sum(mine.marks[0])), []);
+    assert_eq!(last(&lab), None, "both hold the same");
+    let mut none = Held { first: 0, last: u64::MAX, marks: vec![], is_answer: false };
+    hear(&mut lab, 21, &Item::Held(none.clone()));
+    let Some(Item::Inside(sent)) = last(&lab) else { panic!("not sent") };
+    assert_eq!((sent.gateway, sent.version.sequence), (NodeId(20), 5));
+    lab.effects.clear();
+    none.marks = vec![mine.marks[0], mine.marks[0] ^ 1];
+    none.marks.sort();
+    hear(&mut lab, 21, &Item::Held(none.clone()));
+    assert!(matches!(last(&lab), Some(Item::Held(Held { is_answer: true, .. }))));
+    lab.effects.clear();
+    none.is_answer = true;
+    hear(&mut lab, 21, &Item::Held(none.clone()));
+    assert_eq!(last(&lab), None, "answers are not answered");
+    assert_eq!(hear(&mut lab, 30, &Item::Held(none)), [Reject::UnknownPeer]);
+}
+
+#[test]
+fn who_still_tells_of_a_way_that_is_gone_is_told_so() {
+    let mut lab = lab();
+    let item = Item::Inside(inside(20, 5, Some(nine(2, 1))));
+    hear(&mut lab, 20, &Item::Inside(inside(20, 6, None)));
+    lab.effects.clear();
+    hear(&mut lab, 21, &item);
+    let sent = lab.sent(NodeId(21));
+    let [Item::Inside(gone)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((gone.version.sequence, &gone.route), (6, &None));
+}
+
+#[test]
+fn a_way_that_is_gone_is_not_listed() {
+    let mut lab = lab();
+    hear(&mut lab, 20, &Item::Inside(inside(20, 5, None)));
+    lab.effects.clear();
+    hear(&mut lab, 21, &Item::Sum(1));
+    let sent = lab.sent(NodeId(21));
+    assert!(matches!(&sent[..], [Item::Held(held)] if held.marks.is_empty()), "{sent:?}");
 }
 
 #[test]

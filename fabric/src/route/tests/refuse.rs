@@ -283,7 +283,9 @@ fn what_is_told_on_is_good_for_less() {
         | Item::Withdraw(_)
         | Item::Inside(_)
         | Item::Authorise(_)
-        | Item::Revoke(_) => None,
+        | Item::Revoke(_)
+        | Item::Sum(_)
+        | Item::Held(_) => None,
     });
     assert_eq!(told, Some(23_000));
 }
