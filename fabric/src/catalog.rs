@@ -24,7 +24,7 @@
 //! - Entries of a feed come and go as `Changed` exactly once each, and only those the filter shows.
 //! - Feeds and entries are bounded; those of other clusters by less, so that mine always find room.
 //!
-//! Parts: `learn.rs` (what others say), `own.rs` (what I offer), `hold.rs` (bounds, and ends by time),
+//! Parts: `learn.rs` (what others say), `beat.rs` (that they live), `own.rs` (what I offer), `hold.rs` (bounds, and ends by time),
 //! `log.rs` (records of one feed), `federation.rs` (what may cross and what is shown), `tests.rs`.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -41,12 +41,14 @@ use crate::limits::{
 };
 use crate::time::Instant;
 
+mod beat;
 mod federation;
 mod hold;
 mod learn;
 mod log;
 mod own;
 
+pub use beat::Heard;
 pub use federation::{Federation, Filter, Mode, may_cross};
 use hold::{End, Tally};
 use log::{Edit, Lacking, Log};
@@ -226,6 +228,10 @@ pub struct Catalog {
     bounds: Bounds,
     lifetimes: Lifetimes,
     feeds: BTreeMap<FeedId, Feed>,
+    /// Which node each life is of, and some that are forgotten.
+    lives: BTreeMap<u64, NodeId>,
+    /// Signs of life I gave.
+    beats: u64,
     ends: BTreeSet<End>,
     feeds_count: Tally,
     entries_count: Tally,
@@ -250,6 +256,8 @@ impl Catalog {
             bounds,
             lifetimes,
             feeds: BTreeMap::new(),
+            lives: BTreeMap::new(),
+            beats: 1,
             ends: BTreeSet::new(),
             feeds_count: Tally::default(),
             entries_count: Tally::default(),
@@ -325,11 +333,7 @@ impl Catalog {
             State::Over => Head::OVER,
             State::Live(_) | State::Lapsed => return None,
         };
-        let left = match feed.until {
-            Instant::NEVER => self.lifetimes.lease,
-            until => until.since(now),
-        };
-        let ttl_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+        let ttl_ms = self.ttl_ms(feed, now);
         let version = Version { incarnation: feed.incarnation, sequence };
         let (cluster, beat) = (feed.cluster, feed.beat);
         (0 < ttl_ms).then_some(Head { feed: id, cluster, version, beat, ttl_ms })

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   offered or heard --> queue of each link --paced turns--> Heads, Delta     (news, at once)
-//!   link up, interval --> Summary -- differs --> Compare --> Heads            (anti-entropy)
+//!   a sign of life --> beats of each link --few times a second--> Beats
+//!   interval --> Digest -- differs --> Differs --+
+//!   link up  ------------------------------------+--> Summary -- differs --> Compare --> Heads
 //!   a head that is ahead --> Want --> Delta                                   (what is missing)
 //! ```
 //!
@@ -22,14 +24,14 @@
 //! - Two linked nodes that stop changing agree within one interval after frames pass between them.
 //!
 //! Inputs and effects are [`Input`] and [`Effect`]. Parts: `hear.rs` (frames of peers), `link.rs`
-//! (queues and turns), `digest.rs` (buckets); tests: `tests.rs` with a network of its own.
+//! (queues and turns), `beat.rs` (signs of life), `digest.rs` (buckets); tests: `tests.rs` with a network of its own.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
-use mpreg_proto::catalog::{FeedId, Message, Need, Scope, mark};
+use mpreg_proto::catalog::{FeedId, Message, Need, Scope, Told, mark};
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::id::{Incarnation, NodeId, Version};
 use mpreg_proto::limits::{CATALOG_HEADS_MAX, CATALOG_TOLD_MAX};
@@ -41,6 +43,7 @@ use crate::limits::{GOSSIP_FULL_FANOUT_MAX, GOSSIP_PACE, GOSSIP_PATIENCE, GOSSIP
 use crate::rng::Rng;
 use crate::time::Instant;
 
+mod beat;
 mod digest;
 mod hear;
 mod link;
@@ -191,6 +194,9 @@ pub struct Gossip {
     /// The next turn of sending, if anything is queued.
     turn_at: Option<Instant>,
     turned_at: Option<Instant>,
+    /// The next time beats are sent, if any are queued.
+    beats_at: Option<Instant>,
+    beats_sent_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -239,6 +245,8 @@ impl Gossip {
             patient_until: None,
             turn_at: None,
             turned_at: None,
+            beats_at: None,
+            beats_sent_at: None,
         }
     }
 
@@ -251,6 +259,7 @@ impl Gossip {
             Input::LinkUp(peer) => {
                 self.links.insert(peer.node, Link::new(peer));
                 self.send_summary(peer, now, out);
+                self.tell_beats(peer, now);
             }
             Input::LinkDown { peer } => self.link_down(peer, now),
             Input::Received { from, bytes } => self.received(from, &bytes, now, out),
@@ -278,12 +287,14 @@ impl Gossip {
         self.wake(now, out);
         self.send_needs(out);
         self.take_turn(now, out);
+        self.send_beats(now, out);
         out.extend(self.changed.drain(..).map(Effect::Changed));
     }
 
     pub fn deadline(&self) -> Option<Instant> {
         let rested = self.links.values().filter_map(|link| link.rests_until).min();
-        let times = [self.catalog.next_end(), rested, self.turn_at, self.patient_until];
+        let times =
+            [self.catalog.next_end(), rested, self.turn_at, self.beats_at, self.patient_until];
         times.into_iter().flatten().chain([self.beat_at, self.compare_at]).min()
     }
 
@@ -293,8 +304,9 @@ impl Gossip {
         }
         if self.beat_at <= now {
             self.beat_at = now + self.options.lifetimes.lease / BEATS_PER_LEASE;
-            let mine = self.catalog.beat();
-            self.tell(mine, Lane::News, None, now);
+            if self.catalog.beat() {
+                self.spread_beat(self.me, None, &Told::Marks(Vec::new()), now);
+            }
         }
         if self.patient_until.is_some_and(|until| until <= now) {
             self.ask_again(now);
@@ -305,12 +317,16 @@ impl Gossip {
             link.rests_until = None;
             due.push(link.peer);
         }
+        for peer in due {
+            self.send_summary(peer, now, out);
+            self.tell_beats(peer, now);
+        }
         if self.compare_at <= now {
             self.compare_at = now + self.options.interval;
             self.catalog.purge(now);
-            due = self.links.values().map(|link| link.peer).collect();
+            self.links.values().for_each(|link| self.send_digest(link.peer, now, out));
+            self.doubt(now, out);
         }
-        due.into_iter().for_each(|peer| self.send_summary(peer, now, out));
     }
 
     fn write(
@@ -341,6 +357,7 @@ impl Gossip {
         link.rests_until = Some(now + GOSSIP_REST);
         // All of it will show when feeds are compared.
         link.queue.clear();
+        link.beats.clear();
         self.stop_asking(to, now);
     }
 
@@ -392,7 +409,6 @@ impl Gossip {
     }
 
     fn targets(&mut self, rumor: &Rumor<'_>) -> Vec<NodeId> {
-        let own = self.catalog.cluster();
         let is_target = |link: &&Link| {
             let peer = link.peer;
             link.rests_until.is_none()
@@ -400,12 +416,21 @@ impl Gossip {
                 && !rumor.told.contains(&mark(peer.node))
                 && self.catalog.is_for(rumor.feed, peer)
         };
-        let is_mate = |link: &&Link| link.peer.cluster == own;
-        let mates_count = self.links.values().filter(is_mate).count();
-        let (mut mates, mut targets) = (Vec::new(), Vec::new());
-        for link in self.links.values().filter(is_target) {
-            if is_mate(&link) { &mut mates } else { &mut targets }.push(link.peer.node);
-        }
+        let peers = self.links.values().filter(is_target).map(|link| link.peer).collect();
+        self.some_of(peers)
+    }
+
+    /// Links with nodes of my cluster.
+    fn mates_count(&self) -> usize {
+        let own = self.catalog.cluster();
+        self.links.values().filter(|link| link.peer.cluster == own).count()
+    }
+
+    /// All of these peers, or, if I am linked with many of my cluster, some of those.
+    fn some_of(&mut self, peers: Vec<Speaker>) -> Vec<NodeId> {
+        let (own, mates_count) = (self.catalog.cluster(), self.mates_count());
+        let is_mate = |peer: &Speaker| peer.cluster == own;
+        let (mut mates, others): (Vec<_>, Vec<_>) = peers.into_iter().partition(is_mate);
         if GOSSIP_FULL_FANOUT_MAX < mates_count {
             let some = 3 + mates_count.ilog2() as usize;
             for nth in 0..some.min(mates.len()) {
@@ -414,8 +439,7 @@ impl Gossip {
             }
             mates.truncate(some);
         }
-        targets.extend(mates);
-        targets
+        others.into_iter().chain(mates).map(|peer| peer.node).collect()
     }
 
     fn ask(&mut self, need: Need, from: NodeId, now: Instant) {

@@ -189,6 +189,10 @@ pub const GOSSIP_FULL_FANOUT_MAX: usize = 20;
 /// twenty-fifth of what news may take through a cluster.
 pub const GOSSIP_PACE: Duration = Duration::from_millis(10);
 
+/// Time between two frames of signs of life on one link. A lease is a hundred times as long, and three
+/// of them fit one: a way of sixteen hops may delay each of them by four seconds.
+pub const GOSSIP_BEAT_PACE: Duration = Duration::from_millis(250);
+
 /// How long a link that refused a frame is left alone.
 pub const GOSSIP_REST: Duration = Duration::from_millis(100);
 

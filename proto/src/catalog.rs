@@ -6,14 +6,19 @@
 //! somebody lacks.
 //!
 //! ```text
+//!   Digest    one number for all feeds: equal numbers, equal feeds
+//!   Differs   mine is another: send me a summary
 //!   Summary   one number per bucket of feeds: equal numbers, equal feeds
 //!   Compare   in these buckets we differ; this is what I have
 //!   Heads     these feeds are alive, at this version (or over)
 //!   Want      send me what follows this version
 //!   Delta     the records of a feed in a range of sequences
+//!   Beats     these nodes live
+//!   Doubts    do these lives go on? I have not heard of them for long
 //! ```
 //!
-//! On the wire a message is one byte, its kind, and an rkyv archive. Kinds of messages this version
+//! On the wire a message is one byte, its kind, and an rkyv archive; of beats, which are many, and of
+//! what is said all the time, bytes laid by hand (`catalog/beat.rs`). Kinds of messages this version
 //! does not know are [`ErrorCode::UnknownKind`]; kinds of entries it does not know are carried as they
 //! are.
 //!
@@ -29,12 +34,14 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::error::ErrorCode;
 use crate::id::{ClusterId, NodeId, Version};
 use crate::limits::{
-    CATALOG_BODY_BYTES_MAX, CATALOG_BUCKETS_MAX, CATALOG_HEADS_MAX, CATALOG_NAME_BYTES_MAX,
-    CATALOG_RECORDS_MAX, CATALOG_TOLD_MAX,
+    CATALOG_BEATS_MAX, CATALOG_BODY_BYTES_MAX, CATALOG_BUCKETS_MAX, CATALOG_HEADS_MAX,
+    CATALOG_NAME_BYTES_MAX, CATALOG_RECORDS_MAX, CATALOG_TOLD_MAX,
 };
 
+mod beat;
 mod entry;
 
+pub use beat::{Beat, Beats, Told, life_mark};
 pub use entry::{Endpoint, EndpointRole, Kind, Node, Want, members_body, members_of};
 
 /// How far a feed goes.
@@ -146,6 +153,11 @@ pub enum Message {
     Heads(Vec<News>),
     Want(Vec<Need>),
     Delta(Vec<Change>),
+    Beats(Vec<Beats>),
+    Digest(u64),
+    Differs,
+    /// Of [`life_mark`]s.
+    Doubts(Vec<u64>),
 }
 
 /// A node in a list of those told: short, so that lists of 20 are. Two nodes with one mark cost a
@@ -168,6 +180,10 @@ const COMPARE: u8 = 2;
 const HEADS: u8 = 3;
 const WANT: u8 = 4;
 const DELTA: u8 = 5;
+const BEATS: u8 = 6;
+const DIGEST: u8 = 7;
+const DIFFERS: u8 = 8;
+const DOUBTS: u8 = 9;
 
 impl Message {
     pub fn put(&self, out: &mut Vec<u8>) {
@@ -177,6 +193,19 @@ impl Message {
             Self::Heads(news) => write(HEADS, news, out),
             Self::Want(needs) => write(WANT, needs, out),
             Self::Delta(changes) => write(DELTA, changes, out),
+            Self::Beats(groups) => {
+                out.push(BEATS);
+                beat::put(groups, out);
+            }
+            Self::Digest(digest) => {
+                out.push(DIGEST);
+                out.extend_from_slice(&digest.to_le_bytes());
+            }
+            Self::Differs => out.push(DIFFERS),
+            Self::Doubts(lives) => {
+                out.push(DOUBTS);
+                lives.iter().for_each(|life| out.extend_from_slice(&life.to_le_bytes()));
+            }
         }
     }
 
@@ -188,6 +217,20 @@ impl Message {
             HEADS => Self::Heads(read(bytes)?),
             WANT => Self::Want(read(bytes)?),
             DELTA => Self::Delta(read(bytes)?),
+            BEATS => Self::Beats(beat::parse(bytes)?),
+            DIGEST => {
+                let digest = bytes.try_into().map_err(|_| ErrorCode::Malformed)?;
+                Self::Digest(u64::from_le_bytes(digest))
+            }
+            DIFFERS if bytes.is_empty() => Self::Differs,
+            DIFFERS => return Err(ErrorCode::Malformed),
+            DOUBTS => {
+                let (lives, rest) = bytes.as_chunks();
+                if !rest.is_empty() || CATALOG_BEATS_MAX < lives.len() {
+                    return Err(ErrorCode::Malformed);
+                }
+                Self::Doubts(lives.iter().map(|life| u64::from_le_bytes(*life)).collect())
+            }
             _ => return Err(ErrorCode::UnknownKind),
         };
         Ok(message)

@@ -33,6 +33,7 @@ pub mod limits;
 pub mod link_state;
 pub mod member;
 pub mod nats;
+mod number;
 pub mod peer;
 pub mod peer_hello;
 pub mod route;

@@ -137,6 +137,9 @@ pub const CATALOG_HEADS_MAX: usize = 400;
 /// a node may hear the same twice.
 pub const CATALOG_TOLD_MAX: usize = 40;
 
+/// Signs of life in one frame: at about 14 bytes each, 14 KiB.
+pub const CATALOG_BEATS_MAX: usize = 1 << 10;
+
 /// Buckets of a summary. At 256 a summary is 2 KiB, and 10,000 feeds that differ in one are found by
 /// comparing 40.
 pub const CATALOG_BUCKETS_MAX: usize = 256;

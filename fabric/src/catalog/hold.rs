@@ -59,6 +59,7 @@ impl Catalog {
                 log.purge(self.lifetimes.keep, now);
             }
         }
+        self.purge_lives();
     }
 
     /// Ends a feed that may be live, and remembers it as lapsed or over.
@@ -80,6 +81,7 @@ impl Catalog {
             self.show_edits(id, cluster, out);
         }
         self.extend(id, until);
+        self.name_life(id);
     }
 
     pub(super) fn check_feeds(&self, cluster: ClusterId) -> Result<(), Refusal> {
@@ -111,6 +113,7 @@ impl Catalog {
         self.ends
             .extend((feed.until != Instant::NEVER).then_some(End { at: feed.until, feed: id }));
         self.feeds.insert(id, feed);
+        self.name_life(id);
     }
 
     pub(super) fn forget(&mut self, id: FeedId) {

@@ -21,11 +21,11 @@ impl Catalog {
         now: Instant,
         out: &mut Vec<Changed>,
     ) -> Learned {
-        if head.feed.node == self.me {
-            return self.learn_of_me(head);
-        }
         if let Err(refusal) = self.admit(head, from) {
             return Learned::Refused(refusal);
+        }
+        if head.feed.node == self.me {
+            return self.learn_of_me(head);
         }
         let ttl = Duration::from_millis(head.ttl_ms.into());
         let need = |lacking| need(head.feed, head.version.incarnation, lacking);
@@ -194,6 +194,7 @@ impl Catalog {
             State::Lapsed | State::Over => feed.state = State::Live(Log::unknown()),
         }
         self.extend(id, until);
+        self.name_life(id);
         Ok(())
     }
 

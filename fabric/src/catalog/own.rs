@@ -41,7 +41,10 @@ impl Catalog {
         if !self.feeds.contains_key(&id) {
             let state = State::Live(Log::default());
             let (cluster, incarnation) = (self.cluster(), self.incarnation);
-            self.insert(id, Feed { cluster, incarnation, beat: 1, until: Instant::NEVER, state });
+            self.insert(
+                id,
+                Feed { cluster, incarnation, beat: self.beats, until: Instant::NEVER, state },
+            );
         }
         let feed = self.feeds.get_mut(&id).expect("it was there or was just inserted");
         let State::Live(log) = &mut feed.state else { unreachable!("my feeds live until I leave") };
@@ -54,18 +57,15 @@ impl Catalog {
         Ok(Some(after))
     }
 
-    /// Counts one more sign of life of my own. The feeds that carry it.
-    pub fn beat(&mut self) -> Vec<FeedId> {
-        self.my_feeds(|feed| feed.beat += 1)
-    }
-
     /// I am someone new: all I offer is offered anew. The feeds to tell.
     pub fn renew(&mut self, incarnation: Incarnation) -> Vec<FeedId> {
         if incarnation <= self.incarnation {
             return Vec::new();
         }
         self.incarnation = incarnation;
-        self.my_feeds(|feed| feed.incarnation = incarnation)
+        let mine = self.my_feeds(|feed| feed.incarnation = incarnation);
+        mine.iter().for_each(|&id| self.name_life(id));
+        mine
     }
 
     /// Takes back all I offer, for good. The feeds to tell.
@@ -77,7 +77,7 @@ impl Catalog {
         mine
     }
 
-    fn my_feeds(&mut self, mut change: impl FnMut(&mut Feed)) -> Vec<FeedId> {
+    pub(super) fn my_feeds(&mut self, mut change: impl FnMut(&mut Feed)) -> Vec<FeedId> {
         let ids = [Scope::Cluster, Scope::Fabric].map(|scope| FeedId { node: self.me, scope });
         let mut mine = Vec::new();
         for id in ids {

@@ -6,6 +6,7 @@
 use alloc::vec::Vec;
 
 use mpreg_proto::catalog::{Compare, FeedId, Head, Message, Summary, mix};
+use mpreg_proto::id::Version;
 use mpreg_proto::limits::{CATALOG_BUCKETS_MAX, CATALOG_HEADS_MAX};
 
 use super::{Effect, Gossip, Lane};
@@ -16,6 +17,18 @@ use crate::time::Instant;
 const FEEDS_PER_BUCKET: usize = 4;
 
 impl Gossip {
+    /// Asks a peer whether it has all that I may tell it, in one number.
+    pub(super) fn send_digest(&self, peer: Speaker, now: Instant, out: &mut Vec<Effect>) {
+        let digest = summarise(self.catalog.heads_for(peer, now), 1)[0];
+        self.send(peer.node, Lane::Bulk, &Message::Digest(digest), out);
+    }
+
+    pub(super) fn digested(&self, peer: Speaker, digest: u64, now: Instant, out: &mut Vec<Effect>) {
+        if summarise(self.catalog.heads_from(peer, now), 1)[0] != digest {
+            self.send(peer.node, Lane::Bulk, &Message::Differs, out);
+        }
+    }
+
     pub(super) fn send_summary(&self, peer: Speaker, now: Instant, out: &mut Vec<Effect>) {
         let heads: Vec<Head> = self.catalog.heads_for(peer, now).collect();
         let count = (heads.len() / FEEDS_PER_BUCKET).next_power_of_two().min(CATALOG_BUCKETS_MAX);
@@ -58,8 +71,9 @@ pub(super) fn bucket_of(feed: FeedId, count: usize) -> u16 {
 fn summarise(heads: impl IntoIterator<Item = Head>, count: usize) -> Vec<u64> {
     let mut buckets = alloc::vec![0; count];
     for head in heads {
-        let version = head.version;
-        let parts = [version.incarnation.0, version.sequence, head.beat];
+        // Not the beat: who has the newest changes all the time, and the next one comes anyway.
+        let Version { incarnation, sequence } = head.version;
+        let parts = [incarnation.0, sequence];
         let number = parts.into_iter().fold(number_of(head.feed), |sum, part| mix(sum ^ part));
         buckets[usize::from(bucket_of(head.feed, count))] ^= number;
     }

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-use mpreg_proto::catalog::{Change, Compare, FeedId, Head, Message, Need, News};
+use mpreg_proto::catalog::{Change, Compare, FeedId, Head, Message, Need, News, Told};
 use mpreg_proto::id::NodeId;
 
 use super::digest::bucket_of;
@@ -27,6 +27,10 @@ impl Gossip {
         };
         let peer = link.peer;
         match Message::parse(bytes) {
+            Ok(Message::Beats(groups)) => self.beats_heard(peer, &groups, now, out),
+            Ok(Message::Doubts(lives)) => self.doubted(peer, &lives, now),
+            Ok(Message::Digest(digest)) => self.digested(peer, digest, now, out),
+            Ok(Message::Differs) => self.send_summary(peer, now, out),
             Ok(Message::Summary(summary)) => self.compare(peer, &summary, now, out),
             Ok(Message::Compare(compare)) => self.compared(peer, compare, now, out),
             Ok(Message::Heads(heads)) => {
@@ -44,6 +48,11 @@ impl Gossip {
 
     fn head(&mut self, peer: Speaker, news: &News, now: Instant, out: &mut Vec<Effect>) {
         let learned = self.catalog.learn(&news.head, peer, now, &mut self.changed);
+        if learned == Learned::Beat {
+            out.push(Effect::Fact(Fact::Learned { from: peer.node }));
+            let nobody = Told::Marks(Vec::new());
+            return self.spread_beat(news.head.feed.node, Some(peer), &nobody, now);
+        }
         self.learned(peer, news, learned, now, out);
     }
 

@@ -9,8 +9,10 @@ use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 
 use mpreg_proto::catalog::{Change, FeedId, Message, News};
+use mpreg_proto::id::NodeId;
 use mpreg_proto::limits::{CATALOG_FRAME_BYTES, CATALOG_HEADS_MAX};
 
+use super::beat::Others;
 use super::{Effect, Gossip, Lane};
 use crate::catalog::{Since, Speaker};
 use crate::limits::{GOSSIP_PACE, GOSSIP_TURN_BYTES};
@@ -20,6 +22,8 @@ use crate::time::Instant;
 pub(super) struct Link {
     pub(super) peer: Speaker,
     pub(super) queue: BTreeMap<FeedId, Queued>,
+    /// Nodes to say of that they live.
+    pub(super) beats: BTreeMap<NodeId, Others>,
     /// It refused a frame: nothing is sent until then.
     pub(super) rests_until: Option<Instant>,
 }
@@ -36,7 +40,7 @@ pub(super) struct Queued {
 
 impl Link {
     pub(super) fn new(peer: Speaker) -> Self {
-        Self { peer, queue: BTreeMap::new(), rests_until: None }
+        Self { peer, queue: BTreeMap::new(), beats: BTreeMap::new(), rests_until: None }
     }
 
     /// Joins what is queued of this feed already: since the earlier of both, and as told only who is

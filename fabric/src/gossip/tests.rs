@@ -37,7 +37,7 @@ fn a_registration_is_visible_on_twenty_nodes_at_once() {
     let first = &net.nodes[&NodeId(1)];
     assert!(first.sent.1 < 40, "19 frames and a few comparisons, not {}", first.sent.1);
     let all: usize = net.nodes.values().map(|peer| peer.sent.1).sum();
-    assert!(all < 100, "told lists keep others from repeating it: {all} frames");
+    assert!(all < 150, "told lists keep others from repeating it: {all} frames");
 }
 
 #[test]

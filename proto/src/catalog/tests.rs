@@ -36,6 +36,10 @@ fn change(after: u64, upto: u64, sequences: &[u64]) -> Change {
     }
 }
 
+fn beat(number: u64) -> Beat {
+    Beat { life: life_mark(NodeId(7), Incarnation(number)), number, ttl_ms: 30_000 }
+}
+
 fn bytes_of(message: &Message) -> Vec<u8> {
     let mut bytes = Vec::new();
     message.put(&mut bytes);
@@ -48,6 +52,34 @@ fn refused(message: &Message) {
 }
 
 #[test]
+fn beats_are_small_and_few() {
+    let frame = |count| {
+        let beats = vec![Beat { number: 3_000_000, ..beat(1) }; count];
+        Message::Beats(vec![Beats { told: Told::Cluster, beats }])
+    };
+    let each = bytes_of(&frame(101)).len() - bytes_of(&frame(100)).len();
+    assert_eq!(each, 15);
+    assert!(Message::parse(&bytes_of(&frame(CATALOG_BEATS_MAX))).is_ok());
+    refused(&frame(CATALOG_BEATS_MAX + 1));
+    let empty = Beats { told: Told::Marks(vec![]), beats: vec![] };
+    refused(&Message::Beats(vec![empty; CATALOG_BEATS_MAX + 1]));
+    let told = Beats { told: Told::Marks(vec![1; CATALOG_TOLD_MAX + 1]), beats: vec![] };
+    refused(&Message::Beats(vec![told]));
+    for cut in 1..bytes_of(&frame(1)).len() - 1 {
+        let bytes = bytes_of(&frame(1));
+        assert_eq!(Message::parse(&bytes[..=cut]), Err(ErrorCode::Malformed), "{cut}");
+    }
+    refused(&Message::Doubts(vec![1; CATALOG_BEATS_MAX + 1]));
+    assert_eq!(Message::parse(&[9, 1, 2, 3]), Err(ErrorCode::Malformed));
+    let mut endless = bytes_of(&frame(0));
+    endless[2] = 1;
+    endless.extend([0xFF; 20]);
+    assert_eq!(Message::parse(&endless), Err(ErrorCode::Malformed));
+    assert_ne!(life_mark(NodeId(7), Incarnation(1)), life_mark(NodeId(7), Incarnation(2)));
+    assert_ne!(life_mark(NodeId(7), Incarnation(1)), life_mark(NodeId(7 << 64), Incarnation(1)));
+}
+
+#[test]
 fn what_is_written_reads_back() {
     let compare = Compare { buckets_count: 4, buckets: vec![0, 3], heads: vec![head(5, 6)] };
     let need = Need { feed: head(1, 0).feed, version: head(1, 9).version, whole: Some(4) };
@@ -57,6 +89,16 @@ fn what_is_written_reads_back() {
         Message::Heads(vec![News { head: head(2, Head::OVER), told: vec![] }]),
         Message::Want(vec![need]),
         Message::Delta(vec![change(0, 9, &[1, 2, 9]), change(4, 4, &[])]),
+        Message::Beats(vec![]),
+        Message::Beats(vec![
+            Beats { told: Told::Cluster, beats: vec![beat(0), beat(127), beat(128)] },
+            Beats { told: Told::Marks(vec![1, u32::MAX]), beats: vec![beat(u64::MAX)] },
+            Beats { told: Told::Marks(vec![]), beats: vec![] },
+        ]),
+        Message::Digest(0x0102_0304_0506_0708),
+        Message::Differs,
+        Message::Doubts(vec![]),
+        Message::Doubts(vec![1, u64::MAX]),
     ] {
         let mut bytes = b"before".to_vec();
         message.put(&mut bytes);
