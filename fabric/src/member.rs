@@ -32,7 +32,7 @@
 //! - Who hears nobody condemns nobody until the others, if they live, have condemned it.
 //! - At most `MEMBERS_MAX` live members and `GONE_MAX` lives that are over are known.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -40,7 +40,7 @@ use foca::Timer;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::id::{Incarnation, NodeId};
 use mpreg_proto::member::{
-    Condition, Header, LeaveReason, Life, Packet, PeerAddress, Record, Saying,
+    Condition, Header, LeaveReason, Life, Packet, PeerAddress, Record, Saying, ShortPacket,
 };
 
 use crate::limits::HEALTH_MAX;
@@ -207,6 +207,12 @@ pub enum Rejection {
     Malformed(ErrorCode),
     /// It speaks for another node than sent it.
     Impostor,
+    /// It is of a node of another cluster.
+    Foreign,
+    /// It is about an earlier life of a member.
+    Outlived,
+    /// It is short, and its source is not known here, or not any more.
+    Stranger,
     /// It contradicts the protocol: asks us to ping ourselves.
     Nonsense,
     /// It names a member and there are `MEMBERS_MAX`.
@@ -220,6 +226,9 @@ impl Rejection {
         match self {
             Self::Malformed(code) => code.word(),
             Self::Impostor => "impostor",
+            Self::Foreign => "foreign",
+            Self::Outlived => "outlived",
+            Self::Stranger => "stranger",
             Self::Nonsense => "nonsense",
             Self::Full => "members_full",
             Self::LastIncarnation => "last_incarnation",
@@ -236,6 +245,8 @@ pub struct Membership {
     rng: Rng,
     /// Nodes linked with, and the incarnation their hello named.
     links: BTreeMap<NodeId, Incarnation>,
+    /// Linked nodes that answered this life of ours, and so know it and where it is.
+    acquainted: BTreeSet<Life>,
     life: Life,
     address: PeerAddress,
     /// Our own refutation number as last sent.
@@ -264,6 +275,7 @@ impl Membership {
             watch: Watch::default(),
             rng: rng.stream(2),
             links: BTreeMap::new(),
+            acquainted: BTreeSet::new(),
             life,
             address,
             refutation: 0,
@@ -385,6 +397,7 @@ impl Membership {
 
     fn link_down(&mut self, node: NodeId, end: LinkEnd, now: Instant, out: &mut Vec<Effect>) {
         self.links.remove(&node);
+        self.acquainted.retain(|life| life.node != node);
         let incarnation = self.roster.live_incarnation(node).filter(|_| end == LinkEnd::Lost);
         if let Some(incarnation) = incarnation {
             self.suspect(Life { node, incarnation }, now, out);
@@ -401,6 +414,7 @@ impl Membership {
         self.renewing = None;
         self.life.incarnation = incarnation;
         self.refutation = 0;
+        self.acquainted.clear();
         let address = Some(self.address.clone());
         let identity = Identity { life: self.life, address, left: None };
         let done = self.call(now, out, |swim, mut outbox| {
@@ -520,8 +534,22 @@ impl Membership {
     fn flush(&mut self, out: &mut Vec<Effect>) {
         self.note_sent();
         let packets = self.packets.drain(..).chain(self.own_packets.drain(..));
-        out.extend(packets.map(|(to, packet)| Effect::Send { to, packet }));
+        let acquainted = &self.acquainted;
+        out.extend(packets.map(|(to, packet)| {
+            let packet = short(&packet, acquainted).unwrap_or(packet);
+            Effect::Send { to, packet }
+        }));
     }
+}
+
+/// A packet as it is said to who knows its source.
+fn short(packet: &[u8], acquainted: &BTreeSet<Life>) -> Option<Vec<u8>> {
+    let target = Header::take(&mut &packet[..]).expect("we wrote it").target;
+    let packet =
+        acquainted.contains(&target).then(|| Packet::parse(packet).expect("we wrote it"))?;
+    let mut bytes = Vec::new();
+    ShortPacket::of(&packet)?.put(&mut bytes);
+    Some(bytes)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@
 //! all. It starts at zero in each life. An [`Incarnation`] names the life, and what is said of it ends
 //! with it: a life that was declared down never comes back, its node does with a greater one.
 //!
+//! Two nodes that know each other leave out what their link tells: [`ShortPacket`].
+//!
 //! A goodbye is a record [`Condition::Left`]: first sent by the node itself, then relayed like
 //! any other. Records of what is down carry no address.
 
@@ -25,6 +27,11 @@ use core::str::FromStr;
 use crate::error::ErrorCode;
 use crate::id::{Incarnation, NodeId};
 use crate::limits::{MEMBER_PACKET_BYTES_MAX, PEER_ADDRESS_BYTES_MAX};
+use crate::number::take;
+
+mod short;
+
+pub use short::ShortPacket;
 
 /// Where a node listens for nodes, `host:port`. Brackets enclose an IPv6 address.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -351,12 +358,6 @@ fn take_address(rest: &mut &[u8]) -> Result<Option<PeerAddress>, ErrorCode> {
     }
     let text = core::str::from_utf8(text).map_err(|_| ErrorCode::Malformed)?;
     text.parse().map(Some).map_err(|_| ErrorCode::Malformed)
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ErrorCode> {
-    let (first, after) = rest.split_first_chunk().ok_or(ErrorCode::Malformed)?;
-    *rest = after;
-    Ok(*first)
 }
 
 #[cfg(test)]

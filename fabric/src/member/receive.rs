@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 
 use mpreg_proto::id::{Incarnation, NodeId};
-use mpreg_proto::member::{Condition, Header, LeaveReason, Life, Packet, Record, Saying};
+use mpreg_proto::member::{
+    Condition, Header, LeaveReason, Life, Packet, Record, Saying, ShortPacket,
+};
 
 use super::{Effect, Fact, Membership, Rejection};
 use crate::limits::MEMBERS_MAX;
@@ -18,9 +20,9 @@ impl Membership {
         out: &mut Vec<Effect>,
     ) {
         let reject = |why| Effect::Fact(Fact::Rejected { from, why });
-        let mut packet = match Packet::parse(&bytes) {
-            Ok(packet) => packet,
-            Err(code) => return out.push(reject(Rejection::Malformed(code))),
+        let (mut packet, bytes) = match self.read(from, bytes, now, out) {
+            Ok(read) => read,
+            Err(why) => return out.push(reject(why)),
         };
         let Header { source, refutation, .. } = packet.header;
         if source.node != from || from == self.life.node {
@@ -34,6 +36,7 @@ impl Membership {
             self.roster.acquit(now, self.timing.suspicion * self.health.stretch());
         }
         let bytes = self.sieve(&mut packet, bytes, out);
+        self.acquaint(&packet.header);
         if self.health.heard(source, packet.header.saying, now) {
             self.clock.answered();
         }
@@ -54,6 +57,44 @@ impl Membership {
             self.note_sent();
             self.push(source, Saying::Gossip, Vec::new());
             out.push(Effect::Fact(Fact::SelfRefuted { told_by: from }));
+        }
+    }
+
+    /// A packet, and its bytes as `foca` reads them. A stranger is asked who it is.
+    fn read(
+        &mut self,
+        from: NodeId,
+        bytes: Vec<u8>,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) -> Result<(Packet, Vec<u8>), Rejection> {
+        if !ShortPacket::is_it(&bytes) {
+            let packet = Packet::parse(&bytes).map_err(Rejection::Malformed)?;
+            return Ok((packet, bytes));
+        }
+        let short = ShortPacket::parse(&bytes).map_err(Rejection::Malformed)?;
+        let source = Life { node: from, incarnation: short.source };
+        // Who is told that its life is over needs no address, but a packet has one.
+        let over = || self.roster.is_over(source).then(|| self.address.clone());
+        let Some(address) = self.roster.address(source).or_else(over) else {
+            if from != self.life.node {
+                self.announce(source, now, out);
+            }
+            return Err(Rejection::Stranger);
+        };
+        let packet = short.whole(from, address, self.life.node);
+        let mut bytes = Vec::new();
+        packet.put(&mut bytes);
+        Ok((packet, bytes))
+    }
+
+    /// Who answers a ping knows the life that asked.
+    fn acquaint(&mut self, header: &Header) {
+        let Header { source, target, saying, .. } = *header;
+        let is_linked = self.links.contains_key(&source.node);
+        if is_linked && target == self.life && matches!(saying, Saying::Ack { .. }) {
+            self.acquainted.retain(|life| life.node != source.node || *life == source);
+            self.acquainted.insert(source);
         }
     }
 
@@ -85,6 +126,10 @@ impl Membership {
                     outgrown = outgrown.max(Some(record.life.incarnation));
                 }
                 return record.life == self.life;
+            }
+            if self.roster.is_outlived(record.life) {
+                out.push(reject(Rejection::Outlived));
+                return false;
             }
             let is_live = matches!(record.condition, Condition::Alive | Condition::Suspect);
             if !is_live || self.roster.live_incarnation(record.life.node).is_some() {

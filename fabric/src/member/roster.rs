@@ -96,6 +96,25 @@ impl Roster {
         Some(known.incarnation)
     }
 
+    /// Where a live member in this life of it is.
+    pub(super) fn address(&self, life: Life) -> Option<PeerAddress> {
+        let known = self.known.get(&life.node).filter(|known| known.standing.is_live())?;
+        known.address.clone().filter(|_| known.incarnation == life.incarnation)
+    }
+
+    /// Whether this life is known to be over.
+    pub(super) fn is_over(&self, life: Life) -> bool {
+        self.known.get(&life.node).is_some_and(|known| {
+            life.incarnation < known.incarnation
+                || life.incarnation == known.incarnation && !known.standing.is_live()
+        })
+    }
+
+    /// Whether a later life of this node is known.
+    pub(super) fn is_outlived(&self, life: Life) -> bool {
+        self.known.get(&life.node).is_some_and(|known| life.incarnation < known.incarnation)
+    }
+
     /// Whether a live member of this life says this of itself would be news.
     pub(super) fn is_news(&self, life: Life, refutation: u16) -> bool {
         self.known.get(&life.node).is_none_or(|known| {

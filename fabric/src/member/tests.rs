@@ -321,7 +321,7 @@ fn churn_leaves_nothing_behind() {
 /// What a node costs its network when nothing happens.
 #[test]
 fn quiet_clusters_are_quiet() {
-    for (size, bytes_max) in [(3, 1800), (20, 1800), (60, 1800)] {
+    for (size, bytes_max) in [(3, 400), (20, 500), (60, 500)] {
         let mut net = Network::started(size, 13);
         net.run(ms(15_000));
         let before = net.sent;

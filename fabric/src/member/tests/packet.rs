@@ -50,6 +50,69 @@ fn rejected(effects: &[Effect]) -> Vec<Rejection> {
     effects.iter().filter_map(why).collect()
 }
 
+/// Short packets of node 1, in this incarnation, to this one.
+fn short(incarnation: u64, saying: Saying) -> Vec<u8> {
+    let (source, target) = (Incarnation(incarnation), Incarnation(1));
+    let short = ShortPacket { refutation: 0, source, target, saying, records: Vec::new() };
+    let mut bytes = Vec::new();
+    short.put(&mut bytes);
+    bytes
+}
+
+/// What is sent to node 1: what it says, and whether it is short.
+fn said(effects: &[Effect]) -> Vec<(Saying, bool)> {
+    let packets = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { to, packet } if *to == node(1) => Some(packet),
+        Effect::Send { .. }
+        | Effect::MemberUp { .. }
+        | Effect::MemberDown { .. }
+        | Effect::Renew { .. }
+        | Effect::Left
+        | Effect::Fact(_) => None,
+    });
+    packets
+        .map(|packet| match ShortPacket::parse(packet) {
+            Ok(short) => (short.saying, true),
+            Err(_) => (Packet::parse(packet).unwrap().header.saying, false),
+        })
+        .collect()
+}
+
+#[test]
+fn who_answered_is_told_no_more_than_it_needs() {
+    let mut machine = machine();
+    let mut out = Vec::new();
+    let up = Input::LinkUp { node: node(1), incarnation: Incarnation(1) };
+    machine.handle(up, Instant::START, &mut out);
+    assert_eq!(said(&out), [(Saying::Announce, false)]);
+    hear(&mut machine, gossip(life(1, 1), Vec::new()), Instant::START);
+    let (ping, ack) = (Saying::Ping { probe: 9 }, Saying::Ack { probe: 9 });
+    let answer = |machine: &mut Membership| said(&hear(machine, short(1, ping), Instant::START));
+    assert_eq!(answer(&mut machine), [(ack, false)], "it may not know us");
+    hear(&mut machine, short(1, Saying::Ack { probe: 77 }), Instant::START);
+    assert_eq!(answer(&mut machine), [(ack, true)]);
+    // Another life of it knows nothing.
+    let newer = hear(&mut machine, gossip(life(1, 2), Vec::new()), Instant::START);
+    assert_eq!(rejected(&newer), []);
+    let answer = said(&hear(&mut machine, short(2, ping), Instant::START));
+    assert_eq!(answer, [(ack, false)]);
+    // And an earlier one is over.
+    let earlier = hear(&mut machine, short(1, ping), Instant::START);
+    assert_eq!(
+        (rejected(&earlier), said(&earlier)),
+        (Vec::new(), Vec::from([(Saying::Undead, false)]))
+    );
+}
+
+#[test]
+fn a_stranger_is_asked_who_it_is() {
+    let mut machine = machine();
+    let effects = hear(&mut machine, short(4, Saying::Ping { probe: 9 }), Instant::START);
+    assert_eq!(rejected(&effects), [Rejection::Stranger]);
+    assert_eq!(said(&effects), [(Saying::Announce, false)]);
+    assert_eq!(machine.members().count(), 0);
+}
+
 #[test]
 fn nonsense_changes_nothing() {
     let mut machine = machine();
