@@ -566,8 +566,12 @@ impl Control {
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
-        let Some(&(from, _)) = self.links.get(&link) else { return };
+        let Some(&(from, cluster)) = self.links.get(&link) else { return };
         match Plane::from_wire(plane) {
+            Some(Plane::Member) if cluster != self.here.cluster => {
+                let why = member::Rejection::Foreign;
+                out.push(Effect::Fact(Fact::Member(member::Fact::Rejected { from, why })));
+            }
             Some(Plane::Member) => self.packet_heard(from, body, now, out),
             Some(Plane::Catalog) => {
                 let bytes = body.into();
@@ -625,8 +629,9 @@ impl Control {
 
     /// A greater incarnation than this is needed, once, whoever says so.
     fn renew(&mut self, above: Incarnation, out: &mut Vec<Effect>) {
-        if self.renewing <= above {
-            let next = Incarnation(above.0 + 1);
+        if self.renewing <= above
+            && let Some(next) = above.0.checked_add(1).map(Incarnation)
+        {
             self.renewing = next;
             self.persist(Record::Incarnation(next), Unwritten::Incarnation(next), out);
         }

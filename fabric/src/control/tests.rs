@@ -9,6 +9,7 @@ use mpreg_proto::member::{Header, Packet, Saying};
 
 use super::*;
 
+mod attack;
 mod hints;
 mod links;
 
