@@ -41,6 +41,11 @@ impl Freshness {
         mark.and_then(|mark| mark.floor).is_some_and(|floor| version < floor)
     }
 
+    /// When the newest that this speaker said was first heard; nothing it said is newer than that.
+    pub(super) fn known_since(&self, speaker: Speaker) -> Instant {
+        self.marks.get(&speaker).map_or(Instant::START, |mark| mark.advanced_at)
+    }
+
     /// A version whose signature holds was heard. `period` is the longest a route is good for.
     pub(super) fn heard(&mut self, who: Speaker, version: Version, period: Duration, now: Instant) {
         let Some(mark) = self.marks.get_mut(&who) else {

@@ -193,7 +193,13 @@ impl Routes {
         let timing = self.policy.timing;
         let version = chain.origin().version;
         self.freshness.heard(chain.speaker(), version, timing.ttl_max, now);
-        let expires_at = now + self.policy.life_of(&announcement, &chain);
+        // Whoever passes it on may say that it held it for no time at all, again and again.
+        let whole = Duration::from_millis(chain.ttl_ms.into());
+        let ends_at = self.freshness.known_since(chain.speaker()) + whole;
+        if ends_at <= now {
+            return Err(Reject::Expired);
+        }
+        let expires_at = ends_at.min(now + self.policy.life_of(&announcement, &chain));
         Ok(Route {
             path: chain.path(),
             announcement: Arc::new(announcement),

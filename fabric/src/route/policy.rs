@@ -200,7 +200,7 @@ impl Timing {
     pub const NODE: Self = Self {
         ttl: Duration::from_secs(120),
         ttl_max: Duration::from_secs(240),
-        refresh: Duration::from_secs(40),
+        refresh: Duration::from_secs(60),
         pace: Duration::from_millis(50),
     };
 }

@@ -9,6 +9,7 @@ mod inside;
 mod net;
 mod policy;
 mod refuse;
+mod rotate;
 mod select;
 
 use core::time::Duration;

@@ -161,6 +161,22 @@ fn an_old_word_of_the_destination_is_stale_after_a_while() {
 }
 
 #[test]
+fn nobody_keeps_a_destination_alive_that_says_nothing_any_more() {
+    let mut lab = Lab::open();
+    // The neighbour signs anew, again and again, what the destination said once.
+    let again = |sequence| Forged::origin(origin(9, 2, 1)).hop(hop(2, 1, sequence, 1)).item();
+    assert_eq!(lab.refusal(2, &again(1)), None);
+    lab.wait(SECOND * 29);
+    assert_eq!(lab.refusal(2, &again(2)), None);
+    assert_eq!(lab.path(9), [2, 9]);
+    lab.wait(SECOND);
+    assert_eq!(lab.path(9), Vec::<u128>::new(), "30 s after it was first heard");
+    assert_eq!(lab.refusal(2, &again(3)), Some(Reject::Expired));
+    let alive = Forged::origin(origin(9, 2, 2)).hop(hop(2, 1, 4, 1)).item();
+    assert_eq!(lab.refusal(2, &alive), None);
+}
+
+#[test]
 fn quotas_hold() {
     let quota = Quota { routes: 2, updates_per_second: 1 };
     let mut lab = Lab::new(Policy { quota, ..Policy::open() });
