@@ -138,7 +138,7 @@ impl Session {
 }
 
 /// Resident memory of a process.
-fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
+pub(crate) fn resident_bytes(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/statm");
     let text = std::fs::read_to_string(&path).with_context(|| path.clone())?;
     let pages = text.split_whitespace().nth(1).context("statm has resident pages")?;

@@ -7,6 +7,7 @@
 //! Unsafe code is in `floor/ring.rs` alone.
 #![deny(unsafe_code)]
 
+pub mod catalog;
 pub mod floor;
 pub mod hold;
 pub mod sample;

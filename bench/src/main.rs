@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use mpreg_bench::catalog::Catalogs;
 use mpreg_bench::hold::Hold;
 use mpreg_bench::suite::{compare::Compare, run::Run};
 
@@ -14,12 +15,14 @@ enum Command {
     Run(Run),
     Compare(Compare),
     Hold(Hold),
+    Catalog(Catalogs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Run(run) => run.run(),
         Command::Compare(compare) => compare.run(&mut std::io::stdout().lock()),
+        Command::Catalog(catalogs) => catalogs.run().map(|()| ExitCode::SUCCESS),
         Command::Hold(hold) => hold.run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
