@@ -2,7 +2,13 @@
 //!
 //! The same announcement of a destination reaches a node over several ways, later over the longer
 //! ones, so an older version is not stale by itself. It is when a newer one has been known for as long
-//! as any route is good for: every way on which it still holds has carried the newer one by then.
+//! as any route is good for: every way on which it still holds has carried the newer one by then. And
+//! however it comes, nothing is good for longer than the destination said, from when the newest it said
+//! was first heard.
+//!
+//! This is not kept over a restart. A hostile neighbour that signs an old word anew then has it believed
+//! for as long as one route is good for, once for each restart, and not where the destination lives
+//! nearer than that neighbour says.
 
 use alloc::collections::BTreeMap;
 use core::time::Duration;
