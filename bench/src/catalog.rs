@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use mpreg_fabric::catalog::{Bounds, Catalog, Changed, Federation, Learned, Lifetimes, Speaker};
 use mpreg_fabric::time::Instant;
 use mpreg_fabric::want::{Effect, Input, InterestView, Wanted, Wants};
-use mpreg_proto::catalog::{Change, FeedId, Head, Kind, News, Record, Scope, Want};
+use mpreg_proto::catalog::{Change, FeedId, Head, Kind, News, Record, Scope, Want, members_of};
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId, Version};
 use mpreg_proto::limits::CATALOG_RECORDS_MAX;
 use mpreg_proto::topic::{Pattern, Topic};
@@ -112,8 +112,8 @@ impl Filled {
             "what was told is {learned:?}"
         );
         for Changed { feed, cluster, key, body } in self.changed.drain(..) {
-            let (owner, is_set) = (feed.node, body.is_some());
-            let input = Input::Changed { owner, cluster, kind: key.kind, name: key.name, is_set };
+            let (owner, members) = (feed.node, body.as_deref().map(members_of));
+            let input = Input::Changed { owner, cluster, kind: key.kind, name: key.name, members };
             self.wants.handle(input, self.now, &mut Vec::new());
         }
         Ok(())
