@@ -46,7 +46,6 @@ pub(super) fn all() -> Vec<Attack> {
             Rejection::Foreign,
         ),
         row("a member of another cluster", packet(2, life(20, 1), vec![]), Rejection::Foreign),
-        row("a goodbye in the name of another", goodbye(1, twelve, twelve), Rejection::Impostor),
         row("a goodbye in our own name", goodbye(1, life(10, 5), life(10, 5)), Rejection::Impostor),
         late("a goodbye of an earlier life", about(twelve, GOODBYE)),
         late("the death of an earlier life", about(twelve, Condition::Down)),
