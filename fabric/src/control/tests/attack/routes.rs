@@ -1,6 +1,6 @@
 //! Announcements and withdrawals.
 
-use mpreg_proto::route::{Entry, Held, Inside, InsideRoute, Item, Metrics, Relation, Signed};
+use mpreg_proto::route::{Entry, Held, Inside, InsideRoute, Item, Metrics, Signed};
 
 use super::*;
 use crate::route::{Link, SignatureFault as Fault};
@@ -172,8 +172,6 @@ fn claims() -> Vec<Attack> {
         change(&mut last.metrics);
         Chain::origin(9, 5, 10).hop(5, 2, 10, 1).hop_as(2, last)
     };
-    let mut customer = origin(9, 2, 10);
-    customer.relation = Relation::Customer;
     let mut cut = nine(10).item().entry();
     cut.body.truncate(cut.body.len() - 4);
     let (unknown, twin) = (Entry { kind: 77, body: vec![] }, nine(10).by(2));
@@ -190,11 +188,6 @@ fn claims() -> Vec<Attack> {
             Reject::Metrics,
         ),
         wrong("cheaper than the hop before", &nearer(|it| it.cost = 0), Reject::Metrics),
-        wrong(
-            "told on though it was for customers",
-            &Chain::begin(9, customer).hop(2, 1, 10, 1),
-            Reject::Leak,
-        ),
         attack(
             "an entry cut short",
             entries(2, vec![cut]),
