@@ -12,9 +12,9 @@ use mpreg_tests::live::nats::{NatsPeer, USUAL};
 use mpreg_tests::live::relay::Relay;
 use mpreg_tests::live::{Launch, Router, program, until};
 
-fn node(credentials: &Path, cluster: &str, join: &[String]) -> Router {
+fn node(credentials: &Path, cluster: &str, join: &[String], allow: &str) -> Router {
     let join: Vec<String> = join.iter().map(|address| format!("'{address}'")).collect();
-    let more = format!("join = [{}]\nallow_clusters = ['*']", join.join(", "));
+    let more = format!("join = [{}]\nallow_clusters = [{allow}]", join.join(", "));
     Launch::of(1).with_nats().as_node(credentials, cluster, &more).start()
 }
 
@@ -45,10 +45,11 @@ fn a_trace_names_every_node_on_the_way_through_a_chain_of_clusters() {
     let [a, b, c] = ["c0", "c1", "c2"].map(|cluster| issue(cluster, cluster, "gateway"));
     let d = issue("d", "c2", "node");
     let reached = |router: &Router| vec![router.bound("peer").to_string()];
-    let first = node(&a.0, "c0", &[]);
-    let second = node(&b.0, "c1", &reached(&first));
-    let third = node(&c.0, "c2", &reached(&second));
-    let last = node(&d.0, "c2", &reached(&third));
+    // The ends allow the one between them alone: what lies behind it is its to say.
+    let first = node(&a.0, "c0", &[], "'c1'");
+    let second = node(&b.0, "c1", &reached(&first), "'c0', 'c2'");
+    let third = node(&c.0, "c2", &reached(&second), "'c1'");
+    let last = node(&d.0, "c2", &reached(&third), "'c1'");
     let mut publisher = first.nats_on(0, USUAL);
     let mut subscriber = last.nats_on(0, USUAL);
     subscriber.subscribe(1, "t.x");
@@ -109,11 +110,11 @@ fn the_command_says_the_same(router: &Router, last: &str) {
 fn messages_go_round_a_link_that_swallows_them_and_come_back_to_it() {
     let laboratory = Laboratory::default();
     let [a, b, c] = ["ca", "cb", "cc"].map(|name| laboratory.issue(name, name, "gateway"));
-    let far = node(&b.0, "cb", &[]);
+    let far = node(&b.0, "cb", &[], "'*'");
     let relay = Relay::start(far.bound("peer"));
-    let round = node(&c.0, "cc", &[far.bound("peer").to_string()]);
+    let round = node(&c.0, "cc", &[far.bound("peer").to_string()], "'*'");
     let join = [relay.address().to_string(), round.bound("peer").to_string()];
-    let near = node(&a.0, "ca", &join);
+    let near = node(&a.0, "ca", &join, "'*'");
     let mut subscriber = far.nats_on(0, USUAL);
     subscriber.subscribe(1, "s.x");
     let mut publisher = near.nats_on(0, USUAL);

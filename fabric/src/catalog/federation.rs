@@ -18,7 +18,7 @@ pub enum Mode {
     /// Only what a cluster says of itself, to those it has links with.
     #[default]
     Strict,
-    /// Among the listed clusters, also what they heard from each other.
+    /// With the listed clusters, also what they heard from others.
     Bridging,
     /// Among all.
     Permissive,
@@ -59,7 +59,8 @@ pub fn may_cross(
         Scope::Fabric if owner == to => false,
         Scope::Fabric => match federation.mode {
             Mode::Strict => owner == from,
-            Mode::Bridging => [owner, from, to].into_iter().all(|cluster| federation.has(cluster)),
+            // What lies behind a listed cluster is that cluster's to say.
+            Mode::Bridging => federation.has(from) && federation.has(to),
             Mode::Permissive => true,
         },
     }
