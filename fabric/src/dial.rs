@@ -75,10 +75,9 @@ pub struct Timing {
     pub backoff_abroad: Duration,
     /// How long the greater id waits to be dialled.
     pub deference: Duration,
-    /// A dial is over after this, whatever the shell says.
+    /// A dial is over after this, whatever the shell says. Longer than the shell tries, or more dials
+    /// are under way than are counted.
     pub dial_timeout: Duration,
-    /// The same of a seed that was a node of another cluster: one packet may be lost.
-    pub dial_timeout_abroad: Duration,
     /// A link that lived so long starts the waits over.
     pub settled: Duration,
     /// How long a node that said goodbye is not dialled even as a seed.
@@ -97,7 +96,6 @@ impl Timing {
         backoff_abroad: Duration::from_secs(1),
         deference: Duration::from_millis(150),
         dial_timeout: Duration::from_secs(5),
-        dial_timeout_abroad: Duration::from_millis(1500),
         settled: Duration::from_secs(5),
         grace: Duration::from_secs(5),
         lost_memory: Duration::from_secs(24 * 3600),
@@ -515,7 +513,8 @@ impl Dialler {
 
     /// Dials nobody answered for, peers nobody looks for any more, places nobody has a use for.
     fn expire(&mut self, now: Instant) {
-        let is_late = |place: &Place| place.times_out(&self.timing).is_some_and(|at| at <= now);
+        let timeout = self.timing.dial_timeout;
+        let is_late = |place: &Place| place.attempt.ends(timeout).is_some_and(|at| at <= now);
         let late = self.places.iter().filter(|(_, place)| is_late(place));
         let unanswered: Vec<PeerAddress> = late.map(|(address, _)| address.clone()).collect();
         unanswered.iter().for_each(|address| self.dial_failed(address, now));
@@ -546,7 +545,8 @@ impl Dialler {
         if self.is_stopped {
             return None;
         }
-        let timeouts = self.places.values().filter_map(|place| place.times_out(&self.timing));
+        let timeout = self.timing.dial_timeout;
+        let timeouts = self.places.values().filter_map(|place| place.attempt.ends(timeout));
         let timeout = timeouts.min().map(|at| (at, "dial timeout"));
         let grace = self.peers.values().filter_map(|peer| match peer.standing {
             Standing::Member { .. } => None,

@@ -72,12 +72,6 @@ impl Place {
         }
     }
 
-    /// When the dial that is under way is over.
-    pub(super) fn times_out(&self, timing: &Timing) -> Option<Instant> {
-        let is_abroad = self.is_abroad();
-        self.attempt.ends(if is_abroad { timing.dial_timeout_abroad } else { timing.dial_timeout })
-    }
-
     /// A seed where a node was found that is and was no member.
     fn is_abroad(&self) -> bool {
         let is_nobodys = self.member.is_none() && self.lost_until.is_none();

@@ -243,13 +243,6 @@ fn a_seed_of_another_cluster_is_dialled_every_second_when_it_is_lost() {
     };
     assert!(of(2).windows(2).all(|pair| (500..=1002).contains(&(pair[1] - pair[0]))));
     assert!(40 <= of(2).len() && of(4).len() <= 8, "{dials:?}");
-    // One that nobody answers for.
-    let (due, _) = machine.deadline().unwrap();
-    let mut out = Vec::new();
-    machine.handle(Input::Tick, due, &mut out);
-    assert_eq!(out, [Effect::Dial { address: address(2), node: None }]);
-    let (over, why) = machine.deadline().unwrap();
-    assert_eq!((over.since(due), why), (ms(1500), "dial timeout"));
 }
 
 #[test]
@@ -385,7 +378,7 @@ fn a_dial_under_way_counts_whatever_becomes_of_whom_it_was_for() {
 }
 
 #[test]
-fn a_seed_that_hangs_up_at_once_is_dialled_ever_more_slowly() {
+fn a_seed_that_hangs_up_at_once_is_dialled_every_second_in_the_end() {
     let mut machine = dialler(1);
     step(&mut machine, 0, Input::Seeds(std::vec![address(2)]));
     let (mut now, mut count) = (0, 0);
@@ -398,7 +391,7 @@ fn a_seed_that_hangs_up_at_once_is_dialled_ever_more_slowly() {
         }
         count += 1;
     }
-    assert!((10..40).contains(&count), "{count}");
+    assert!((60..120).contains(&count), "{count}");
 }
 
 #[test]
