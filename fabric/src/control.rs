@@ -67,6 +67,7 @@ use crate::way::{self, LinkStateMode, Ways};
 
 mod cluster;
 mod explain;
+mod gauge;
 mod hints;
 mod links;
 mod offers;
@@ -76,12 +77,12 @@ mod ways;
 
 pub use crate::dial::{CloseReason, End, LinkId, Origin};
 pub use explain::{Candidate, Explanation};
+use gauge::Gauge;
 pub use hints::Hint;
 use hints::Hints;
 use links::Unproven;
 use settings::Start;
 pub use settings::{LinkStateSettings, RouteSettings, Settings};
-use ways::Gauge;
 
 /// What can happen to the control core.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -143,6 +143,10 @@ pub const KEYS_PER_CLUSTER_MAX: usize = 2;
 /// Clusters with keys.
 pub const KEY_CLUSTERS_MAX: usize = 4096;
 
+/// Round trips of a link that are remembered, the shortest of which is how far away its peer is: of eight
+/// seconds, at two pings a second. A machine is rarely busy for so long without a pause.
+pub const ROUND_TRIPS_KEPT: usize = 16;
+
 /// Round trip a link between clusters counts as at least, microseconds: nobody is nearer than a
 /// cable.
 pub const ROUTE_LINK_LATENCY_US_MIN: u32 = 10;

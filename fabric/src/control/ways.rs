@@ -12,6 +12,7 @@ use mpreg_proto::link_state::Metrics;
 use mpreg_proto::peer::Plane;
 use mpreg_proto::route::{Item, Message};
 
+use super::gauge::{Gauge, RoundTrips};
 use super::{Control, Effect, Fact, LINKS, Peer, ROUTES, Record, Unwritten, View};
 use crate::breaker::{self, Breaker, Circuit};
 use crate::limits::LOST_NODES_MAX;
@@ -20,14 +21,6 @@ use crate::plan::{Sources, plan};
 use crate::route::{self, Next, NextHop, Provided, RouteView};
 use crate::time::Instant;
 use crate::way::{Exit, Link, Ways};
-
-/// What is known of the link with one node. It outlives the link, unless all was well.
-#[derive(Debug)]
-pub(super) struct Gauge {
-    /// Smoothed; none before the first measurement.
-    round_trip_us: Option<u32>,
-    pub(super) breaker: Breaker,
-}
 
 /// Taken for the round trip of a link before it is measured.
 const ROUND_TRIP_UNKNOWN_US: u32 = 1000;
@@ -42,9 +35,9 @@ impl Control {
     ) {
         self.is_changed = true;
         let breaker = self.breaker;
-        let fresh = || Gauge { round_trip_us: None, breaker: Breaker::new(breaker) };
+        let fresh = || Gauge { round_trips: RoundTrips::default(), breaker: Breaker::new(breaker) };
         let gauge = self.gauges.entry(node).or_insert_with(fresh);
-        let round_trip_us = gauge.round_trip_us.unwrap_or(ROUND_TRIP_UNKNOWN_US);
+        let round_trip_us = gauge.round_trips.shortest_us().unwrap_or(ROUND_TRIP_UNKNOWN_US);
         let link = route::Link { round_trip_us, loss_ppm: 0, bandwidth_mbps: 0, cost: 0 };
         let cluster = peer.cluster;
         self.route(route::Input::PeerUp { peer: node, cluster, link }, now, out);
@@ -79,11 +72,8 @@ impl Control {
         out: &mut Vec<Effect>,
     ) {
         let Some(gauge) = self.gauges.get_mut(&peer) else { return };
-        let fresh = u32::try_from(round_trip.as_micros()).unwrap_or(u32::MAX);
-        // An eighth of each new one: RFC 6298.
-        let smooth = |held: u32| held - held / 8 + fresh / 8;
-        let round_trip_us = gauge.round_trip_us.map_or(fresh, smooth);
-        gauge.round_trip_us = Some(round_trip_us);
+        gauge.round_trips.put(round_trip);
+        let Some(round_trip_us) = gauge.round_trips.shortest_us() else { return };
         let loss_ppm = 0;
         self.route(route::Input::Measured { peer, round_trip_us, loss_ppm }, now, out);
         let metrics = metrics(round_trip_us);
