@@ -450,7 +450,7 @@ impl Dialler {
         }
     }
 
-    /// Says which link is chosen, if it is another than before.
+    /// Says which link is chosen, if it is another than before. Who leaves has closed them all.
     fn say_choice(
         &mut self,
         node: NodeId,
@@ -459,6 +459,7 @@ impl Dialler {
         out: &mut Vec<Effect>,
     ) {
         match self.links.chosen(node) {
+            _ if self.is_stopped => {}
             Some(chosen) if before == Some(chosen.id) => {}
             Some(chosen) => {
                 let (incarnation, link) = (chosen.incarnation, chosen.id);

@@ -256,6 +256,18 @@ fn who_leaves_dials_nobody_and_takes_no_links() {
 }
 
 #[test]
+fn who_has_left_chooses_no_link() {
+    let mut machine = dialler(2);
+    step(&mut machine, 0, accepted(10, 1, 1));
+    step(&mut machine, 0, accepted(11, 1, 1));
+    step(&mut machine, 0, Input::Stop);
+    for link in [11, 10] {
+        let (link, end) = (LinkId(link), End::Closed);
+        assert_eq!(step(&mut machine, 1, Input::LinkDown { link, end }), []);
+    }
+}
+
+#[test]
 fn lost_members_are_bounded_and_forgotten() {
     let mut machine = dialler(1);
     for index in 2..2000 {
