@@ -52,10 +52,12 @@ impl Catalog {
             if is_hearsay || lives_on {
                 return Learned::Old;
             }
-            feed.beat = if is_same { feed.beat.max(head.beat) } else { head.beat };
             if is_same && matches!(feed.state, State::Over) {
+                feed.beat = feed.beat.max(head.beat);
                 return Learned::Old;
             }
+            // Not of the last sign of life here: whoever passes this on would outbid the next one.
+            feed.beat = head.beat;
             self.end(head.feed, head.version.incarnation, State::Over, until, out);
             return Learned::Ended;
         }

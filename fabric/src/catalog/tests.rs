@@ -242,6 +242,28 @@ fn who_may_say_what_of_whom() {
 }
 
 #[test]
+fn a_death_that_some_believe_is_outlived_everywhere_by_the_same_sign_of_life() {
+    let mut out = Vec::new();
+    let alive = |beat| Head { beat, ..head(92, 9, 1) };
+    let over = |beat| Head { beat, ..head(92, 9, Head::OVER) };
+    let mut late = catalog(Bounds::NODE);
+    apply(&mut late, &change(alive(5), 0, &["a"]), STRANGER);
+    assert_eq!(late.learn(&over(4), STRANGER, at(0), &mut out), Learned::Ended);
+    // What it passes on is as old as what it was told.
+    let told = late.head(alive(5).feed, at(0)).unwrap();
+    assert!(told.is_over() && told.beat == 4, "{told:?}");
+    let mut early = catalog(Bounds::NODE);
+    early.learn(&over(4), STRANGER, at(0), &mut out);
+    for catalog in [&mut late, &mut early] {
+        let departed = Learned::Refused(Refusal::Departed);
+        assert_eq!(catalog.learn(&alive(5), STRANGER, at(0), &mut out), departed);
+        let back = apply(catalog, &change(alive(6), 0, &["a"]), STRANGER);
+        assert_eq!(back, Learned::News { after: 0 });
+        assert_eq!(catalog.learn(&told, STRANGER, at(0), &mut out), Learned::Old);
+    }
+}
+
+#[test]
 fn of_myself_i_take_nothing() {
     let mut catalog = catalog(Bounds::NODE);
     let mut out = Vec::new();
