@@ -162,7 +162,7 @@ fn ten_of_twenty_leave_at_once_and_the_others_go_on() {
     assert_eq!(ended, [10; 10], "links with those that left, and no others");
     assert_eq!(failed(&fabric), failed_before, "who left has not failed");
     let mut clients = fabric.clients();
-    clients.iter_mut().for_each(|client| client.subscribe(1, "j.>"));
+    clients.iter_mut().for_each(|client| client.subscribe(1, "z.>"));
     join_up(&mut clients, 0);
 }
 

@@ -219,19 +219,19 @@ impl Fabric {
     }
 }
 
-/// Has everybody say something until everybody has heard everybody. They subscribe to `j.>` before.
+/// Has everybody say something until everybody has heard everybody. They subscribe to `z.>` before.
 #[track_caller]
 pub fn join_up(clients: &mut [NatsPeer], round: usize) {
     let count = clients.len();
     let mut heard = vec![BTreeSet::new(); count];
     until("everybody hears everybody", || {
         for (at, client) in clients.iter_mut().enumerate() {
-            client.publish(&format!("j.{round}.{at}"), b"");
+            client.publish(&format!("z.{round}.{at}"), b"");
         }
         for (client, heard) in clients.iter_mut().zip(&mut heard) {
             loop {
                 let said = client.hear_within(Duration::from_millis(1));
-                let Some(rest) = said.strip_prefix(&format!("MSG j.{round}.")) else { break };
+                let Some(rest) = said.strip_prefix(&format!("MSG z.{round}.")) else { break };
                 heard.insert(rest.split(' ').next().expect("a subject").to_owned());
             }
         }
