@@ -147,6 +147,7 @@ fn ten_of_twenty_leave_at_once_and_the_others_go_on() {
     let (dials_before, ended_before) = (count(dials, &fabric), count(ended, &fabric));
     let failed_before = failed(&fabric);
     // All seeds are among them.
+    let left_at = Instant::now();
     let mut leaving: Vec<_> = (0..10).map(|at| fabric.take(at)).collect();
     leaving.iter().for_each(|router| assert_eq!(router.ask("PUT", "/leave").0, 202));
     leaving.iter_mut().for_each(|router| assert_eq!(router.wait().code(), Some(0)));
@@ -154,8 +155,10 @@ fn ten_of_twenty_leave_at_once_and_the_others_go_on() {
     thread::sleep(Duration::from_secs(15));
     let dials: Vec<u64> =
         count(dials, &fabric).iter().zip(&dials_before).map(|(now, before)| now - before).collect();
-    // A seed that said goodbye is dialled after five seconds, and every five to ten after that.
-    assert!(dials.iter().all(|&dials| dials <= 3 * 3), "{dials:?}");
+    // A seed that said goodbye is dialled after five seconds, and every five to ten after that; where another
+    // process has got its port by now and hangs up, sooner, but no seed is dialled more than once a second.
+    let dials_max = 3 * (2 + left_at.elapsed().as_secs());
+    assert!(dials.iter().all(|&dials| dials <= dials_max), "{dials:?}, at most {dials_max}");
     assert_eq!(count("mpreg_peer_links", &fabric), [9; 10]);
     let ended: Vec<u64> =
         count(ended, &fabric).iter().zip(&ended_before).map(|(now, before)| now - before).collect();
