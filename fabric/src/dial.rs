@@ -142,6 +142,8 @@ pub enum Input {
         node: NodeId,
         incarnation: Incarnation,
         origin: Origin,
+        /// The node is of another cluster.
+        is_abroad: bool,
     },
     LinkDown {
         link: LinkId,
@@ -280,9 +282,16 @@ impl Dialler {
             Input::MemberDown { node, incarnation, how: Gone::Left } => {
                 self.member_left(node, incarnation, now, out);
             }
-            Input::LinkUp { link, node, incarnation, origin } => {
+            Input::LinkUp { link, node, incarnation, origin, is_abroad } => {
                 let found = Link::new(link, incarnation, origin != Origin::Accepted, now);
-                self.dial_ended(node, &origin);
+                let found_there = match self.peers.get(&node) {
+                    _ if node == self.own => Found::OwnNode,
+                    Some(peer) if peer.has_departed() && incarnation <= peer.incarnation => {
+                        Found::Departed(node)
+                    }
+                    Some(_) | None => Found::Node { node, is_abroad },
+                };
+                self.dial_ended(found_there, &origin);
                 self.link_up(node, found, out);
             }
             Input::LinkDown { link, end } => self.link_down(link, end, now, out),
@@ -357,7 +366,7 @@ impl Dialler {
             if place.member == Some(node) {
                 place.member = heir;
             }
-            if place.found == Found::Node(node) {
+            if place.found.is_node(node) {
                 place.found = Found::Departed(node);
                 place.lost_until = None;
                 let far = self.timing.backoff_far;
@@ -390,11 +399,11 @@ impl Dialler {
         }
     }
 
-    fn dial_ended(&mut self, node: NodeId, origin: &Origin) {
+    fn dial_ended(&mut self, found: Found, origin: &Origin) {
         let Origin::Dialled { address } = origin else { return };
         if let Some(place) = self.places.get_mut(address) {
             place.attempt.close();
-            place.found = if node == self.own { Found::OwnNode } else { Found::Node(node) };
+            place.found = found;
         }
     }
 
@@ -431,7 +440,7 @@ impl Dialler {
         }
         let was_settled = self.timing.settled <= now.since(since);
         let is_reached = self.is_reached();
-        for place in self.places.values_mut().filter(|place| place.found == Found::Node(node)) {
+        for place in self.places.values_mut().filter(|place| place.found.is_node(node)) {
             // A dial that is under way goes on, and its end says when the next is due.
             if place.attempt.is_open() {
                 continue;

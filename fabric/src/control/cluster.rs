@@ -26,8 +26,9 @@ impl Control {
         }
         self.links.insert(link, (node, cluster.id()));
         let mut effects = Vec::new();
+        let is_abroad = cluster.id() != self.here.cluster;
         self.dialler.handle(
-            dial::Input::LinkUp { link, node, incarnation, origin },
+            dial::Input::LinkUp { link, node, incarnation, origin, is_abroad },
             now,
             &mut effects,
         );

@@ -28,10 +28,21 @@ pub(super) struct Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Nobody,
-    Node(NodeId),
+    Node {
+        node: NodeId,
+        /// Of another cluster.
+        is_abroad: bool,
+    },
     /// It said goodbye.
     Departed(NodeId),
     OwnNode,
+}
+
+impl Found {
+    /// This node, and it has not said goodbye.
+    pub(super) fn is_node(self, node: NodeId) -> bool {
+        matches!(self, Self::Node { node: found, .. } if found == node)
+    }
 }
 
 impl Place {
@@ -43,7 +54,7 @@ impl Place {
     pub(super) fn is_of_member(&mut self, node: NodeId) {
         self.member = Some(node);
         self.lost_until = None;
-        self.found = Found::Node(node);
+        self.found = Found::Node { node, is_abroad: false };
     }
 
     /// A node says where it is: it need not be looked for here.
@@ -51,9 +62,9 @@ impl Place {
         if self.member == Some(node) {
             self.member = None;
         }
-        if matches!(self.found, Found::Node(found) | Found::Departed(found) if found == node) {
+        if self.found.is_node(node) || self.found == Found::Departed(node) {
             self.lost_until = None;
-            self.found = Found::Node(node);
+            self.found = Found::Node { node, is_abroad: false };
         }
     }
 
@@ -72,9 +83,8 @@ impl Place {
         }
     }
 
-    /// A seed where a node was found that is and was no member.
+    /// A seed where a node of another cluster was found last.
     fn is_abroad(&self) -> bool {
-        let is_nobodys = self.member.is_none() && self.lost_until.is_none();
-        self.is_seed && is_nobodys && matches!(self.found, Found::Node(_))
+        self.is_seed && matches!(self.found, Found::Node { is_abroad: true, .. })
     }
 }

@@ -54,7 +54,9 @@ impl Dialler {
             Found::OwnNode => false,
             Found::Nobody => true,
             // A member is dialled where it says it is, and who said goodbye is not.
-            Found::Node(node) => self.link(node).is_none() && !self.peers.contains_key(&node),
+            Found::Node { node, .. } => {
+                self.link(node).is_none() && !self.peers.contains_key(&node)
+            }
             // After the grace period: it may be back and know nobody but those that are gone.
             Found::Departed(node) => !self.peers.contains_key(&node),
         };

@@ -31,13 +31,26 @@ fn down(index: u32, how: Gone) -> Input {
 
 fn accepted(link: u64, index: u32, incarnation: u64) -> Input {
     let (link, incarnation) = (LinkId(link), Incarnation(incarnation));
-    Input::LinkUp { link, node: node(index), incarnation, origin: Origin::Accepted }
+    Input::LinkUp {
+        link,
+        node: node(index),
+        incarnation,
+        origin: Origin::Accepted,
+        is_abroad: false,
+    }
 }
 
 fn dialled(link: u64, index: u32, incarnation: u64) -> Input {
     let (link, incarnation) = (LinkId(link), Incarnation(incarnation));
     let origin = Origin::Dialled { address: address(index) };
-    Input::LinkUp { link, node: node(index), incarnation, origin }
+    Input::LinkUp { link, node: node(index), incarnation, origin, is_abroad: false }
+}
+
+/// Of another cluster.
+fn dialled_abroad(link: u64, index: u32) -> Input {
+    let (link, incarnation) = (LinkId(link), Incarnation(1));
+    let origin = Origin::Dialled { address: address(index) };
+    Input::LinkUp { link, node: node(index), incarnation, origin, is_abroad: true }
 }
 
 fn chosen(link: u64, index: u32, incarnation: u64) -> Effect {
@@ -233,7 +246,7 @@ fn a_seed_of_another_cluster_is_dialled_every_second_when_it_is_lost() {
     step(&mut machine, 0, up(3, 1));
     step(&mut machine, 0, accepted(1, 3, 1));
     step(&mut machine, 0, Input::Seeds(std::vec![address(2), address(4)]));
-    step(&mut machine, 10, dialled(2, 2, 1));
+    step(&mut machine, 10, dialled_abroad(2, 2));
     step(&mut machine, 20, Input::DialFailed { address: address(4) });
     step(&mut machine, 10_000, Input::LinkDown { link: LinkId(2), end: End::Lost });
     let dials = dials(&mut machine, 60_000);
@@ -319,7 +332,7 @@ fn where_a_member_was_lost_whoever_is_there_will_do() {
     // A machine that lost its disk. It is linked, so nobody is looked for where it is.
     let origin = Origin::Dialled { address: address(2) };
     let (link, incarnation) = (LinkId(7), Incarnation(1));
-    let found = Input::LinkUp { link, node: node(9), incarnation, origin };
+    let found = Input::LinkUp { link, node: node(9), incarnation, origin, is_abroad: false };
     assert_eq!(step(&mut machine, 20_000, found), [chosen(7, 9, 1)]);
     assert_eq!(dials(&mut machine, 60_000), []);
     step(&mut machine, 60_000, Input::LinkDown { link, end: End::Lost });
@@ -389,13 +402,13 @@ fn a_dial_under_way_counts_whatever_becomes_of_whom_it_was_for() {
     assert_eq!(places.collect::<Vec<_>>(), [&address(3), &address(4), &address(5), &address(9)]);
 }
 
-#[test]
-fn a_seed_that_hangs_up_at_once_is_dialled_every_second_in_the_end() {
+/// How often a seed is dialled in a minute that hangs up at once.
+fn dials_of_who_hangs_up(up: impl Fn(u64) -> Input) -> usize {
     let mut machine = dialler(1);
     step(&mut machine, 0, Input::Seeds(std::vec![address(2)]));
     let (mut now, mut count) = (0, 0);
     for link in 0.. {
-        step(&mut machine, now, dialled(link, 2, 1));
+        step(&mut machine, now, up(link));
         step(&mut machine, now + 1, Input::LinkDown { link: LinkId(link), end: End::Closed });
         (now, _) = next_dial(&mut machine, address(2), now + 1);
         if 60_000 < now {
@@ -403,7 +416,28 @@ fn a_seed_that_hangs_up_at_once_is_dialled_every_second_in_the_end() {
         }
         count += 1;
     }
-    assert!((60..120).contains(&count), "{count}");
+    count
+}
+
+#[test]
+fn a_seed_that_hangs_up_at_once_is_dialled_ever_more_slowly() {
+    let near = dials_of_who_hangs_up(|link| dialled(link, 2, 1));
+    assert!((10..40).contains(&near), "{near}");
+    let abroad = dials_of_who_hangs_up(|link| dialled_abroad(link, 2));
+    assert!((60..120).contains(&abroad), "{abroad}");
+}
+
+#[test]
+fn a_seed_that_said_goodbye_while_it_was_dialled_has_said_goodbye() {
+    let mut machine = dialler(1);
+    step(&mut machine, 0, up(3, 1));
+    step(&mut machine, 0, accepted(1, 3, 1));
+    step(&mut machine, 0, Input::Seeds(std::vec![address(2)]));
+    step(&mut machine, 5, down(2, Gone::Left));
+    assert_eq!(step(&mut machine, 10, dialled(2, 2, 1)), [close(2, CloseReason::Departed)]);
+    let dials = dials(&mut machine, 60_000);
+    assert!((1..=12).contains(&dials.len()), "{dials:?}");
+    assert!(5000 <= dials[0].0, "{dials:?}");
 }
 
 #[test]

@@ -246,7 +246,8 @@ impl World {
             [(from, at_dialler, to, origin), (to, at_acceptor, from, Origin::Accepted)]
         {
             let incarnation = Incarnation(self.nodes[other as usize].incarnation);
-            let input = Input::LinkUp { link, node: node(other), incarnation, origin };
+            let input =
+                Input::LinkUp { link, node: node(other), incarnation, origin, is_abroad: false };
             self.soon(Happening::Input(at, input));
         }
     }
