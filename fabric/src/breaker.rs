@@ -22,7 +22,7 @@ use core::time::Duration;
 use crate::time::Instant;
 
 /// When a circuit opens and closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
     pub failures_to_open: u32,
     pub open_for: Duration,

@@ -54,7 +54,9 @@ use hold::{End, Tally};
 use log::{Edit, Lacking, Log};
 
 /// Names an entry of a feed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Key {
     pub kind: Kind,
     pub name: Bytes,
@@ -172,7 +174,7 @@ impl Since {
 }
 
 /// The bounds a catalog is built with: tests build it with small ones, and meet them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Bounds {
     pub feeds_max: usize,
     pub foreign_feeds_max: usize,
@@ -192,7 +194,7 @@ impl Bounds {
 }
 
 /// How long things are believed and remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Lifetimes {
     /// From a sign of life, how long a node's entries are believed without another.
     pub lease: Duration,

@@ -34,8 +34,8 @@
 //! Parts: `settings.rs`, `cluster.rs` joins `member` and `dial`, `relay.rs` carries packets between members
 //! that are not linked, `offers.rs` joins `gossip` and `want`, `ways.rs` joins what decides ways, `links.rs`
 //! signs what is said of links, `hints.rs` keeps what is known for the next life, `explain.rs` answers
-//! questions; `tests.rs`. Whole fabrics are
-//! tested in the simulator of many nodes (`tests/src/mesh.rs`).
+//! questions, `record.rs` writes down all of it to be played again; `tests.rs`. Whole fabrics are tested in
+//! the simulator of many nodes (`tests/src/mesh.rs`).
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -71,6 +71,7 @@ mod gauge;
 mod hints;
 mod links;
 mod offers;
+pub mod record;
 mod relay;
 mod settings;
 mod ways;
@@ -85,7 +86,7 @@ use settings::Start;
 pub use settings::{LinkStateSettings, RouteSettings, Settings};
 
 /// What can happen to the control core.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Input {
     /// The node runs. Said once, before everything else.
     Started,
@@ -137,7 +138,7 @@ pub enum Input {
 }
 
 /// A link that is up, with what its hello said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct LinkUp {
     pub link: LinkId,
     pub peer: NodeId,
@@ -147,7 +148,7 @@ pub struct LinkUp {
 }
 
 /// What an operator may ask.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Command {
     /// Say goodbye to everyone. [`Effect::Left`] says when that is done.
     Leave {
@@ -179,7 +180,7 @@ pub enum Command {
 }
 
 /// One shard's subscribers of one pattern in one queue group.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Want {
     pub shard: ShardIx,
     /// A `catalog::Want`.
@@ -233,7 +234,9 @@ pub enum Effect {
 }
 
 /// Identifies one `Persist`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct Ticket(pub u64);
 
 /// What a node keeps for its next life. A later one of a kind takes the place of an earlier one.

@@ -60,10 +60,12 @@ use links::{Link, Links};
 use place::{Found, Place};
 
 /// A connection with a node, as the shell numbers it. Never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct LinkId(pub u64);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Timing {
     /// Wait after the first failure; doubled after each, and drawn from its upper half.
     pub backoff: Duration,
@@ -104,14 +106,14 @@ impl Timing {
 }
 
 /// How a link came about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Origin {
     Dialled { address: PeerAddress },
     Accepted,
 }
 
 /// How a link ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum End {
     Closed,
     Lost,

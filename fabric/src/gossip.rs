@@ -156,7 +156,7 @@ pub enum Fact {
 }
 
 /// How often and how long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Options {
     pub lifetimes: Lifetimes,
     /// Between two comparisons with each peer.

@@ -20,7 +20,8 @@
 //! the cluster), `dial` (whom to be linked with), `catalog` and `gossip` (what every node offers),
 //! `want` (what subscribers elsewhere want), `route` and `link_state` (ways between clusters, two
 //! kinds), `plan` (which of them count), `breaker` (which links work), `control` (joins them). `way`
-//! and `hop` (one hop of a message) are what shards do with the view it makes; `graph` is a tool.
+//! and `hop` (one hop of a message) are what shards do with the view it makes; `graph` and `tape` are
+//! tools.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -48,6 +49,7 @@ pub mod route;
 pub mod session;
 pub mod shard;
 pub mod subscription;
+pub mod tape;
 pub mod time;
 pub mod want;
 pub mod way;

@@ -56,7 +56,7 @@ pub struct Settings {
     pub timing: Timing,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Timing {
     /// What own advertisements are good for. They are said again three times as often.
     pub ttl: Duration,

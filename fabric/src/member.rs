@@ -62,7 +62,7 @@ use watch::Watch;
 /// How often, how long, to how many. With the defaults a crash is known to all in less than 1.5 s:
 /// 0.2 s until its neighbour pings the dead node, 0.2 s until it is suspected, 0.7 s until it is down,
 /// 0.1 s until the news are everywhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Timing {
     /// One random member and the neighbour are probed each period. At 200 ms a node sends 20 packets
     /// of 80 bytes a second.

@@ -26,7 +26,7 @@ use crate::limits::EXITS_MAX;
 use crate::way::{Exit, Flow, Link, LinkStateMode, Table, Ways};
 
 /// Which other clusters this one has links with.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Federation {
     /// None.
     #[default]

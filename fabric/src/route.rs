@@ -75,7 +75,7 @@ pub use policy::{
 };
 pub use select::{Candidate, Filtered, Judged, Link, Next, Rank, Score, judge, kept};
 pub use sequence::Ticket;
-pub use sign::Signer;
+pub use sign::{Made, Signer};
 pub use view::{NextHop, RouteView, Ways};
 
 use export::{Haste, Out};
@@ -157,7 +157,7 @@ pub enum Input {
 }
 
 /// What becomes of held routes that a new policy would not let in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Held {
     /// They stay until they expire.
     #[default]
@@ -167,7 +167,7 @@ pub enum Held {
 }
 
 /// A key, or the end of one, from whatever knows: a file, a service, an operator, a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Provided {
     Authorisation(Signed),
     Revocation(Signed),
@@ -204,6 +204,7 @@ pub struct Routes {
     node: NodeId,
     cluster: ClusterId,
     signer: Option<Signer>,
+    made: Made,
     policy: Policy,
     wall: WallClock,
     registry: Registry,
@@ -255,6 +256,7 @@ impl Routes {
             node,
             cluster,
             signer,
+            made: Made::default(),
             policy,
             wall,
             registry: Registry::new(root),

@@ -33,6 +33,7 @@ use mpreg_proto::catalog::{self, Kind, Scope};
 use mpreg_proto::id::{ClusterId, NodeId, ShardIx};
 
 use crate::limits::VIEW_PACE;
+use crate::tape::Tape;
 use crate::time::Instant;
 
 mod view;
@@ -134,6 +135,11 @@ impl Wants {
     /// The last view that was given out; an empty one before.
     pub fn view(&self) -> Arc<InterestView> {
         self.views.last()
+    }
+
+    /// Whether shards had let go of a copy of the view, each time that one was needed.
+    pub fn free(&mut self) -> &mut Tape<bool> {
+        &mut self.views.free
     }
 
     pub fn handle(&mut self, input: Input, now: Instant, out: &mut Vec<Effect>) {

@@ -46,7 +46,9 @@ pub struct Ways<T> {
 }
 
 /// What ways computed from link-state count for, beside those that neighbours announce.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum LinkStateMode {
     /// Nothing: links to other clusters are neither advertised nor heard of.
     #[default]

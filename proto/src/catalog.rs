@@ -49,6 +49,7 @@ pub use entry::{Endpoint, EndpointRole, Kind, Node, Want, members_body, members_
     Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
 )]
 #[repr(u8)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum Scope {
     /// The nodes of the owner's cluster.
     Cluster = 1,

@@ -8,7 +8,10 @@ use crate::id::{ClusterId, FabricId, first_128_bits};
 use crate::limits::CLUSTER_NAME_BYTES_MAX;
 
 /// A name that was checked.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "String")]
 pub struct ClusterName(String);
 
 /// What a node may be for its cluster. In its certificate.
@@ -88,6 +91,14 @@ impl FromStr for ClusterName {
             Some(c) => Err(ClusterNameError::Character(c)),
             None => Ok(Self(text.into())),
         }
+    }
+}
+
+impl TryFrom<String> for ClusterName {
+    type Error = ClusterNameError;
+
+    fn try_from(text: String) -> Result<Self, ClusterNameError> {
+        text.parse()
     }
 }
 

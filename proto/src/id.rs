@@ -8,7 +8,19 @@ use sha2::{Digest as _, Sha256};
 /// A node: the first 128 bits of SHA-256 over its Ed25519 public key, so two nodes never collide and
 /// none can say that it is another.
 #[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 pub struct NodeId(pub u128);
 
@@ -28,7 +40,19 @@ impl fmt::Display for NodeId {
 /// A cluster: the first 128 bits of SHA-256 over its name, so that it is fixed-width on the wire. The
 /// name is in the catalog.
 #[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 pub struct ClusterId(pub u128);
 
@@ -51,7 +75,19 @@ impl fmt::Display for FabricId {
 
 /// Which life of a node: strictly greater at each start, persisted before it is used.
 #[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 pub struct Incarnation(pub u64);
 
@@ -64,7 +100,19 @@ impl fmt::Display for Incarnation {
 /// When a node said something: by its lives first, then by its own count. Order of what one node
 /// says; two nodes' versions mean nothing to each other.
 #[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 pub struct Version {
     pub incarnation: Incarnation,
@@ -99,7 +147,9 @@ impl fmt::Display for Sid {
 }
 
 /// A data shard of this node: dense, from zero, meaningful only here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct ShardIx(u8);
 
 impl ShardIx {

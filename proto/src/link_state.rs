@@ -37,6 +37,8 @@ use crate::limits::{ADJACENCIES_MAX, ADVERTISEMENT_BYTES_MAX, SIGNATURE_BYTES, S
     PartialOrd,
     Ord,
     Hash,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 pub struct AreaId(pub u32);
 

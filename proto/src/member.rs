@@ -34,7 +34,10 @@ mod short;
 pub use short::ShortPacket;
 
 /// Where a node listens for nodes, `host:port`. Brackets enclose an IPv6 address.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "String")]
 pub struct PeerAddress(String);
 
 /// Why a text is no address.
@@ -80,6 +83,14 @@ impl FromStr for PeerAddress {
     }
 }
 
+impl TryFrom<String> for PeerAddress {
+    type Error = PeerAddressError;
+
+    fn try_from(text: String) -> Result<Self, PeerAddressError> {
+        text.parse()
+    }
+}
+
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -94,7 +105,9 @@ pub struct Life {
 }
 
 /// Why a node left. Reasons of later versions are carried as they came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub enum LeaveReason {
     Shutdown,
     Maintenance,

@@ -71,6 +71,7 @@ impl Plane {
 /// Which frames overtake which on one link; within a lane they keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum Lane {
     /// What never waits for anything: who is alive, who is gone.
     Control = 0,

@@ -74,10 +74,45 @@ pub enum Item {
 }
 
 /// Bytes and who vouches for them.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Signed {
     pub body: Vec<u8>,
+    #[serde(with = "signature")]
     pub signature: Option<[u8; 64]>,
+}
+
+/// `serde` knows of no array this long.
+mod signature {
+    use alloc::vec::Vec;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        signature: &Option<[u8; 64]>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        signature.as_ref().map(|bytes| &bytes[..]).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<[u8; 64]>, D::Error> {
+        let bytes = Option::<Vec<u8>>::deserialize(from)?;
+        let whole = |bytes: Vec<u8>| bytes.try_into();
+        let whole = bytes.map(whole).transpose();
+        whole.map_err(|_| D::Error::custom("a signature has 64 bytes"))
+    }
 }
 
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -152,6 +187,7 @@ pub struct Metrics {
     Hash,
 )]
 #[repr(u8)]
+#[derive(serde::Serialize, serde::Deserialize)]
 pub enum Relation {
     /// Nothing in particular: what is told may be told on to anyone.
     #[default]
@@ -233,7 +269,21 @@ pub struct Revocation {
 }
 
 /// A word that policies match routes by: 1 to 32 of `a-z 0-9 - . : _`.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(try_from = "String")]
 pub struct Tag(String);
 
 /// Why a text is no tag.
@@ -412,6 +462,14 @@ impl FromStr for Tag {
         } else {
             Err(NotATag)
         }
+    }
+}
+
+impl TryFrom<String> for Tag {
+    type Error = NotATag;
+
+    fn try_from(text: String) -> Result<Self, NotATag> {
+        text.parse()
     }
 }
 

@@ -67,7 +67,7 @@ pub fn may_cross(
 }
 
 /// Which entries of other clusters are shown. Those of one's own always are.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Filter {
     /// None: of all clusters.
     pub clusters: Option<BTreeSet<ClusterId>>,

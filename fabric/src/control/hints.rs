@@ -32,7 +32,7 @@ use crate::limits::{HINTS_BYTES_MAX, HINTS_DELAY, HINTS_LIFE, HINTS_PACE, LOST_N
 use crate::time::Instant;
 
 /// What a node offered when it was last known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hint {
     pub node: NodeId,
     pub cluster: ClusterId,

@@ -73,7 +73,7 @@ impl Control {
     }
 
     /// What is own and leaves the cluster has its signature from here on.
-    pub(super) fn sign_links(&self, flood: &mut Flood) {
+    pub(super) fn sign_links(&mut self, flood: &mut Flood) {
         if flood.signature.is_none()
             && let Ok(said) = Advertisement::parse(&flood.body)
             && said.origin == self.here.node

@@ -24,7 +24,7 @@ use crate::way::LinkStateMode;
 use crate::{breaker, dial, member};
 
 /// What a node is told at start.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Settings {
     pub node: NodeId,
     pub cluster: ClusterName,
@@ -53,10 +53,11 @@ pub struct Settings {
 }
 
 /// What announced routes need.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct RouteSettings {
     pub policy: Policy,
     /// Whose word on keys counts. `None`: only pinned keys do.
+    #[serde(with = "public_key")]
     pub root: Option<VerifyingKey>,
     /// What this cluster's routes are signed with.
     pub signer: Option<Signer>,
@@ -67,8 +68,30 @@ pub struct RouteSettings {
     pub wall: WallClock,
 }
 
+/// As its bytes.
+mod public_key {
+    use ed25519_dalek::VerifyingKey;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        key: &Option<VerifyingKey>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        key.as_ref().map(VerifyingKey::as_bytes).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<VerifyingKey>, D::Error> {
+        let bytes = Option::<[u8; 32]>::deserialize(from)?;
+        let key = bytes.map(|bytes| VerifyingKey::from_bytes(&bytes)).transpose();
+        key.map_err(D::Error::custom)
+    }
+}
+
 /// What link-state needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct LinkStateSettings {
     pub mode: LinkStateMode,
     pub areas: Areas,

@@ -12,6 +12,7 @@ use super::*;
 mod attack;
 mod hints;
 mod links;
+mod record;
 
 const ME: NodeId = NodeId(b'm' as u128);
 

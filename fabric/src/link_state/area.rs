@@ -7,7 +7,7 @@ use mpreg_proto::id::ClusterId;
 use mpreg_proto::link_state::AreaId;
 
 /// Which areas this cluster and its neighbours are in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Areas {
     /// Those this cluster is in. At least one.
     pub local: Vec<AreaId>,
@@ -19,7 +19,7 @@ pub struct Areas {
     pub summaries: Vec<SummaryFilter>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Unmapped {
     /// The first of the local ones.
     First,
@@ -28,14 +28,14 @@ pub enum Unmapped {
 }
 
 /// Clusters of one area that this cluster tells another area it has a way to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct SummaryFilter {
     pub from: AreaId,
     pub into: AreaId,
     pub clusters: Summarised,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Summarised {
     All,
     Only(Vec<ClusterId>),

@@ -24,7 +24,7 @@ use crate::limits::{KEY_CLOCK_TOLERANCE_S_MAX, KEY_CLUSTERS_MAX, KEYS_PER_CLUSTE
 use crate::time::Instant;
 
 /// The time of day, as the shell said it last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct WallClock {
     /// Seconds since 1970.
     pub unix_seconds: u64,
@@ -38,7 +38,7 @@ impl WallClock {
 }
 
 /// A key people vouch for themselves. Two may be pinned per cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Pin {
     pub cluster: ClusterId,
     pub key_serial: u64,

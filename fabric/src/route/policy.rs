@@ -18,7 +18,7 @@ use super::fact::Reject;
 use crate::limits::{ROUTE_UPDATES_PER_SECOND_MAX, ROUTES_PER_NEIGHBOUR_MAX};
 
 /// Everything people decide about routes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Policy {
     /// Holds for all neighbours, besides their own terms.
     pub import: Filter,
@@ -36,7 +36,7 @@ pub struct Policy {
 }
 
 /// What is agreed with one neighbouring cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Terms {
     pub import: Filter,
     pub export: Filter,
@@ -45,7 +45,7 @@ pub struct Terms {
 }
 
 /// Which routes pass. The default lets all of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Filter {
     pub destinations: Among,
     /// The cluster a route was learned from; for routes to this cluster, this cluster.
@@ -57,7 +57,7 @@ pub struct Filter {
     pub latency_us_max: u32,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Among {
     #[default]
     All,
@@ -74,7 +74,7 @@ pub struct Subject<'a> {
     pub metrics: Metrics,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Signatures {
     #[default]
     Required,
@@ -84,7 +84,7 @@ pub enum Signatures {
 }
 
 /// Thousandths of a point. Fewer points are better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Weights {
     /// Per millisecond of round trip.
     pub latency: u32,
@@ -101,7 +101,7 @@ pub struct Weights {
 }
 
 /// How ways that come and go are treated. The last way to a destination never is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Damping {
     /// From the loss of a way until it may be chosen again. Zero: at once.
     pub hold_down: Duration,
@@ -115,7 +115,7 @@ pub struct Damping {
     pub half_life: Duration,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Timing {
     /// How long a route to this cluster is good for, unless it is announced again.
     pub ttl: Duration,
@@ -128,7 +128,7 @@ pub struct Timing {
 }
 
 /// What one neighbouring node may ask of this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Quota {
     pub routes: usize,
     /// Updates a second, over time; as many again as `routes` at once.

@@ -291,14 +291,14 @@ impl Routes {
         let (cluster, node) = (self.cluster, self.node);
         let body = Withdrawal { destination, cluster, node, version, to, key_serial }.body();
         Some(Item::Withdraw(match &self.signer {
-            Some(signer) => signer.withdrawal(body),
+            Some(signer) => signer.withdrawal(body, &mut self.made),
             None => Signed { body, signature: None },
         }))
     }
 
-    fn sign_link(&self, before: ChainDigest, body: Vec<u8>) -> Signed {
+    fn sign_link(&mut self, before: ChainDigest, body: Vec<u8>) -> Signed {
         match &self.signer {
-            Some(signer) => signer.link(before, body),
+            Some(signer) => signer.link(before, body, &mut self.made),
             None => Signed { body, signature: None },
         }
     }

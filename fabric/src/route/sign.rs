@@ -24,14 +24,25 @@ use super::fact::SignatureFault;
 use super::keys::Registry;
 use super::policy::Signatures;
 use crate::limits::ROUTE_CHAINS_VERIFIED_MAX;
+use crate::tape::Tape;
 use crate::time::Instant;
 
-/// The key a cluster's gateways sign with. Wiped from memory when dropped.
-#[derive(Clone, Debug)]
+/// The key a cluster's gateways sign with. Wiped from memory when dropped. Of it a recording has the
+/// serial alone.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Signer {
     pub key_serial: u64,
+    #[serde(skip, default = "nobodys")]
     pub key: SigningKey,
 }
+
+/// In place of the key that made the signatures of a recording. Those are in it.
+fn nobodys() -> SigningKey {
+    SigningKey::from_bytes(&[0; 32])
+}
+
+/// Signatures that were made.
+pub type Made = Tape<[u8; 64]>;
 
 impl PartialEq for Signer {
     fn eq(&self, other: &Self) -> bool {
@@ -42,26 +53,32 @@ impl PartialEq for Signer {
 impl Eq for Signer {}
 
 impl Signer {
-    pub(super) fn link(&self, before: ChainDigest, body: Vec<u8>) -> Signed {
-        let signature = self.key.sign(&link_message(before, &body));
-        Signed { body, signature: Some(signature.to_bytes()) }
+    fn sign(&self, message: &[u8], made: &mut Made) -> [u8; 64] {
+        made.ask(|| self.key.sign(message).to_bytes(), [0; 64])
     }
 
-    fn links(&self, body: &[u8]) -> [u8; 64] {
-        self.key.sign(&message(Signing::LinkState, body)).to_bytes()
+    pub(super) fn link(&self, before: ChainDigest, body: Vec<u8>, made: &mut Made) -> Signed {
+        let signature = self.sign(&link_message(before, &body), made);
+        Signed { body, signature: Some(signature) }
     }
 
-    pub(super) fn withdrawal(&self, body: Vec<u8>) -> Signed {
-        let signature = self.key.sign(&message(Signing::Withdrawal, &body));
-        Signed { body, signature: Some(signature.to_bytes()) }
+    pub(super) fn withdrawal(&self, body: Vec<u8>, made: &mut Made) -> Signed {
+        let signature = self.sign(&message(Signing::Withdrawal, &body), made);
+        Signed { body, signature: Some(signature) }
     }
 }
 
 impl Routes {
     /// The signature of this cluster over what a node of it says of its links to others. `None`: there is
     /// no key to sign with.
-    pub fn sign_links(&self, body: &[u8]) -> Option<[u8; 64]> {
-        self.signer.as_ref().map(|signer| signer.links(body))
+    pub fn sign_links(&mut self, body: &[u8]) -> Option<[u8; 64]> {
+        let signer = self.signer.as_ref()?;
+        Some(signer.sign(&message(Signing::LinkState, body), &mut self.made))
+    }
+
+    /// Signatures that this node makes.
+    pub fn made(&mut self) -> &mut Made {
+        &mut self.made
     }
 
     /// Whether a cluster has said this of its links, by the keys and the policy that hold for routes.

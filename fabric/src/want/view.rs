@@ -18,6 +18,7 @@ use slab::Slab;
 
 use crate::limits::{VIEW_CHANGES_MAX, VIEW_TOPICS_MAX};
 use crate::subscription::{Index, Walk};
+use crate::tape::Tape;
 
 /// Who else wants something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -177,13 +178,15 @@ pub(super) struct Views {
     pub(super) edits: VecDeque<Edit>,
     /// How many of the edits were made in `given_out`.
     made_count: usize,
+    /// Whether nobody held the other copy, each time that it was to be given out.
+    pub(super) free: Tape<bool>,
 }
 
 impl Views {
     pub(super) fn new(seed: u64) -> Self {
         let empty = || Arc::new(InterestView::new(seed));
         let (given_out, other) = (empty(), empty());
-        Self { seed, given_out, other, edits: VecDeque::new(), made_count: 0 }
+        Self { seed, given_out, other, edits: VecDeque::new(), made_count: 0, free: Tape::Off }
     }
 
     pub(super) fn last(&self) -> Arc<InterestView> {
@@ -204,7 +207,9 @@ impl Views {
         &mut self,
         all: impl FnOnce() -> I,
     ) -> Option<(Arc<InterestView>, Stale)> {
-        if let Some(other) = Arc::get_mut(&mut self.other) {
+        let Self { other, free, .. } = self;
+        let is_free = free.ask(|| Arc::get_mut(other).is_some(), false);
+        if let Some(other) = Arc::get_mut(other).filter(|_| is_free) {
             self.edits.iter().for_each(|edit| other.apply(edit));
         } else if self.edits.len() < VIEW_CHANGES_MAX {
             return None;

@@ -16,7 +16,19 @@ use crate::topic::{Dialect, Pattern};
 /// What an entry describes. Numbers are never reused; numbers not listed here are carried and
 /// ignored.
 #[derive(
-    Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
 )]
 pub struct Kind(pub u16);
 
@@ -116,7 +128,18 @@ pub fn members_of(body: &[u8]) -> NonZeroU32 {
 }
 
 /// What a node says of itself.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Node {
     /// The name behind its [`crate::id::ClusterId`].
     pub cluster: String,
@@ -127,7 +150,17 @@ pub struct Node {
 }
 
 /// Where a node can be reached, from its configuration or from what the kernel chose.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Debug,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Endpoint {
     pub role: EndpointRole,
     /// `mpreg`, `nats`, …
@@ -137,7 +170,18 @@ pub struct Endpoint {
 }
 
 /// Who an endpoint is for. Numbers not listed here are for others.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(
+    Archive,
+    Serialize,
+    Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct EndpointRole(pub u8);
 
 impl EndpointRole {

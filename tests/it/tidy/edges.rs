@@ -20,10 +20,21 @@ const PACKAGE_EDGES: [(&str, &[&str]); 7] = [
 
 /// What the pure packages may bring in: nothing that reads a clock, a socket or a file.
 const OUTSIDE_EDGES: [(&str, &[&str]); 2] = [
-    ("mpreg-proto", &["rkyv", "sha2", "thiserror"]),
+    ("mpreg-proto", &["rkyv", "serde", "sha2", "thiserror"]),
     (
         "mpreg-fabric",
-        &["ahash", "bytes", "ed25519-dalek", "foca", "hashbrown", "rand_core", "slab", "thiserror"],
+        &[
+            "ahash",
+            "bytes",
+            "ed25519-dalek",
+            "foca",
+            "hashbrown",
+            "postcard",
+            "rand_core",
+            "serde",
+            "slab",
+            "thiserror",
+        ],
     ),
 ];
 

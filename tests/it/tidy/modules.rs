@@ -9,8 +9,8 @@ use super::source::{self, Source};
 
 type Edges = &'static [(&'static str, &'static [&'static str])];
 
-/// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription`, `rng`, `graph` and `way`
-/// are tools; `session`, `interest` and `forward` do not know each other; `shard` joins them. `member`,
+/// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription`, `rng`, `graph`, `tape` and
+/// `way` are tools; `session`, `interest` and `forward` do not know each other; `shard` joins them. `member`,
 /// `dial`, `route`, `link_state`, `plan` and `want` are parts of the control core and know nobody;
 /// `control` joins them. `catalog` is what `gossip` keeps.
 const FABRIC: Edges = &[
@@ -29,6 +29,7 @@ const FABRIC: Edges = &[
             "plan",
             "rng",
             "route",
+            "tape",
             "time",
             "want",
             "way",
@@ -49,7 +50,7 @@ const FABRIC: Edges = &[
     ("permission", &["limits", "time"]),
     ("plan", &["limits", "way"]),
     ("rng", &[]),
-    ("route", &["limits", "rng", "time"]),
+    ("route", &["limits", "rng", "tape", "time"]),
     ("session", &["id", "limits", "time"]),
     (
         "shard",
@@ -69,8 +70,9 @@ const FABRIC: Edges = &[
         ],
     ),
     ("subscription", &[]),
+    ("tape", &[]),
     ("time", &[]),
-    ("want", &["limits", "subscription", "time"]),
+    ("want", &["limits", "subscription", "tape", "time"]),
     ("way", &["breaker", "graph", "limits"]),
 ];
 

@@ -7,9 +7,9 @@ use mpreg_proto::route::{Authorisation, Signed, Signing, message};
 use super::*;
 use crate::route::{Provided, Signer};
 
-const ROOT: [u8; 32] = [7; 32];
+pub(super) const ROOT: [u8; 32] = [7; 32];
 
-fn key(seed: u8) -> SigningKey {
+pub(super) fn key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
 }
 
@@ -18,7 +18,7 @@ fn cluster(name: &str) -> ClusterName {
 }
 
 /// What the root says of a cluster's key.
-fn authorised(name: &str, key: &SigningKey) -> Provided {
+pub(super) fn authorised(name: &str, key: &SigningKey) -> Provided {
     let body = Authorisation {
         cluster: cluster(name).id(),
         key_serial: 1,

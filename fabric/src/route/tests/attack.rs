@@ -153,7 +153,7 @@ fn nobody_withdraws_for_another() {
     // A link signed by 2 is not a withdrawal by it.
     let body = withdrawal(2, 9, 2).body();
     let crossed = Signer { key_serial: 1, key: key(ClusterId(2), 1) };
-    let crossed = Item::Withdraw(crossed.link(ChainDigest::EMPTY, body));
+    let crossed = Item::Withdraw(crossed.link(ChainDigest::EMPTY, body, &mut Made::default()));
     assert_eq!(lab.refusal(2, &crossed), Some(Reject::Signature(SignatureFault::Forged)));
     assert_eq!(lab.path(9), [2, 9]);
     // A forged version does not outrun the true one.

@@ -200,7 +200,9 @@ impl Forged {
 
     fn link(mut self, body: Vec<u8>, key: Option<SigningKey>) -> Self {
         let signed = match key {
-            Some(key) => Signer { key_serial: 1, key }.link(self.digest, body),
+            Some(key) => {
+                Signer { key_serial: 1, key }.link(self.digest, body, &mut Made::default())
+            }
             None => Signed { body, signature: None },
         };
         self.digest = self.digest.then(&signed);
@@ -241,7 +243,9 @@ pub(super) fn withdraw(withdrawal: &Withdrawal) -> Item {
 }
 
 pub(super) fn withdraw_by(withdrawal: &Withdrawal, key: SigningKey) -> Item {
-    Item::Withdraw(Signer { key_serial: 1, key }.withdrawal(withdrawal.body()))
+    Item::Withdraw(
+        Signer { key_serial: 1, key }.withdrawal(withdrawal.body(), &mut Made::default()),
+    )
 }
 
 /// What gateway `gateway` has to cluster 9 over neighbour 2, or that it has nothing.
