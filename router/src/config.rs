@@ -172,6 +172,8 @@ pub struct Peer {
     pub dns_server: Option<SocketAddr>,
     /// Of more of them; read again and again while the node runs.
     pub join_file: Option<PathBuf>,
+    /// Where what the control core is told is written down.
+    pub record: Option<PathBuf>,
     pub ping_interval: Duration,
     /// How long what a node offers outlives its last sign of life.
     pub lease: Duration,

@@ -31,6 +31,7 @@ mod data_links;
 mod facts;
 pub mod network;
 pub mod question;
+pub mod recorder;
 pub mod report;
 mod seed_file;
 pub mod services;

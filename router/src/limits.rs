@@ -166,6 +166,11 @@ pub const TRACE_TARGETS_MAX: usize = 512;
 pub const TRACE_REPORTS_WAITING_MAX: usize = 4096;
 pub const TRACE_HOPS_MAX: usize = 1024;
 
+/// Bytes of a recording of the control core: two days of a node of four at rest, eight hours of one of twenty, and
+/// no more than any machine has room for. And steps of it that wait for the disk: at some hundreds a second, ten seconds of a stall.
+pub const RECORDED_BYTES_MAX: u64 = 256 << 20;
+pub const STEPS_UNWRITTEN_MAX: usize = 4096;
+
 /// How long after one trace the next may begin.
 pub const TRACE_EVERY: Duration = Duration::from_millis(50);
 

@@ -61,6 +61,9 @@ pub enum StartError {
     Executor { cpu: usize, reason: String },
     #[error("no descriptor for the control core: {0}")]
     Control(io::Error),
+    /// Most often: the file is there already.
+    #[error("recording to {} (peer.record): {source}", path.display())]
+    Record { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Tls(#[from] LoadTlsError),
     #[error(transparent)]

@@ -172,6 +172,9 @@ pub struct PeerProbe {
     pub store_failures: Count,
     pub store_refused: Count,
     pub hints_lost: Count,
+    /// Of the recording of this process, if it makes one.
+    pub recorded_bytes: Count,
+    pub recordings_ended: WordCounts,
 }
 
 /// One number for each word that came up. The words are those of closed sets.
@@ -184,7 +187,7 @@ impl WordCounts {
     }
 
     /// `none`, while no word came up: what is counted is seen to be counted.
-    fn get(&self) -> BTreeMap<&'static str, u64> {
+    pub fn get(&self) -> BTreeMap<&'static str, u64> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if counts.is_empty() { BTreeMap::from([("none", 0)]) } else { counts }
     }
@@ -402,7 +405,7 @@ impl ShardProbe {
 /// The numbers of links without a label: kind, name, help, where it is counted.
 type PlainOfPeers = (Kind, &'static str, &'static str, fn(&PeerProbe) -> &Count);
 
-const PLAIN_OF_PEERS: [PlainOfPeers; 30] = [
+const PLAIN_OF_PEERS: [PlainOfPeers; 31] = [
     (Kind::Gauge, "mpreg_peer_links", "Links to other nodes.", |p| &p.links),
     (Kind::Counter, "mpreg_peer_links_up_total", "Links that came up.", |p| &p.links_up),
     (Kind::Counter, "mpreg_peer_dials_total", "Addresses of nodes dialled.", |p| &p.dials),
@@ -475,6 +478,9 @@ const PLAIN_OF_PEERS: [PlainOfPeers; 30] = [
     (Kind::Counter, "mpreg_catalog_hints_lost_total", "Times kept hints could not be read.", |p| {
         &p.hints_lost
     }),
+    (Kind::Gauge, "mpreg_recorded_bytes", "Bytes of the recording peer.record.", |p| {
+        &p.recorded_bytes
+    }),
     (Kind::Counter, "mpreg_store_refused_total", "Records too long to be kept.", |p| {
         &p.store_refused
     }),
@@ -519,6 +525,11 @@ impl PeerProbe {
                 "mpreg_services_failed_total",
                 "Names of peer.join that were asked for and not found.",
                 &self.services_failed,
+            ),
+            (
+                "mpreg_recordings_ended_total",
+                "Recordings that ended before the process.",
+                &self.recordings_ended,
             ),
         ];
         let mut of_words = |name, help, key, counts: &WordCounts| {

@@ -15,6 +15,7 @@ mod peer;
 mod permission;
 mod policy;
 mod process;
+mod record;
 mod replay;
 mod session;
 mod sim;

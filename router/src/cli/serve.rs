@@ -92,6 +92,9 @@ pub struct Serve {
     /// File of more nodes to begin with, one a line; read again and again.
     #[arg(long, value_name = "FILE")]
     join_file: Option<String>,
+    /// Write all that the control core is told to this file, which must not be there yet, for `sim --replay`.
+    #[arg(long, value_name = "FILE")]
+    record: Option<String>,
     /// Loopback address for metrics and status; port 0 lets the kernel choose; empty is none.
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
@@ -191,6 +194,7 @@ impl Serve {
         overwrite(&mut file.peer.allow_clusters, &self.peer_clusters);
         overwrite(&mut file.peer.join, &self.join);
         overwrite(&mut file.peer.join_file, &self.join_file);
+        overwrite(&mut file.peer.record, &self.record);
         overwrite(&mut file.admin.listen, admin);
         overwrite(&mut file.admin.ready_file, ready_file);
         overwrite(&mut file.node.shards, shards);

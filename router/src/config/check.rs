@@ -285,6 +285,7 @@ fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refus
     let (join, join_services) = seeds(file.join)?;
     let dns_server = address("peer.dns_server", file.dns_server)?;
     let join_file = path(file.join_file);
+    let record = path(file.record);
     let advertise = Some(file.advertise).filter(|text| !text.is_empty());
     let advertise = advertise.map(|text| parsed("peer.advertise", text, PEER_ADDRESS_MUST));
     let advertise = advertise.transpose()?;
@@ -292,6 +293,7 @@ fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refus
         ("peer.listen", listen.is_some()),
         ("peer.join", !join.is_empty() || !join_services.is_empty()),
         ("peer.join_file", join_file.is_some()),
+        ("peer.record", record.is_some()),
     ];
     if file.cluster.is_empty() {
         return match needs.into_iter().find(|(_, is_set)| *is_set) {
@@ -321,6 +323,7 @@ fn peer(file: file::Peer, data_dir: Option<&Path>) -> Result<Option<Peer>, Refus
         join_services,
         dns_server,
         join_file,
+        record,
         ping_interval: Duration::from_millis(ping_interval_ms as u64),
         lease: Duration::from_millis(lease_ms as u64),
         hop_budget: u8::try_from(hop_budget).expect("it was just bounded"),

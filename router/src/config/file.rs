@@ -148,6 +148,8 @@ pub struct Peer {
     pub join: Vec<String>,
     /// File of more of them, one a line. Empty is none.
     pub join_file: String,
+    /// File that must not be there yet: what the control core is told is written to it. Empty is none.
+    pub record: String,
     /// Address and port of the DNS server that is asked for services. Empty is those of the host.
     pub dns_server: String,
     /// Milliseconds between pings to a node. 50..=60_000.
@@ -263,6 +265,7 @@ impl Default for Peer {
             allow_clusters: Vec::new(),
             join: Vec::new(),
             join_file: String::new(),
+            record: String::new(),
             dns_server: String::new(),
             ping_interval_ms: 500,
             lease_ms: 30_000,

@@ -128,6 +128,7 @@ laboratory = "/var/lib/laboratory"
 allow_clusters = ["us-1"]
 join = ["a.example:1", "[::1]:2", "srv:_mpreg._tcp.example.org"]
 join_file = "seeds"
+record = "recording"
 dns_server = "127.0.0.1:53"
 ping_interval_ms = 50
 lease_ms = 1000
@@ -184,6 +185,7 @@ fn every_key_of_peers() -> Peer {
         join: vec!["a.example:1".parse().unwrap(), "[::1]:2".parse().unwrap()],
         join_services: vec!["_mpreg._tcp.example.org".parse().unwrap()],
         join_file: Some("seeds".into()),
+        record: Some("recording".into()),
         dns_server: Some(([127, 0, 0, 1], 53).into()),
         ping_interval: Duration::from_millis(50),
         lease: Duration::from_secs(1),
@@ -378,6 +380,7 @@ fn each_refusal_about_other_nodes_names_its_key() {
         ("peer.listen = '127.0.0.1:1'", "peer.listen is set, so peer.cluster must be"),
         ("peer.join = ['a:1']", "peer.join is set, so peer.cluster must be"),
         ("peer.join_file = 'a'", "peer.join_file is set, so peer.cluster must be"),
+        ("peer.record = 'a'", "peer.record is set, so peer.cluster must be"),
         ("peer.cluster = 'a'", "peer.cluster is set, so peer.listen must be"),
         (
             "peer.cluster = 'a'\npeer.listen = '127.0.0.1:1'",

@@ -6,7 +6,8 @@
 //!   deadline, commands --+                    +--> Fact ---------------------------> logs, counters
 //! ```
 //!
-//! Nothing is decided here, but when a data link is dialled again (`data_links.rs`). Each turn feeds inputs until none follows from what was performed.
+//! Nothing is decided here, but when a data link is dialled again (`data_links.rs`). Each turn feeds inputs
+//! until none follows from what was performed. What the machine is told can be recorded (`recorder.rs`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use mpreg_proto::peer::{Lane, Plane};
 use super::data_links::DataLinks;
 use super::facts;
 use super::question::{self, Order, Question};
+use super::recorder::{Recorder, feed};
 use super::report::Report;
 use super::seed_file::SeedFile;
 use super::services::Services;
@@ -63,6 +65,8 @@ pub struct Surroundings {
     /// Of all shards.
     pub bells: Arc<[Bell]>,
     pub rng: Rng,
+    /// Of what the machine is told.
+    pub recorder: Option<Recorder>,
 }
 
 /// Other nodes, and what there is to say to them.
@@ -82,6 +86,7 @@ pub struct Network {
     /// When the time of day is read next.
     wall_due: Instant,
     data_links: DataLinks,
+    recorder: Option<Recorder>,
     /// The shard that serves the next data link that another node opened.
     next_shard: usize,
     has_said_goodbye: bool,
@@ -96,11 +101,13 @@ pub fn wall_clock(now: Instant) -> WallClock {
 
 impl Network {
     pub fn new(control: Control, peers: Peers, surroundings: Surroundings) -> Self {
-        let Surroundings { disk, configured, seed_file, services, keys, bells, rng } = surroundings;
+        let Surroundings { disk, configured, seed_file, services, keys, bells, rng, recorder } =
+            surroundings;
         let keys = keys.into_iter().map(|key| Input::Command(Command::Key(key)));
         let inputs = [Input::Started].into_iter().chain(keys).collect();
         Self {
             data_links: DataLinks::new(bells.len(), rng),
+            recorder,
             next_shard: 0,
             control,
             peers,
@@ -186,7 +193,8 @@ impl Network {
         self.settle(now);
         let (mut effects, mut facts) = (Vec::new(), Vec::new());
         for command in commands {
-            self.control.handle(Input::Command(command), now, &mut effects);
+            let input = Input::Command(command);
+            feed(&mut self.control, self.recorder.as_mut(), input, now, &mut effects);
         }
         for effect in effects {
             if let Effect::Fact(fact) = &effect {
@@ -261,7 +269,7 @@ impl Network {
     fn settle(&mut self, now: Instant) {
         let mut effects = Vec::new();
         while let Some(input) = self.inputs.pop_front() {
-            self.control.handle(input, now, &mut effects);
+            feed(&mut self.control, self.recorder.as_mut(), input, now, &mut effects);
             for effect in effects.drain(..) {
                 self.perform(effect, now);
             }

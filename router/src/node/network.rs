@@ -16,6 +16,7 @@ use super::StartError;
 use crate::config::routes::Pins;
 use crate::config::{Clusters, Config, Peer, link_state};
 use crate::control::network::{Disk, Network, Surroundings, wall_clock};
+use crate::control::recorder::Recorder;
 use crate::control::services::Services;
 use crate::control::{self, Desk, Inbox, Watch};
 use crate::identity::{Identity, IdentityError};
@@ -119,6 +120,7 @@ fn join(
     };
     let peers = Peers::new(links, listener, means).map_err(StartError::Control)?;
     let disk = store.map_or(Ok(Disk::None), |store| open_disk(store, around.desk));
+    let (control, recorder) = machine(config, settings, &around.watch.probe.peers)?;
     let surroundings = Surroundings {
         disk: disk.map_err(StartError::Control)?,
         configured: config.join.clone(),
@@ -127,8 +129,22 @@ fn join(
         keys: provided(&route_keys, &policy.pins),
         bells: Arc::clone(&around.watch.bells),
         rng: Rng::from_seed(seed).stream(u64::MAX),
+        recorder,
     };
-    Ok((Network::new(Control::new(settings), peers, surroundings), bound))
+    Ok((Network::new(control, peers, surroundings), bound))
+}
+
+/// The machine, recorded if the configuration has it so.
+fn machine(
+    config: &Peer,
+    settings: Settings,
+    probe: &Arc<PeerProbe>,
+) -> Result<(Control, Option<Recorder>), StartError> {
+    let Some(path) = &config.record else { return Ok((Control::new(settings), None)) };
+    let (control, recorder) = Recorder::start(path, settings, Arc::clone(probe))
+        .map_err(|source| StartError::Record { path: path.clone(), source })?;
+    tracing::info!(path = %path.display(), "recording what the control core is told");
+    Ok((control, Some(recorder)))
 }
 
 fn configure(

@@ -9,6 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mpreg_fabric::control::record::{Replayed, replay};
+use mpreg_fabric::control::{Effect, Input};
+use mpreg_fabric::time::Instant as Clock;
 use mpreg_tests::faults::Faults;
 use mpreg_tests::history::{Cuts, Failure, Plan, Tally, play_cut};
 use mpreg_tests::mesh::plan::MeshPlan;
@@ -18,9 +21,11 @@ use mpreg_tests::trace::Show;
 use serde_json::{Value, json};
 
 const USAGE: &str = "\
-usage: sim [--mesh] --seed N [--trace] [--shrink] [CUTS]
+usage: sim --replay FILE [--trace] [--json]
+       sim [--mesh] --seed N [--trace] [--shrink] [CUTS]
        sim [--mesh] --seeds FROM..TO [--json] [--planted K] [CUTS]
 
+  --replay     play what a real node recorded (mpreg serve --record FILE)
   --mesh       many nodes, not the shards and clients of one; --json and --nodes mean it too
   --trace      show every step
   --shrink     cut a failing seed down to what still fails
@@ -53,6 +58,11 @@ fn main() -> ExitCode {
         let name = if at < args.len() { args.remove(at) } else { String::new() };
         return run_planted(&name, &args);
     }
+    if let Some(at) = args.iter().position(|argument| argument == "--replay") {
+        let has = |word: &str| args.iter().any(|argument| argument == word);
+        let file = args.get(at + 1).cloned().unwrap_or_default();
+        return run_replay(&file, has("--trace"), has("--json"));
+    }
     let is_mesh = ["--mesh", "--json", "--nodes", "--minutes"];
     let is_mesh = args.iter().any(|argument| is_mesh.contains(&argument.as_str()));
     args.retain(|argument| argument != "--mesh");
@@ -73,6 +83,38 @@ fn run_planted(name: &str, args: &[String]) -> ExitCode {
         Ok(Err(error)) => fail(&error.to_string()),
         Err(error) => fail(&error),
     }
+}
+
+/// Plays what a real node was told, and looks whether the same comes of it.
+fn run_replay(file: &str, is_traced: bool, is_json: bool) -> ExitCode {
+    let show = |at: Clock, input: &Input, effects: &[Effect]| {
+        if is_traced {
+            eprintln!("{:?} {input:?}", at.since(Clock::START));
+            effects.iter().for_each(|effect| eprintln!("    {effect:?}"));
+        }
+    };
+    let replayed = std::fs::read(file).map_err(|error| error.to_string());
+    let replayed = replayed
+        .and_then(|bytes| replay(&bytes, show).map_err(|fault| fault.to_string()))
+        .map_err(|error| format!("{file}: {error}"));
+    let Replayed { program, steps, until, is_torn, difference } = match replayed {
+        Ok(replayed) => replayed,
+        Err(error) => return fail(&error),
+    };
+    let until = until.since(Clock::START);
+    if is_json {
+        let (until_ms, at) = (until.as_millis() as u64, difference.as_ref().map(|it| it.step));
+        let said = json!({ "program": program, "steps": steps, "until_ms": until_ms,
+            "is_torn": is_torn, "difference": at });
+        println!("{said}");
+    } else {
+        let end = if is_torn { ", the last one is not whole" } else { "" };
+        let same = if difference.is_none() { "the same" } else { "another" };
+        println!("{steps} steps in {until:?} recorded by mpreg {program}{end}: {same} comes of it");
+    }
+    let Some(difference) = difference else { return ExitCode::SUCCESS };
+    eprintln!("{difference}");
+    ExitCode::FAILURE
 }
 
 fn fail(text: &str) -> ExitCode {
