@@ -225,6 +225,8 @@ pub struct Routes {
     /// Offers that wait for a number.
     unnumbered: BTreeSet<ClusterId>,
     outbox: BTreeMap<NodeId, Vec<Entry>>,
+    /// Who may lack keys: all of them go before whatever is told next.
+    keyless: BTreeSet<NodeId>,
     refresh_at: Instant,
     refreshes: u64,
     compare_at: Instant,
@@ -273,6 +275,7 @@ impl Routes {
             touched: BTreeSet::new(),
             unnumbered: BTreeSet::new(),
             outbox: BTreeMap::new(),
+            keyless: BTreeSet::new(),
             refresh_at: Instant::START,
             refreshes: 0,
             compare_at: Instant::START,
@@ -382,10 +385,8 @@ impl Routes {
         out: &mut Vec<Effect>,
     ) {
         self.peer_down(peer, now);
-        let (authorised, revoked) = self.registry.records();
-        let authorised = authorised.into_iter().map(hear::authorise);
-        let keys: Vec<Entry> = authorised.chain(revoked.into_iter().map(hear::revoke)).collect();
-        self.outbox.entry(peer).or_default().extend(keys);
+        self.keyless.insert(peer);
+        self.outbox.entry(peer).or_default();
         if cluster == self.cluster {
             let inner = Inner { round_trip_us: link.round_trip_us, tell_all_at: Some(now) };
             self.nodes.insert(peer, inner);
@@ -406,6 +407,7 @@ impl Routes {
     fn peer_down(&mut self, peer: NodeId, now: Instant) {
         self.outs.remove(&peer);
         self.outbox.remove(&peer);
+        self.keyless.remove(&peer);
         if self.nodes.remove(&peer).is_some() {
             self.touched.extend(self.gateways.destinations(peer));
         }
@@ -421,9 +423,11 @@ impl Routes {
         let pace = self.policy.timing.pace;
         if let Some(neighbour) = self.outs.get_mut(&to) {
             neighbour.doubt(pace, now);
+            self.keyless.insert(to);
         }
         if let Some(node) = self.nodes.get_mut(&to) {
             node.tell_all_at = Some(now + pace);
+            self.keyless.insert(to);
         }
     }
 

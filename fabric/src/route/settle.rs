@@ -20,7 +20,7 @@ use super::policy::{Signatures, Subject};
 use super::rib::Route;
 use super::select::{Next, judge, kept};
 use super::view::{RouteView, Ways};
-use super::{Best, Effect, Routes, explain};
+use super::{Best, Effect, Routes, explain, hear};
 use crate::limits::ROUTE_MESSAGE_FILL_BYTES_MAX;
 use crate::time::Instant;
 
@@ -314,9 +314,10 @@ impl Routes {
     fn send(&mut self, out: &mut Vec<Effect>) {
         let outbox: BTreeMap<_, _> = core::mem::take(&mut self.outbox);
         for (to, entries) in outbox {
+            let keys = if self.keyless.remove(&to) { self.keys() } else { Vec::new() };
             let mut message = Message { entries: Vec::new() };
             let mut bytes = 0;
-            for entry in entries {
+            for entry in keys.into_iter().chain(entries) {
                 let is_full = message.entries.len() == ROUTE_ENTRIES_MAX
                     || ROUTE_MESSAGE_FILL_BYTES_MAX < bytes;
                 if is_full {
@@ -331,5 +332,12 @@ impl Routes {
                 out.push(Effect::Send { to, message });
             }
         }
+    }
+
+    /// All that is known of keys.
+    fn keys(&self) -> Vec<Entry> {
+        let (authorised, revoked) = self.registry.records();
+        let authorised = authorised.into_iter().map(hear::authorise);
+        authorised.chain(revoked.into_iter().map(hear::revoke)).collect()
     }
 }

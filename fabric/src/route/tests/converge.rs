@@ -2,7 +2,7 @@
 
 use alloc::collections::BTreeMap;
 
-use super::net::Net;
+use super::net::{Net, authorisation, authorised, key};
 use super::*;
 
 /// The least scores from every node to every cluster, by relaxing until nothing changes.
@@ -356,5 +356,29 @@ fn what_a_full_link_dropped_is_said_again() {
     net.input(b, Input::Refused { to: a });
     net.run(MS * 200);
     assert_eq!(net.path(a, 3), Vec::<u128>::new());
+    check(&net);
+}
+
+#[test]
+fn a_key_that_a_full_link_dropped_is_told_before_what_is_signed_with_it() {
+    let mut net = Net::signed(12);
+    let [a, b, c] = [1, 2, 3].map(|number| net.add(number, number));
+    net.connect(a, b, link(10));
+    net.connect(b, c, link(10));
+    settle(&mut net);
+    let record = Provided::Authorisation(authorised(&authorisation(ClusterId(2), 2)));
+    let signer = Signer { key_serial: 2, key: key(ClusterId(2), 2) };
+    // What b tells of its next key is dropped.
+    let between = net.links[0];
+    net.links[0].link.round_trip_us = u32::MAX;
+    net.input(b, Input::KeyProvided(record));
+    net.input(b, Input::SignerChanged(Some(signer)));
+    net.links[0] = between;
+    net.input(b, Input::Refused { to: a });
+    net.run(SECOND);
+    let is_key = |fact: &Fact| matches!(fact, Fact::KeyAccepted { key_serial: 2, .. });
+    assert_eq!(net.count(a, is_key), 1);
+    let is_refusal = |fact: &Fact| matches!(fact, Fact::Rejected { .. });
+    assert_eq!(net.count(a, is_refusal), 0, "{:?}", net.nodes[&a].facts);
     check(&net);
 }
