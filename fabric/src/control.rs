@@ -531,7 +531,10 @@ impl Control {
             }
             Command::Filter(filter) => self.spread(gossip::Input::Filter(filter), now, out),
             Command::Key(provided) => self.route(route::Input::KeyProvided(provided), now, out),
-            Command::Signer(signer) => self.route(route::Input::SignerChanged(signer), now, out),
+            Command::Signer(signer) => {
+                self.route(route::Input::SignerChanged(signer), now, out);
+                self.flood(link_state::Input::SignerChanged, now, out);
+            }
             Command::Seeds(seeds) => {
                 self.seeds = seeds;
                 self.reseed(now, out);

@@ -112,6 +112,9 @@ pub enum Input {
     Refused {
         to: NodeId,
     },
+    /// What this node says is signed with another key from here on. Whoever comes to know the earlier
+    /// one no more could not believe what it has signed.
+    SignerChanged,
     DeadlineReached,
 }
 
@@ -283,6 +286,7 @@ impl LinkState {
                     link.resend_at = resend_at;
                 }
             }
+            Input::SignerChanged => self.refresh_at = now,
             Input::DeadlineReached => self.wake(now, out),
         }
     }

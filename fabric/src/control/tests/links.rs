@@ -97,6 +97,23 @@ fn own_links_to_other_clusters_are_signed() {
 }
 
 #[test]
+fn with_another_key_own_links_are_said_again() {
+    let (mut control, out) = gateway();
+    let now = Instant::START + Duration::from_secs(2);
+    let signer = Signer { key_serial: 2, key: key(2) };
+    control.handle(Input::Command(Command::Signer(Some(signer))), now, &mut vec![]);
+    let mut again = vec![];
+    control.handle(Input::DeadlineReached, now, &mut again);
+    let (before, after) = (floods(&out), floods(&again));
+    assert_eq!(after.len(), 1);
+    let version = |flood: &Flood| Advertisement::parse(&flood.body).unwrap().version;
+    assert!(version(&before[0]) < version(&after[0]), "or nobody takes it");
+    let signature = ed25519_dalek::Signature::from_bytes(&after[0].signature.unwrap());
+    let signed = message(Signing::LinkState, &after[0].body);
+    key(2).verifying_key().verify_strict(&signed, &signature).unwrap();
+}
+
+#[test]
 fn what_its_cluster_has_not_signed_changes_nothing() {
     let (mut control, _) = gateway();
     let mut now = Instant::START + Duration::from_secs(2);
