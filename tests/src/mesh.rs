@@ -13,8 +13,9 @@
 //!
 //! Parts: `plan.rs` and `topology.rs` (what a seed decides), `node.rs` (a node: disk, clock, life),
 //! `net.rs` and `stream.rs` (links), `shell.rs` (performs effects), `mishap.rs` (what goes wrong),
+//! `replay.rs` (what was said once, said again), `keys.rs` (signatures, policies of routes),
 //! `desk.rs` (messages, hop by hop), `post.rs` (who got which), `oracle.rs` (what everyone should know),
-//! `trial.rs` (fabrics in which nothing goes wrong), `check.rs` (what must hold), `play.rs` (one seed from start to rest).
+//! `parting.rs` (one node goes while all others are well), `trial.rs` (fabrics in which nothing goes wrong), `check.rs` (what must hold), `play.rs` (one seed from start to rest).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -23,6 +24,7 @@ use std::time::Duration;
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::time::Instant;
 use mpreg_proto::hop::MessageId;
+use mpreg_proto::id::ClusterId;
 use mpreg_proto::peer::Plane;
 
 use crate::check::Violation;
@@ -31,13 +33,16 @@ use crate::trace::{Show, Trace};
 
 pub mod check;
 mod desk;
+mod keys;
 mod mishap;
 mod net;
 mod node;
 mod oracle;
+mod parting;
 pub mod plan;
 pub mod play;
 mod post;
+mod replay;
 mod shell;
 mod stream;
 pub mod topology;
@@ -45,8 +50,10 @@ pub mod trial;
 
 use net::{Dialling, Wire, WireNo};
 use node::Node;
+use parting::Parted;
 use plan::MeshPlan;
 use post::Letter;
+use replay::Tape;
 
 pub struct Mesh {
     pub now: Instant,
@@ -80,6 +87,18 @@ pub struct Mesh {
     pub bytes: BTreeMap<Plane, u64>,
     /// Of messages that are published.
     hop_budget: u8,
+    /// How often clusters have exchanged their keys.
+    rotations: BTreeMap<ClusterId, u64>,
+    /// Clusters that tell others of no cluster but themselves.
+    closed: BTreeSet<ClusterId>,
+    tape: Tape,
+    is_saying_goodbye: bool,
+    /// Directions in which links take no messages, and until when.
+    faulty: BTreeMap<Direction, Instant>,
+    /// Nothing goes wrong and all agree: nothing may change.
+    is_still: bool,
+    /// A node that is gone while all others are well.
+    parted: Option<Parted>,
 }
 
 /// From one node to another.
@@ -161,6 +180,11 @@ enum Happening {
         node: usize,
         life: u64,
     },
+    /// The links of a node are measured.
+    Measure {
+        node: usize,
+        life: u64,
+    },
 }
 
 impl Mesh {
@@ -189,6 +213,13 @@ impl Mesh {
             doubled: 0,
             bytes: BTreeMap::new(),
             hop_budget: desk::HOP_BUDGET,
+            rotations: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            tape: Tape::default(),
+            is_saying_goodbye: false,
+            faulty: BTreeMap::new(),
+            is_still: false,
+            parted: None,
             plan,
         };
         for node in 0..mesh.nodes.len() {
@@ -241,6 +272,7 @@ impl Mesh {
             Happening::Wake { node, life, is_spare } => self.wake(node, life, is_spare),
             Happening::Refuse { node, life, refusal } => self.refuse(node, life, refusal),
             Happening::Written { node, life } => self.written(node, life),
+            Happening::Measure { node, life } => self.measure(node, life),
         }
     }
 

@@ -91,6 +91,11 @@ impl Control {
         self.member.members()
     }
 
+    /// Dials under way.
+    pub fn dials_open(&self) -> usize {
+        self.dialler.dials_open()
+    }
+
     /// Nodes with an admitted link.
     pub fn peers(&self) -> impl Iterator<Item = (NodeId, Peer)> {
         self.peers.iter().map(|(&node, &peer)| (node, peer))

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mpreg_fabric::control::{Input, View, Want};
+use mpreg_fabric::control::{Input, Peer, View, Want};
 use mpreg_fabric::hop::seen::{Seen, Verdict};
 use mpreg_fabric::hop::{
     Decision, Dropped, GroupWanted, Start, Wanted, enters, forward, originate,
@@ -29,10 +29,12 @@ use mpreg_proto::limits::ENVELOPE_BYTES;
 use mpreg_proto::peer::{Lane, Plane};
 use mpreg_proto::topic::{Pattern, Topic};
 
-use super::Mesh;
+use super::plan::Mishap;
 use super::post::Letter;
-use super::stream::Sent;
+use super::stream::{Sent, Sort};
+use super::{Mesh, check};
 use crate::check::Violation;
+use crate::history::Plan as _;
 
 /// What a node's clients want.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,6 +159,9 @@ impl Mesh {
 
     /// A client of this node publishes; the number of the message.
     pub(super) fn publish(&mut self, node: usize, word: u8) -> Option<MessageId> {
+        // Some have too little to come everywhere.
+        let is_short = self.is_busy() && self.one_in(4);
+        let hop_budget = if is_short { self.rng.below(5) as u8 } else { self.hop_budget };
         let it = &mut self.nodes[node];
         let life = it.life.as_mut()?;
         let (view, desk) = (Arc::clone(&life.view), &mut life.desk);
@@ -164,14 +169,13 @@ impl Mesh {
         let message = MessageId::new(it.id, life.incarnation, shard(), desk.count);
         let wanting = Wanting::of(&view, &it.wants, word, &mut desk.found);
         let (flags, messages) = (Flags::default(), 1);
-        let hop_budget = self.hop_budget;
         let start = Start { message, messages, flags, hop_budget, deadline_ms: None };
         let mut decision = std::mem::take(&mut desk.decision);
         originate(&view.table(), &wanting.as_wanted(), &start, &mut decision);
         let line = format_args!("publishes {message} of {word}");
         self.trace.note(self.now, node, &(message, word), line);
         self.published += 1;
-        self.letters.insert(message, Letter::new(node, word));
+        self.letters.insert(message, Letter::new(node, word, hop_budget));
         let copies = decision.shares().iter().map(|share| {
             let mut body = Vec::new();
             decision.first_leg(&start, share).put(view.here, &mut body).expect("it fits");
@@ -179,19 +183,21 @@ impl Mesh {
             (share.peer(), body)
         });
         let copies: Vec<_> = copies.collect();
-        self.hand_out(node, message, &decision, copies);
+        self.hand_out(node, message, (&view, &decision), copies);
         self.life_mut(node).desk.decision = decision;
         Some(message)
     }
 
     /// A copy of a message came over a link.
-    pub(super) fn carry(&mut self, node: usize, body: &[u8]) {
+    pub(super) fn carry(&mut self, node: usize, body: &[u8], sort: Sort) {
         let it = &mut self.nodes[node];
         let Some(life) = it.life.as_mut() else { return };
         let (view, desk) = (Arc::clone(&life.view), &mut life.desk);
         let header = Header::parse(body).expect("nodes write good headers");
         let word = header.frames[0];
         let message = header.message();
+        let line = format_args!("hears {message}, {sort:?}");
+        self.trace.note(self.now, node, &message, line);
         let is_again = header.trail.nodes.contains(it.id);
         let wanting = match enters(&view.table(), &header) {
             true => Wanting::of(&view, &it.wants, word, &mut desk.found),
@@ -199,14 +205,22 @@ impl Mesh {
         };
         let mut decision = std::mem::take(&mut desk.decision);
         forward(&view.table(), &wanting.as_wanted(), &header, 0, &mut decision);
+        if sort == Sort::Echo {
+            self.note(check::goes_no_further(node, message, &decision));
+            self.life_mut(node).desk.decision = decision;
+            return;
+        }
         if is_again {
             let text = format!("{message} comes to node {node} again");
             self.note(Err(Violation::new("visits", text)));
         }
         let clusters = header.trail.clusters.len();
         let is_entered = header.trail.clusters.last() != Some(view.here.cluster);
+        let links = header.trail.nodes.len();
         if let Some(letter) = self.letters.get_mut(&message) {
-            letter.came(node, clusters + usize::from(is_entered));
+            let verdict =
+                letter.came(node, clusters + usize::from(is_entered), links, header.hop_budget());
+            self.note(verdict);
         }
         let copies = decision.shares().iter().map(|share| {
             let mut body = Vec::new();
@@ -215,7 +229,7 @@ impl Mesh {
             (share.peer(), body)
         });
         let copies: Vec<_> = copies.collect();
-        self.hand_out(node, message, &decision, copies);
+        self.hand_out(node, message, (&view, &decision), copies);
         self.life_mut(node).desk.decision = decision;
     }
 
@@ -223,7 +237,7 @@ impl Mesh {
         &mut self,
         node: usize,
         message: MessageId,
-        decision: &Decision,
+        (view, decision): (&View, &Decision),
         copies: Vec<(NodeId, Vec<u8>)>,
     ) {
         for &Dropped { target, reason } in &decision.dropped {
@@ -234,11 +248,35 @@ impl Mesh {
             }
         }
         for (to, body) in copies {
-            self.send(node, to, Lane::Normal, Sent { plane: Plane::Data, body: body.into() });
+            let line = format_args!("sends {message} to {to:?}");
+            self.trace.note(self.now, node, &(message, to), line);
+            self.note(check::circuit_is_not_open(node, to, view));
+            let (plane, lane, sort) = (Plane::Data, Lane::Normal, Sort::Plain);
+            let frame = Sent { plane, lane, body: body.into(), sort };
+            if self.plan.has(Mishap::Echoes) && self.one_in(4) {
+                self.echo(node, view, &frame);
+            }
+            self.send(node, to, frame);
         }
         let groups = decision.groups_here.iter().copied().map(Some);
         for group in decision.is_here.then_some(None).into_iter().chain(groups) {
             self.deliver(node, message, group);
+        }
+    }
+
+    /// Sends a copy to a node, or into a cluster, that it has been in.
+    fn echo(&mut self, node: usize, view: &View, frame: &Sent) {
+        let header = Header::parse(&frame.body).expect("nodes write good headers");
+        let here = view.here.cluster;
+        let was_there = |(peer, of): &(&NodeId, &Peer)| {
+            let is_back = of.cluster != here && header.trail.clusters.contains(of.cluster);
+            is_back || header.trail.nodes.contains(**peer)
+        };
+        let back: Vec<NodeId> =
+            view.peers.iter().filter(was_there).map(|(peer, _)| *peer).collect();
+        if !back.is_empty() {
+            let to = back[self.rng.below(back.len() as u32) as usize];
+            self.send(node, to, Sent { sort: Sort::Echo, ..frame.clone() });
         }
     }
 

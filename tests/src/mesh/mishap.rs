@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use mpreg_fabric::control::{Command, Input};
 use mpreg_fabric::time::Instant;
+use mpreg_proto::id::NodeId;
 use mpreg_proto::member::LeaveReason;
 
 use super::net::SILENCE_MAX;
@@ -47,13 +48,20 @@ impl Mesh {
                 self.nodes[node].refuses_until = self.now + span;
             }
             Mishap::Subscribers => self.resubscribe(node),
+            Mishap::Rotations => self.rotate(node),
+            Mishap::Policies => self.close_or_open(node),
+            Mishap::Faults => self.fault(node),
+            Mishap::Replays => self.replay(8),
             // These are not acts: they colour all others.
             Mishap::SlowLinks
             | Mishap::Clogs
             | Mishap::LateWakes
             | Mishap::SpareWakes
             | Mishap::Drift
-            | Mishap::SlowDisks => (),
+            | Mishap::SlowDisks
+            | Mishap::Signatures
+            | Mishap::Distances
+            | Mishap::Echoes => (),
         }
     }
 
@@ -65,6 +73,23 @@ impl Mesh {
         let Some(&wire) = self.wires.keys().nth(place) else { return };
         self.trace.note(self.now, 0, &wire, format_args!("-- {wire:?} breaks"));
         self.break_wire(wire);
+    }
+
+    /// A link takes no messages for a while; some are published meanwhile.
+    fn fault(&mut self, node: usize) {
+        let Some(life) = &self.nodes[node].life else { return };
+        let peers: Vec<NodeId> = life.view.peers.keys().copied().collect();
+        if peers.is_empty() {
+            return;
+        }
+        let peer = peers[self.rng.below(peers.len() as u32) as usize];
+        let Some(to) = self.nodes.iter().position(|it| it.id == peer) else { return };
+        let span = self.delay(Duration::from_secs(6));
+        self.faulty.insert(Direction { from: node, to }, self.now + span);
+        for _ in 0..8 {
+            let word = self.rng.below(self.plan.words_count as u32) as u8;
+            self.publish(node, word);
+        }
     }
 
     fn stall(&mut self, from: usize) {
@@ -110,16 +135,19 @@ impl Mesh {
         }
     }
 
-    fn leave(&mut self, node: usize) {
+    pub(super) fn leave(&mut self, node: usize) {
         let Some(life) = self.nodes[node].life.as_ref().map(|life| life.number) else { return };
         let reason = LeaveReason::Maintenance;
+        self.is_saying_goodbye = true;
         self.feed_life(node, life, Input::Command(Command::Leave { reason }));
+        self.is_saying_goodbye = false;
     }
 
     /// Everything that is down starts, everything that is blocked opens.
     pub fn heal(&mut self) {
         self.acts_left = 0;
         self.plan.calm();
+        self.faulty.clear();
         for direction in self.blocked.keys().copied().collect::<Vec<_>>() {
             self.blocked.remove(&direction);
             self.unblocked(direction);

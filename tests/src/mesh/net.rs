@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use mpreg_fabric::control::{End as LinkEnd, Input, LinkId, LinkUp, Origin};
+use mpreg_fabric::rng::Rng;
 use mpreg_fabric::time::Instant;
 use mpreg_proto::id::NodeId;
 use mpreg_proto::member::PeerAddress;
-use mpreg_proto::peer::{Lane, Plane};
+use mpreg_proto::peer::Plane;
 
 use super::node::LinkState;
 use super::plan::Mishap;
@@ -44,6 +45,8 @@ pub(super) struct Wire {
     address: PeerAddress,
     /// What it carries in a millisecond.
     bytes_per_ms: usize,
+    /// What its length adds, one way.
+    length: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +127,8 @@ impl Mesh {
         self.dials.remove(&dial);
         let end = |node, life| End { node, life, stage: Stage::Opening };
         let is_slow = self.plan.has(Mishap::SlowLinks) && self.one_in(4);
-        let slow = *pick(&mut self.rng, &[20, 200]);
+        // Where many are, more is said.
+        let slow = *pick(&mut self.rng, &[20, 200]) * if self.plan.is_large() { 8 } else { 1 };
         self.next_wire += 1;
         let wire = WireNo(self.next_wire);
         let opened = Wire {
@@ -132,6 +136,7 @@ impl Mesh {
             streams: Default::default(),
             address,
             bytes_per_ms: if is_slow { slow } else { 100_000 },
+            length: self.length(node, target),
         };
         self.wires.insert(wire, opened);
         for end in 0..2 {
@@ -165,7 +170,7 @@ impl Mesh {
         let incarnation = peer.incarnation;
         let it = &self.nodes[there.node];
         let (peer, cluster) = (it.id, it.cluster.clone());
-        let state = LinkState { at, peer, is_admitted: false, is_closed: false };
+        let state = LinkState { at, peer, incarnation, is_admitted: false, is_closed: false };
         self.life_mut(node).links.insert(link(at), state);
         let up = LinkUp { link: link(at), peer, cluster, incarnation, origin };
         self.feed_life(node, life, Input::LinkUp(up));
@@ -179,11 +184,11 @@ impl Mesh {
     }
 
     /// Whether the lane had room.
-    pub(super) fn send_on(&mut self, at: EndNo, lane: Lane, frame: Sent) -> bool {
+    pub(super) fn send_on(&mut self, at: EndNo, frame: Sent) -> bool {
         let lane_bytes_max = self.plan.lane_bytes_max;
         let to = at.other();
         let Some(wire) = self.wires.get_mut(&at.wire) else { return false };
-        let has_room = wire.streams[to.end].send(lane, frame, lane_bytes_max);
+        let has_room = wire.streams[to.end].send(frame, lane_bytes_max);
         self.depart_later(to, micros(1));
         has_room
     }
@@ -207,7 +212,7 @@ impl Mesh {
         stream.is_departing = false;
         let Some(frame) = stream.take() else { return };
         let takes = micros((frame.bytes() * 1000 / wire.bytes_per_ms) as u64);
-        let at = stream.fly(frame, now + takes + flight);
+        let at = stream.fly(frame, now + takes + flight + wire.length);
         self.schedule(at, Happening::Arrive { to });
         self.depart_later(to, takes.max(micros(1)));
     }
@@ -232,8 +237,11 @@ impl Mesh {
         self.frames += 1;
         *self.bytes.entry(frame.plane).or_default() += frame.bytes() as u64;
         if frame.plane == Plane::Data {
-            self.carry(node, &frame.body);
+            self.carry(node, &frame.body, frame.sort);
         } else {
+            if self.plan.has(Mishap::Replays) {
+                self.record(from, node, &frame);
+            }
             let (plane, body) = (frame.plane as u8, frame.body.to_vec());
             let input = Input::Received { link: link(to), plane, body };
             self.feed_life(node, life, input);
@@ -354,6 +362,27 @@ impl Mesh {
         both.filter(|&(_, it, end)| is_it(it, end))
             .map(|(wire, _, end)| EndNo { wire, end })
             .collect()
+    }
+
+    /// How much farther apart two nodes are than others: some, of different clusters.
+    pub(super) fn length(&self, a: usize, b: usize) -> Duration {
+        let is_near = self.cluster_of(a) == self.cluster_of(b) || !self.plan.has(Mishap::Distances);
+        let pair = Rng::from_seed((a.min(b) * 1000 + a.max(b)) as u64).below(6);
+        micros(if is_near { 0 } else { [0, 0, 0, 5_000, 20_000, 60_000][pair as usize] })
+    }
+
+    /// How long a ping takes over a link between these, on average.
+    pub(super) fn round_trip(&self, a: usize, b: usize) -> Duration {
+        (self.plan.delay * 3 / 4 + self.length(a, b)) * 2
+    }
+
+    /// Dials of a node that its machine has to think are under way.
+    pub(super) fn dials_known(&self, node: usize) -> usize {
+        let life = self.nodes[node].life.as_ref().map(|life| life.number);
+        let is_its = |end: &End| end.node == node && Some(end.life) == life;
+        let opening = self.wires.values().map(|wire| &wire.ends[0]);
+        let opening = opening.filter(|end| end.stage == Stage::Opening && is_its(end));
+        self.dials_open(node) + opening.count()
     }
 
     fn is_blocked(&self, from: usize, to: usize) -> bool {

@@ -6,21 +6,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mpreg_fabric::control::{
-    Control, Input, LinkId, Record, RouteSettings, Settings, Ticket, View,
+    Control, Input, LinkId, LinkStateSettings, Record, RouteSettings, Settings, Ticket, View,
 };
 use mpreg_fabric::rng::Rng;
-use mpreg_fabric::route::Signatures;
 use mpreg_fabric::time::Instant;
+use mpreg_fabric::way::LinkStateMode;
 use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::hop::Here;
-use mpreg_proto::id::{Incarnation, NodeId, Version};
+use mpreg_proto::id::{ClusterId, Incarnation, NodeId, Version};
 use mpreg_proto::member::PeerAddress;
 use mpreg_proto::peer::Lane;
 
 use super::desk::{Desk, Subscription};
-use super::plan::MeshPlan;
+use super::plan::{MeshPlan, Mishap};
 use super::topology;
-use super::{EndNo, Mesh};
+use super::{EndNo, Happening, Mesh};
+use crate::history::Plan as _;
 
 pub(super) struct Node {
     pub(super) id: NodeId,
@@ -28,6 +29,7 @@ pub(super) struct Node {
     /// How many it has had.
     names: u32,
     pub(super) cluster: ClusterName,
+    pub(super) cluster_id: ClusterId,
     pub(super) address: PeerAddress,
     /// Nodes it is told of at its start.
     pub(super) seeds: BTreeSet<usize>,
@@ -61,6 +63,9 @@ pub(super) struct Life {
     born: Instant,
     /// The moment it last asked to be woken at, of true time.
     pub(super) wake_at: Option<Instant>,
+    /// How often it was woken since then.
+    pub(super) wakes: u32,
+    pub(super) wakes_since: Instant,
     /// Links that came up and are not gone.
     pub(super) links: BTreeMap<LinkId, LinkState>,
     /// What is sent to a peer goes here.
@@ -71,11 +76,22 @@ pub(super) struct Life {
     pub(super) desk: Desk,
 }
 
+/// What a process is told at its start, besides what its disk kept.
+pub(super) struct Told<'a> {
+    /// Of all nodes.
+    addresses: &'a [PeerAddress],
+    routes: RouteSettings,
+    mode: LinkStateMode,
+    seed: u64,
+}
+
 /// A link as its shell knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LinkState {
     pub(super) at: EndNo,
     pub(super) peer: NodeId,
+    /// The life of the peer, as its hello said.
+    pub(super) incarnation: Incarnation,
     pub(super) is_admitted: bool,
     /// Closed by the machine, which is yet to hear that it is down.
     pub(super) is_closed: bool,
@@ -92,19 +108,23 @@ pub(super) fn all(plan: &MeshPlan, root: &Rng) -> Vec<Node> {
             })
             .collect();
     let seeds = topology::seeds(&clusters, plan.topology, &mut rng);
-    let node = |(index, seeds): (usize, BTreeSet<usize>)| Node {
-        id: draw_id(index, 1, &mut rng),
-        index,
-        names: 1,
-        cluster: format!("c{}", clusters[index]).parse().expect("a good name"),
-        address: address(index),
-        seeds,
-        wants: wants(plan, &mut rng),
-        disk: Disk::default(),
-        life: None,
-        lives: 0,
-        refuses_until: Instant::START,
-        drift_ppm: i64::from(rng.below(2 * plan.drift_ppm + 1)) - i64::from(plan.drift_ppm),
+    let node = |(index, seeds): (usize, BTreeSet<usize>)| {
+        let cluster: ClusterName = format!("c{}", clusters[index]).parse().expect("a good name");
+        Node {
+            id: draw_id(index, 1, &mut rng),
+            index,
+            names: 1,
+            cluster_id: cluster.id(),
+            cluster,
+            address: address(index),
+            seeds,
+            wants: wants(plan, &mut rng),
+            disk: Disk::default(),
+            life: None,
+            lives: 0,
+            refuses_until: Instant::START,
+            drift_ppm: i64::from(rng.below(2 * plan.drift_ppm + 1)) - i64::from(plan.drift_ppm),
+        }
     };
     seeds.into_iter().enumerate().map(node).collect()
 }
@@ -141,21 +161,29 @@ impl Node {
     }
 
     /// A process starts on this disk.
-    pub(super) fn start(&mut self, now: Instant, addresses: &[PeerAddress], seed: u64) {
+    pub(super) fn start(&mut self, now: Instant, told: Told<'_>) {
+        let Told { addresses, routes, mode, seed } = told;
         self.disk.incarnation += 1;
         self.lives += 1;
-        let here = Here { node: self.id, cluster: self.cluster.id() };
+        let here = Here { node: self.id, cluster: self.cluster_id };
         let incarnation = Incarnation(self.disk.incarnation);
         let (cluster, address) = (self.cluster.clone(), self.address.clone());
         let mut settings = Settings::new(self.id, cluster, incarnation, address, seed);
         settings.seeds = self.seeds.iter().map(|&seed| addresses[seed].clone()).collect();
-        settings.route = self.disk.routes();
+        settings.route = RouteSettings {
+            stored: self.disk.route_sequence,
+            keys: self.disk.route_keys.clone(),
+            ..routes
+        };
+        settings.link_state = LinkStateSettings { mode, ..LinkStateSettings::default() };
         self.life = Some(Life {
             number: self.lives,
             incarnation,
             machine: Control::new(settings),
             born: now,
             wake_at: None,
+            wakes: 0,
+            wakes_since: now,
             links: BTreeMap::new(),
             used: BTreeMap::new(),
             view: Arc::new(View::alone(here)),
@@ -186,6 +214,11 @@ impl Node {
         self.disk.unwritten.push_back((ticket, record));
     }
 
+    /// Numbers of routes that its disk says may be used.
+    pub(super) fn route_sequence(&self) -> Option<Version> {
+        self.disk.route_sequence
+    }
+
     /// The oldest write is on disk.
     pub(super) fn written(&mut self) -> Option<Ticket> {
         self.disk.write()
@@ -193,15 +226,6 @@ impl Node {
 }
 
 impl Disk {
-    /// Without keys: signatures are tried where routes are (`fabric/src/route/tests`).
-    fn routes(&self) -> RouteSettings {
-        let mut settings = RouteSettings::default();
-        settings.policy.signatures = Signatures::UnsignedAllowed;
-        settings.stored = self.route_sequence;
-        settings.keys = self.route_keys.clone();
-        settings
-    }
-
     fn write(&mut self) -> Option<Ticket> {
         let (ticket, record) = self.unwritten.pop_front()?;
         match record {
@@ -219,18 +243,25 @@ impl Disk {
 
 impl Mesh {
     pub(super) fn start(&mut self, node: usize) {
-        if self.nodes[node].life.is_some() {
+        if self.nodes[node].life.is_some() || self.parted.is_some_and(|parted| parted.node == node)
+        {
             return;
         }
         let addresses: Vec<PeerAddress> =
             self.nodes.iter().map(|node| node.address.clone()).collect();
         let seed = self.rng.draw();
-        let now = self.now;
+        let (now, mode) = (self.now, self.plan.mode);
+        let routes = self.route_settings(self.cluster_of(node));
         let it = &mut self.nodes[node];
-        it.start(now, &addresses, seed);
+        it.start(now, Told { addresses: &addresses, routes, mode, seed });
         let (id, lives) = (it.id, it.lives);
         self.trace.note(now, node, &(id, lives), format_args!("starts as {id:?}, life {lives}"));
         self.feed_life(node, lives, Input::Started);
+        self.provide_key(node, lives);
+        if self.plan.has(Mishap::Distances) {
+            let delay = self.delay(Duration::from_secs(1));
+            self.after(delay, Happening::Measure { node, life: lives });
+        }
         for want in self.nodes[node].wants.clone() {
             self.feed_life(node, lives, Input::Want(want.want(1)));
         }

@@ -3,16 +3,24 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use mpreg_fabric::control::Candidate;
+use mpreg_fabric::breaker::Circuit;
+use mpreg_fabric::control::{Candidate, Explanation};
 use mpreg_fabric::plan::Verdict;
+use mpreg_fabric::way::LinkStateMode;
 use mpreg_proto::catalog::{Kind, Scope};
+use mpreg_proto::hop::Reason;
 use mpreg_proto::id::{ClusterId, NodeId};
 
 use super::Mesh;
+use super::plan::Mishap;
 use crate::check::Violation;
+use crate::history::Plan as _;
 
 /// An entry, as far as it matters here.
 type Known = (NodeId, Scope, Kind, Vec<u8>);
+
+/// Changes of a link by less than a millisecond are none: of a few links.
+const SLACK: i128 = 6_000;
 
 /// How far it is from each cluster to each other.
 pub(super) struct Distances(BTreeMap<ClusterId, BTreeMap<ClusterId, usize>>);
@@ -25,7 +33,7 @@ impl Distances {
 
 impl Mesh {
     pub(super) fn cluster_of(&self, node: usize) -> ClusterId {
-        self.nodes[node].cluster.id()
+        self.nodes[node].cluster_id
     }
 
     /// Pairs of clusters with a link between them.
@@ -43,8 +51,8 @@ impl Mesh {
     /// Links between clusters on the shortest way from each cluster to each other.
     pub(super) fn distances(&self) -> Distances {
         let touching = self.touching();
-        let clusters: BTreeSet<ClusterId> = self.nodes.iter().map(|it| it.cluster.id()).collect();
-        let from = |from: ClusterId| (from, distances(&touching, from));
+        let clusters: BTreeSet<ClusterId> = self.nodes.iter().map(|it| it.cluster_id).collect();
+        let from = |from: ClusterId| (from, distances(&touching, &self.shut(), from));
         Distances(clusters.into_iter().map(from).collect())
     }
 
@@ -79,7 +87,7 @@ impl Mesh {
             let mates: BTreeSet<NodeId> = self
                 .nodes
                 .iter()
-                .filter(|other| other.cluster.id() == here)
+                .filter(|other| other.cluster_id == here)
                 .map(|other| other.id)
                 .collect();
             let is_for = |known: &&Known| known.1 == Scope::Fabric || mates.contains(&known.0);
@@ -101,6 +109,86 @@ impl Mesh {
         Ok(())
     }
 
+    /// Clusters that no way leads through. Link-state does not ask for policies about routes.
+    fn shut(&self) -> BTreeSet<ClusterId> {
+        match self.plan.mode {
+            LinkStateMode::Disabled => self.closed.clone(),
+            LinkStateMode::Prefer | LinkStateMode::Only => BTreeSet::new(),
+        }
+    }
+
+    /// Where links are of different lengths, the way is about as short as can be: measurements lag
+    /// behind, and a change by less than a quarter is none. Of ways of link-state, that there is one.
+    fn is_good_way(&self, node: usize, why: &Explanation) -> Result<(), Violation> {
+        let to = why.to;
+        let score = why.candidates.iter().find(|way| way.verdict == Verdict::Chosen);
+        let score = score.and_then(|way| way.route.as_ref()).map(|way| way.score.0 / 1000);
+        let is_good = match (score, self.scores(to).get(&node)) {
+            _ if self.plan.mode != LinkStateMode::Disabled => true,
+            (Some(score), Some(best)) => {
+                (best * 2 / 3 - SLACK..=best * 3 / 2 + SLACK).contains(&score)
+            }
+            (Some(_) | None, _) => false,
+        };
+        if why.next_hop.is_err() || !is_good {
+            let best = self.scores(to).get(&node).copied();
+            let text = format!("node {node} goes to {to} by {score:?}, not {best:?}: {why:?}");
+            return Err(Violation::new("routes", text));
+        }
+        Ok(())
+    }
+
+    /// Whether every link lets everything through.
+    pub(super) fn are_circuits_closed(&self) -> bool {
+        let lives = self.nodes.iter().filter_map(|node| node.life.as_ref());
+        let mut links = lives.flat_map(|life| &life.view.links);
+        links.all(|link| link.circuit == Circuit::Closed)
+    }
+
+    /// The score of the best way of each node to a cluster, thousandths of a point.
+    fn scores(&self, to: ClusterId) -> BTreeMap<usize, i128> {
+        let live = self.live();
+        let mut best: BTreeMap<usize, i128> = BTreeMap::new();
+        loop {
+            // Over links of its own, then over those of its mates.
+            let own = |node: &usize| Some((*node, self.own_score(*node, to, &best)?));
+            let own: BTreeMap<usize, i128> = live.iter().filter_map(own).collect();
+            let over = |node: usize, mate: usize, score: i128| match node == mate {
+                true => score,
+                false => score + self.round_trip(node, mate).as_micros() as i128,
+            };
+            let next = |&node: &usize| {
+                let here = self.cluster_of(node);
+                let mates = own.iter().filter(|(mate, _)| self.cluster_of(**mate) == here);
+                let score = mates.map(|(&mate, &score)| over(node, mate, score)).min()?;
+                Some((node, score))
+            };
+            let next: BTreeMap<usize, i128> = live.iter().filter_map(next).collect();
+            if next == best {
+                return best;
+            }
+            best = next;
+        }
+    }
+
+    fn own_score(&self, node: usize, to: ClusterId, best: &BTreeMap<usize, i128>) -> Option<i128> {
+        const HOP: i128 = 10_000;
+        let here = self.cluster_of(node);
+        let peers = &self.nodes[node].life.as_ref()?.view.peers;
+        let over = |peer: &NodeId| {
+            let there = self.nodes.iter().position(|it| it.id == *peer)?;
+            let cluster = self.cluster_of(there);
+            let rest = match cluster == to {
+                true => 0,
+                false if self.closed.contains(&cluster) => return None,
+                false => *best.get(&there)?,
+            };
+            let link = HOP + self.round_trip(node, there).as_micros() as i128;
+            (cluster != here).then_some(link + rest)
+        };
+        peers.keys().filter_map(over).min()
+    }
+
     /// Every node has a way to every other cluster, over as few links between clusters as can be, and
     /// none to clusters that are not there.
     pub(super) fn routes_are_shortest(&self) -> Result<(), Violation> {
@@ -108,7 +196,7 @@ impl Mesh {
         for node in self.live() {
             let Some(life) = &self.nodes[node].life else { continue };
             let here = self.cluster_of(node);
-            let should = distances(&touching, here);
+            let should = distances(&touching, &self.shut(), here);
             let now = self.nodes[node].local(self.now);
             let knows: BTreeSet<ClusterId> = life.machine.destinations().collect();
             let there: BTreeSet<ClusterId> =
@@ -119,6 +207,14 @@ impl Mesh {
             }
             for to in there {
                 let why = life.machine.explain(to, &[], now);
+                let refused = Verdict::Refused(Reason::LinkOpenCircuit);
+                if why.candidates.iter().any(|way| way.verdict == refused) {
+                    continue;
+                }
+                if self.plan.mode != LinkStateMode::Disabled || self.plan.has(Mishap::Distances) {
+                    self.is_good_way(node, &why)?;
+                    continue;
+                }
                 let is_chosen = |way: &&Candidate| way.verdict == Verdict::Chosen;
                 let chosen = why.candidates.iter().find(is_chosen);
                 let hops = chosen.and_then(|way| way.route.as_ref()).map(|way| way.path.len());
@@ -137,13 +233,14 @@ impl Mesh {
 
 fn distances(
     touching: &BTreeSet<(ClusterId, ClusterId)>,
+    shut: &BTreeSet<ClusterId>,
     from: ClusterId,
 ) -> BTreeMap<ClusterId, usize> {
     let mut distances = BTreeMap::from([(from, 0)]);
     let mut edge = vec![from];
     while !edge.is_empty() {
         let mut next = Vec::new();
-        for at in edge {
+        for at in edge.into_iter().filter(|at| *at == from || !shut.contains(at)) {
             let distance = distances[&at] + 1;
             for &(_, to) in touching.range((at, ClusterId(0))..=(at, ClusterId(u128::MAX))) {
                 if let Entry::Vacant(unreached) = distances.entry(to) {

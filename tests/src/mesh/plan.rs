@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use mpreg_fabric::limits::FULL_MESH_NODES_MAX;
 use mpreg_fabric::rng::Rng;
+use mpreg_fabric::way::LinkStateMode;
 
 use crate::faults::{micros, pick};
 use crate::history::{Broken, Plan};
@@ -49,10 +51,24 @@ pub enum Mishap {
     SlowDisks,
     /// Clients subscribe, and are gone.
     Subscribers,
+    /// Routes are signed, as they must be where clusters do not trust each other.
+    Signatures,
+    /// Clusters exchange the keys they sign with.
+    Rotations,
+    /// Clusters stop telling others of each other, and begin again.
+    Policies,
+    /// Some nodes of different clusters are far apart, and links are measured.
+    Distances,
+    /// Links take no messages for a while, and shards say so.
+    Faults,
+    /// A node sends a message where it has been.
+    Echoes,
+    /// A node says again what it said a while ago.
+    Replays,
 }
 
 impl Mishap {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 23] = [
         Self::Breaks,
         Self::Stalls,
         Self::Partitions,
@@ -69,7 +85,17 @@ impl Mishap {
         Self::Drift,
         Self::SlowDisks,
         Self::Subscribers,
+        Self::Signatures,
+        Self::Rotations,
+        Self::Policies,
+        Self::Distances,
+        Self::Faults,
+        Self::Echoes,
+        Self::Replays,
     ];
+
+    /// These are what a fabric is like, and stay when nothing goes wrong any more.
+    const LASTING: [Self; 4] = [Self::Signatures, Self::Distances, Self::Faults, Self::Replays];
 }
 
 /// What the seed decided.
@@ -93,6 +119,8 @@ pub struct MeshPlan {
     pub disk_delay: Duration,
     /// Parts in a million by which a clock may be wrong, either way.
     pub drift_ppm: u32,
+    /// What ways computed from link-state count for.
+    pub mode: LinkStateMode,
     on: u32,
 }
 
@@ -136,7 +164,14 @@ impl Plan for MeshPlan {
             | Mishap::SlowLinks
             | Mishap::Clogs
             | Mishap::SpareWakes
-            | Mishap::Subscribers => (),
+            | Mishap::Subscribers
+            | Mishap::Signatures
+            | Mishap::Rotations
+            | Mishap::Policies
+            | Mishap::Distances
+            | Mishap::Faults
+            | Mishap::Echoes
+            | Mishap::Replays => (),
         }
     }
 
@@ -152,22 +187,34 @@ impl MeshPlan {
         let is_on = |mishap: Mishap| on >> mishap as u32 & 1 != 0;
         let acts_max = *pick(rng, &[10, 40, 100]);
         let nodes_max = *pick(rng, &[4, 8, 16]);
-        let nodes_count = 2 + rng.below(nodes_max) as usize;
+        // Few are of a size at which not all nodes of a cluster are linked: they take long.
+        let is_large = rng.below(100) == 0;
+        let nodes_count = 2 + rng.below(nodes_max) as usize + if is_large { 22 } else { 0 };
+        let clusters_max = if is_large { 2 } else { 5.min(nodes_count as u32) };
+        let disabled = LinkStateMode::Disabled;
         Self {
             nodes_count,
-            clusters_count: 1 + rng.below(5.min(nodes_count as u32)) as usize,
+            clusters_count: 1 + rng.below(clusters_max) as usize,
+            mode: *pick(rng, &[disabled, disabled, LinkStateMode::Prefer, LinkStateMode::Only]),
             minutes: 0,
             acts_count: 5 + rng.below(acts_max) as usize,
             topology: *pick(rng, &Topology::ALL),
             words_count: 1 + rng.below(4) as usize,
             act_gap: *pick(rng, &[micros(50_000), micros(500_000), micros(3_000_000)]),
             delay: micros(*pick(rng, &[100, 2_000, 20_000, 100_000])),
-            lane_bytes_max: *pick(rng, &[1 << 17, 1 << 20, 1 << 22]),
+            // Where all publish at once, what many say has to fit.
+            lane_bytes_max: *pick(rng, &[1 << 14, 1 << 17, 1 << 22])
+                << if is_large { 3 } else { 0 },
             wake_late: if is_on(Mishap::LateWakes) { micros(300_000) } else { PROMPT_WAKE },
             disk_delay: if is_on(Mishap::SlowDisks) { micros(200_000) } else { PROMPT_DISK },
             drift_ppm: if is_on(Mishap::Drift) { 10_000 } else { 0 },
             on,
         }
+    }
+
+    /// Not all nodes of a cluster may be linked.
+    pub(super) fn is_large(&self) -> bool {
+        FULL_MESH_NODES_MAX < self.nodes_count
     }
 
     /// Nothing goes wrong, ever.
@@ -185,13 +232,14 @@ impl MeshPlan {
             wake_late: PROMPT_WAKE,
             disk_delay: PROMPT_DISK,
             drift_ppm: 0,
+            mode: LinkStateMode::Disabled,
             on: 0,
         }
     }
 
     /// Nothing goes wrong any more. Clocks stay as wrong as they were.
     pub fn calm(&mut self) {
-        self.on = 0;
+        self.on &= Mishap::LASTING.iter().fold(0, |on, &mishap| on | 1 << mishap as u32);
         self.wake_late = PROMPT_WAKE;
         self.disk_delay = PROMPT_DISK;
         self.delay = self.delay.min(micros(20_000));

@@ -10,9 +10,10 @@ use mpreg_fabric::time::Instant;
 
 use super::check;
 use super::mishap::NOTICED;
-use super::plan::MeshPlan;
+use super::parting::part;
+use super::plan::{MeshPlan, Mishap};
 use super::{Mesh, Violation};
-use crate::history::{Broken, Tally};
+use crate::history::{Broken, Plan as _, Tally};
 
 use crate::trace::Show;
 
@@ -81,7 +82,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) const STEP: Duration = Duration::from_millis(100);
 
 /// What must hold once all is healed.
-const SETTLED: [Rule; 6] = [
+pub(super) const SETTLED: [Rule; 6] = [
     check::links_agree,
     check::nodes_hang_together,
     check::members_are_the_living,
@@ -93,7 +94,10 @@ const SETTLED: [Rule; 6] = [
 /// Ten hops of the longest, on links that carry the least.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(5);
 
-type Rule = fn(&Mesh) -> Result<(), Violation>;
+/// Rounds of messages until every link of theirs is tried three times; one message in sixteen tries.
+const CIRCUITS_TRIES: u32 = 300;
+
+pub(super) type Rule = fn(&Mesh) -> Result<(), Violation>;
 
 /// Plays what is left of a history after the cuts.
 pub(super) fn play(seed: u64, plan: MeshPlan, show: Show) -> Result<MeshReport, Broken> {
@@ -145,22 +149,45 @@ fn calm(mesh: &mut Mesh) -> Duration {
     // A seed behind which is somebody already linked is dialled once more, and one of two links closed.
     mesh.run_for(DIALS_REST);
     let dials = mesh.dials_made;
+    mesh.is_still = true;
+    if mesh.plan.has(Mishap::Replays) {
+        mesh.replay(usize::MAX);
+    }
+    // Its earlier key is good until everybody has the next one, and longer.
+    mesh.rotate(0);
     stay(mesh, STAYS_FOR);
     let verdict = check::nobody_dials(dials, mesh.dials_made);
     mesh.note(verdict);
     deliver(mesh);
+    part(mesh);
     agreed_after
 }
 
-/// While nothing changes nothing is lost.
-fn deliver(mesh: &mut Mesh) {
-    if mesh.violation.is_some() {
-        return;
+/// While nothing changes nothing is lost, but what circuits refuse that are half-open still: until
+/// enough went over such links.
+pub(super) fn deliver(mesh: &mut Mesh) {
+    // All that was published before has come: a link that carries little has room.
+    let mut is_alone = true;
+    for _ in 0..CIRCUITS_TRIES {
+        if mesh.violation.is_some() {
+            return;
+        }
+        let messages = mesh.publish_all();
+        mesh.run_for(STEP);
+        let has_faults = mesh.plan.has(Mishap::Faults);
+        if has_faults && mesh.are_refused(&messages) {
+            is_alone = false;
+            continue;
+        }
+        mesh.run_for(DELIVERED_WITHIN);
+        if is_alone && !(has_faults && mesh.are_refused(&messages)) {
+            let verdict = mesh.all_have_got(&messages);
+            return mesh.note(verdict);
+        }
+        is_alone = true;
     }
-    let messages = mesh.publish_all();
-    mesh.run_for(DELIVERED_WITHIN);
-    let verdict = mesh.all_have_got(&messages);
-    mesh.note(verdict);
+    let text = format!("circuits refuse messages after {CIRCUITS_TRIES} tries");
+    mesh.note(Err(Violation::new("circuits", text)));
 }
 
 /// All agree for as long as this.

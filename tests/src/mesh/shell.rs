@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use mpreg_fabric::control::{CloseReason, Effect, Input, LinkId};
 use mpreg_proto::id::NodeId;
-use mpreg_proto::peer::{Lane, Plane};
+use mpreg_proto::peer::Plane;
 
 use super::net::end_of;
 use super::node::Life;
 use super::plan::Mishap;
-use super::stream::Sent;
-use super::{Happening, Mesh, check};
+use super::stream::{Sent, Sort};
+use super::{Direction, EndNo, Happening, Mesh, check};
 use crate::check::Violation;
 use crate::faults::micros;
 use crate::history::Plan as _;
@@ -66,11 +66,14 @@ impl Mesh {
             Effect::Use { peer, link } => self.use_link(node, peer, link),
             Effect::Close { link, why } => self.close_link(node, link, why),
             Effect::Send { to, lane, plane, body } => {
-                self.send(node, to, lane, Sent { plane, body });
+                let sort = if self.is_saying_goodbye { Sort::Goodbye } else { Sort::Plain };
+                self.send(node, to, Sent { plane, lane, body, sort });
             }
             Effect::Dial { address, node: expects } => {
                 let line = format_args!("dials {address} for {expects:?}");
                 self.trace.note(self.now, node, &(address.as_str(), expects), line);
+                let verdict = self.is_not_in_grace(node, &address, expects);
+                self.note(verdict);
                 self.dial(node, address, expects);
             }
             Effect::Persist { ticket, record } => {
@@ -79,7 +82,15 @@ impl Mesh {
                 let delay = self.delay(self.plan.disk_delay);
                 self.after(delay, Happening::Written { node, life });
             }
-            Effect::View { view, .. } => self.life_mut(node).view = view,
+            Effect::View { view, .. } => {
+                self.life_mut(node).view = view;
+                let now = self.nodes[node].local(self.now);
+                let clusters = (0..self.nodes.len()).map(|it| self.cluster_of(it)).collect();
+                let mode = self.plan.mode;
+                let machine = &self.life_mut(node).machine;
+                let verdict = check::ways_are_used(node, machine, &clusters, mode, now);
+                self.note(verdict);
+            }
             Effect::Left => {
                 let life = self.life_mut(node).number;
                 let delay = self.delay(Duration::from_millis(200));
@@ -87,6 +98,8 @@ impl Mesh {
             }
             Effect::Fact(fact) => {
                 self.trace.note(self.now, node, &(), format_args!("{fact:?}"));
+                let verdict = self.is_no_change(node, &fact);
+                self.note(verdict);
             }
         }
     }
@@ -120,12 +133,16 @@ impl Mesh {
         };
         state.is_closed = true;
         state.is_admitted = false;
+        let closed = *state;
         let line = format_args!("closes {}: {}", link.0, why.word());
         self.trace.note(self.now, node, &(link.0, why), line);
+        let life = self.life_mut(node);
+        let used = life.used.get(&closed.peer).and_then(|link| life.links.get(link)).copied();
+        self.note(check::is_no_later(node, why, closed, used));
         self.close(end_of(link));
     }
 
-    pub(super) fn send(&mut self, node: usize, to: NodeId, lane: Lane, frame: Sent) {
+    pub(super) fn send(&mut self, node: usize, to: NodeId, frame: Sent) {
         self.note(check::is_within_bound(node, frame.bytes()));
         let life = self.life_mut(node);
         let used = life.used.get(&to).and_then(|link| life.links.get(link));
@@ -133,11 +150,15 @@ impl Mesh {
             let text = format!("node {node} sends to {to:?}, with which it has no link");
             return self.note(Err(Violation::new("sent", text)));
         };
-        let is_message = frame.plane == Plane::Data;
-        if self.send_on(at, lane, frame) {
-            return;
+        if frame.plane == Plane::Route {
+            let verdict = check::numbers_are_written(&self.nodes[node], &frame.body);
+            self.note(verdict);
         }
-        if is_message {
+        if frame.plane == Plane::Data {
+            return self.send_message(node, to, at, frame);
+        }
+        let lane = frame.lane;
+        if self.send_on(at, frame) {
             return;
         }
         self.next_refusal += 1;
@@ -146,6 +167,40 @@ impl Mesh {
         life.refusals.insert(refusal, (to, lane));
         let life = life.number;
         self.after(micros(1), Happening::Refuse { node, life, refusal });
+    }
+
+    /// Shards say how it went.
+    fn send_message(&mut self, node: usize, to: NodeId, at: EndNo, frame: Sent) {
+        let target = self.nodes.iter().position(|it| it.id == to);
+        let direction = target.map(|to| Direction { from: node, to });
+        let until = direction.and_then(|direction| self.faulty.get(&direction));
+        let is_faulty = until.is_some_and(|until| self.now < *until);
+        let went = !is_faulty && self.send_on(at, frame);
+        if !went {
+            self.trace.note(self.now, node, &to, format_args!("cannot send a message to {to:?}"));
+        }
+        if self.plan.has(Mishap::Faults) {
+            let life = self.life_mut(node).number;
+            let said = match went {
+                true => Input::LinkWorked { peer: to },
+                false => Input::LinkFailed { peer: to },
+            };
+            self.feed_life(node, life, said);
+        }
+    }
+
+    /// Pings of all links come back.
+    pub(super) fn measure(&mut self, node: usize, life: u64) {
+        if !self.is_life(node, life) {
+            return;
+        }
+        let peers: Vec<NodeId> = self.life_mut(node).view.peers.keys().copied().collect();
+        for peer in peers {
+            let Some(there) = self.nodes.iter().position(|it| it.id == peer) else { continue };
+            let round_trip = self.round_trip(node, there);
+            self.feed_life(node, life, Input::Measured { peer, round_trip });
+        }
+        self.after(Duration::from_secs(1), Happening::Measure { node, life });
     }
 
     pub(super) fn refuse(&mut self, node: usize, life: u64, refusal: u64) {
@@ -174,8 +229,16 @@ impl Mesh {
         let now = self.now;
         let it = self.life_mut(node);
         let is_due = it.wake_at.is_some_and(|at| at <= now);
+        if is_due {
+            if Duration::from_secs(1) <= now.since(it.wakes_since) {
+                (it.wakes, it.wakes_since) = (0, now);
+            }
+            it.wakes += 1;
+            let verdict = check::sleeps(node, it.wakes);
+            self.note(verdict);
+        }
         if is_due || is_spare {
-            it.wake_at = None;
+            self.life_mut(node).wake_at = None;
             self.feed_life(node, life, Input::DeadlineReached);
         }
     }
@@ -185,8 +248,11 @@ impl Mesh {
         let dials_open = self.dials_open(node);
         self.note(check::dials_are_few(node, dials_open));
         let Some(it) = &self.nodes[node].life else { return };
+        let (thought, known) = (it.machine.dials_open(), || self.dials_known(node));
+        let verdict = check::dials_come_to_an_end(node, thought, dials_open, known);
         let due = it.machine.deadline().map(|(at, _why)| self.nodes[node].global(at));
         let (life, before) = (it.number, it.wake_at);
+        self.note(verdict);
         if before != due {
             self.life_mut(node).wake_at = due;
             if let Some(at) = due {
@@ -202,7 +268,7 @@ impl Mesh {
     }
 
     fn note_input(&mut self, node: usize, input: &Input) {
-        let (trace, now) = (&mut self.trace, self.now);
+        let (trace, nodes, now) = (&mut self.trace, &self.nodes, self.now);
         match input {
             Input::LinkUp(up) => {
                 let line =
@@ -231,7 +297,11 @@ impl Mesh {
             | Input::WallClockRead(_)
             | Input::Command(_) => trace.note(now, node, &(), format_args!("{input:?}")),
             Input::Started => (),
-            Input::DeadlineReached => trace.note(now, node, &(), format_args!("wakes")),
+            Input::DeadlineReached => {
+                let deadline = nodes[node].life.as_ref().and_then(|life| life.machine.deadline());
+                let why = deadline.map_or("nothing is due", |(_, why)| why);
+                trace.note(now, node, &(), format_args!("wakes to {why}"));
+            }
         }
     }
 }

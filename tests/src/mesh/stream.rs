@@ -20,7 +20,21 @@ use mpreg_proto::peer::{Lane, Plane};
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
     pub(super) plane: Plane,
+    pub(super) lane: Lane,
     pub(super) body: Bytes,
+    pub(super) sort: Sort,
+}
+
+/// What the simulator has to know of a frame that the frame does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Plain,
+    /// A message, sent where it has been.
+    Echo,
+    /// What a node says while it leaves.
+    Goodbye,
+    /// What was said before.
+    Again,
 }
 
 impl Sent {
@@ -47,13 +61,14 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Queues a frame; whether there was room for it.
-    pub(super) fn send(&mut self, lane: Lane, frame: Sent, lane_bytes_max: usize) -> bool {
-        let bytes = &mut self.lane_bytes[lane as usize];
+    pub(super) fn send(&mut self, frame: Sent, lane_bytes_max: usize) -> bool {
+        let lane = frame.lane as usize;
+        let bytes = &mut self.lane_bytes[lane];
         if self.is_ended || lane_bytes_max < *bytes + frame.bytes() {
             return false;
         }
         *bytes += frame.bytes();
-        self.lanes[lane as usize].push_back(frame);
+        self.lanes[lane].push_back(frame);
         true
     }
 
