@@ -3,7 +3,7 @@
 
 use std::num::NonZero;
 use std::ops::Range;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -69,15 +69,18 @@ fn main() -> ExitCode {
     if is_mesh { run::<MeshPlan>(&args) } else { run::<Faults>(&args) }
 }
 
-/// Builds a simulator with this bug and lets it play the same.
+/// Builds a simulator with the bugs and lets it play the same with this one.
 fn run_planted(name: &str, args: &[String]) -> ExitCode {
     let Some(bug) = planted::find(name) else {
         eprintln!("there is no bug {name:?}; there are 1 to {}", planted::ALL.len());
         return ExitCode::from(2);
     };
-    eprintln!("with {}", bug.name);
-    let played = planted::build(bug).map(|mut sim| sim.arg("--mesh").args(args).status());
-    match played {
+    eprintln!("with {}", planted::ALL[bug - 1].name);
+    let play = |sim| {
+        let mut sim = Command::new(sim);
+        sim.env(planted::VARIABLE, bug.to_string()).arg("--mesh").args(args).status()
+    };
+    match planted::build().map(play) {
         Ok(Ok(status)) if status.success() => ExitCode::SUCCESS,
         Ok(Ok(_)) => ExitCode::FAILURE,
         Ok(Err(error)) => fail(&error.to_string()),
