@@ -359,6 +359,12 @@ pub enum Fact {
     Member(member::Fact),
     Gossip(gossip::Fact),
     Route(route::Fact),
+    /// A node says of its links what it did not say before.
+    LinksChanged {
+        node: NodeId,
+        cluster: ClusterId,
+        links: usize,
+    },
     /// What a peer said of links has no effect.
     LinkState {
         from: NodeId,

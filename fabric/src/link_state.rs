@@ -127,6 +127,12 @@ pub enum Effect {
     },
     /// [`LinkState::clusters`] and [`LinkState::nodes`] were computed anew.
     Computed,
+    /// A node says of its links what it did not say before.
+    Changed {
+        node: NodeId,
+        cluster: ClusterId,
+        links: usize,
+    },
     Rejected {
         from: NodeId,
         reason: Reject,
@@ -392,8 +398,10 @@ impl LinkState {
             Heard::New if ADVERTISEMENTS_MAX <= self.database.len() => return Err(Reject::Full),
             Heard::New => (),
         }
+        let (node, cluster, links) = (said.origin, said.cluster, said.links.len());
         let entry = Entry { said, body: flood.body, signature: flood.signature, until: now + ttl };
         if self.database.insert(key, entry) {
+            out.push(Effect::Changed { node, cluster, links });
             self.compute_soon(now);
         }
         self.flood(&key, Some(from), now, out);

@@ -31,6 +31,7 @@ use core::num::NonZeroU32;
 use bytes::Bytes;
 use mpreg_proto::catalog::{self, Kind, Scope};
 use mpreg_proto::id::{ClusterId, NodeId, ShardIx};
+use mpreg_proto::topic::{Pattern, Segment};
 
 use crate::limits::VIEW_PACE;
 use crate::tape::Tape;
@@ -168,6 +169,9 @@ impl Wants {
 
     fn local(&mut self, shard: ShardIx, name: Bytes, members: u32, out: &mut Vec<Effect>) {
         let want = catalog::Want::parse(&name).expect("a shard takes only patterns");
+        if is_reserved(want.pattern) {
+            return;
+        }
         let is_group = !want.group.is_empty();
         let shards = self.local.entry(name.clone()).or_default();
         let earlier = body(shards, is_group);
@@ -240,6 +244,11 @@ impl Wants {
             out.extend(wanted.map(|(name, _)| speak(name.clone(), is_gateway)));
         }
     }
+}
+
+/// What is under `mpreg.` each node says for itself, and no other hears that it is wanted.
+fn is_reserved(pattern: Pattern<'_>) -> bool {
+    pattern.segments().next() == Some(Segment::Word("mpreg"))
 }
 
 /// For my cluster.

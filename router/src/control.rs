@@ -30,6 +30,7 @@ use crate::probe::{ControlProbe, ShardProbe};
 mod data_links;
 mod facts;
 pub mod network;
+mod news;
 pub mod question;
 pub mod recorder;
 pub mod report;

@@ -166,6 +166,13 @@ pub const TRACE_TARGETS_MAX: usize = 512;
 pub const TRACE_REPORTS_WAITING_MAX: usize = 4096;
 pub const TRACE_HOPS_MAX: usize = 1024;
 
+/// Facts of the fabric that a node tells its clients in a second: those of a cluster of some hundred nodes that
+/// comes up at once. An operator who sees that some were dropped asks the admin surface.
+pub const NEWS_PER_S: u32 = 1000;
+
+/// Clusters that such facts call by their names; further ones go by their numbers. At 80 bytes each.
+pub const CLUSTERS_NAMED_MAX: usize = 4096;
+
 /// Bytes of a recording of the control core: two days of a node of four at rest, eight hours of one of twenty, and
 /// no more than any machine has room for. And steps of it that wait for the disk: at some hundreds a second, ten seconds of a stall.
 pub const RECORDED_BYTES_MAX: u64 = 256 << 20;

@@ -52,6 +52,8 @@ pub enum Command {
     /// What the shard knows of other nodes from here on, and of which topics it is no longer right who
     /// was remembered to want them.
     View { view: Arc<View>, stale: Stale },
+    /// What happened in the fabric, as a message for whoever listens.
+    News { frame: Bytes },
     /// An operator wants to know where messages of a topic go.
     Trace { topic: Bytes, number: trace::Number },
 }

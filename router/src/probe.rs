@@ -172,6 +172,8 @@ pub struct PeerProbe {
     pub store_failures: Count,
     pub store_refused: Count,
     pub hints_lost: Count,
+    pub news: Count,
+    pub news_dropped: Count,
     /// Of the recording of this process, if it makes one.
     pub recorded_bytes: Count,
     pub recordings_ended: WordCounts,
@@ -405,7 +407,7 @@ impl ShardProbe {
 /// The numbers of links without a label: kind, name, help, where it is counted.
 type PlainOfPeers = (Kind, &'static str, &'static str, fn(&PeerProbe) -> &Count);
 
-const PLAIN_OF_PEERS: [PlainOfPeers; 31] = [
+const PLAIN_OF_PEERS: [PlainOfPeers; 33] = [
     (Kind::Gauge, "mpreg_peer_links", "Links to other nodes.", |p| &p.links),
     (Kind::Counter, "mpreg_peer_links_up_total", "Links that came up.", |p| &p.links_up),
     (Kind::Counter, "mpreg_peer_dials_total", "Addresses of nodes dialled.", |p| &p.dials),
@@ -477,6 +479,10 @@ const PLAIN_OF_PEERS: [PlainOfPeers; 31] = [
     }),
     (Kind::Counter, "mpreg_catalog_hints_lost_total", "Times kept hints could not be read.", |p| {
         &p.hints_lost
+    }),
+    (Kind::Counter, "mpreg_news_total", "Facts of the fabric told to clients.", |p| &p.news),
+    (Kind::Counter, "mpreg_news_dropped_total", "Facts not told, over the bound.", |p| {
+        &p.news_dropped
     }),
     (Kind::Gauge, "mpreg_recorded_bytes", "Bytes of the recording peer.record.", |p| {
         &p.recorded_bytes

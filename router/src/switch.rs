@@ -299,6 +299,7 @@ impl Switch {
                 Command::Reload { accounts, desk } => self.reload(accounts, desk),
                 Command::PeerLink(link) => self.take_link(*link),
                 Command::View { view, stale } => self.view(view, &stale),
+                Command::News { frame } => self.deliver_news(&frame),
                 Command::Trace { topic, number } => self.begin_trace(&topic, number),
             }
         }

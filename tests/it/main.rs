@@ -9,6 +9,7 @@ mod keys;
 mod mesh;
 mod mishap;
 mod nats;
+mod news;
 mod order;
 mod overload;
 mod peer;

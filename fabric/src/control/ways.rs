@@ -185,6 +185,9 @@ impl Control {
                     self.send(to, LINKS, Plane::LinkState, body.into(), out);
                 }
                 link_state::Effect::Computed => self.is_changed = true,
+                link_state::Effect::Changed { node, cluster, links } => {
+                    out.push(Effect::Fact(Fact::LinksChanged { node, cluster, links }));
+                }
                 link_state::Effect::Rejected { from, reason } => {
                     out.push(Effect::Fact(Fact::LinkState { from, reason }));
                 }

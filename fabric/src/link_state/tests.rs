@@ -80,7 +80,7 @@ impl Node {
                 Some(format!("{}:{}.{} {}", to.0, origin.0, version.sequence, flood.ttl_ms))
             }
             Effect::Rejected { reason, .. } => Some(reason.word().into()),
-            Effect::Computed => None,
+            Effect::Computed | Effect::Changed { .. } => None,
         });
         words.collect::<Vec<_>>().join(", ")
     }
@@ -186,7 +186,7 @@ fn signatures_are_carried_as_they_came() {
     node.hear(21, &border, 7000);
     let sent = node.out.iter().find_map(|effect| match effect {
         Effect::Send { flood, .. } => Some(flood.clone()),
-        Effect::Computed | Effect::Rejected { .. } => None,
+        Effect::Computed | Effect::Changed { .. } | Effect::Rejected { .. } => None,
     });
     let want = Flood { ttl_ms: 7000, body: border.to_body(), signature: Some([3; 64]) };
     assert_eq!(sent, Some(want));
@@ -328,7 +328,11 @@ fn ways_are_computed_no_more_often_than_paced_and_soon_after_a_change() {
     node.out.clear();
     node.hear(21, &said(21, 20, 5000, Kind::Border, &[(1, 10), (1030, 30)]), 20_000);
     node.pass(at(4000));
-    assert!(node.out.iter().all(|effect| *effect != Effect::Computed), "{:?}", node.out);
+    let is_change = |effect: &Effect| matches!(effect, Effect::Computed | Effect::Changed { .. });
+    assert!(!node.out.iter().any(is_change), "{:?}", node.out);
+    node.hear(21, &said(21, 20, 5001, Kind::Border, &[(1, 10)]), 20_000);
+    let changed = Effect::Changed { node: NodeId(21), cluster: ClusterId(20), links: 1 };
+    assert!(node.out.contains(&changed), "{:?}", node.out);
 }
 
 #[test]
@@ -406,7 +410,10 @@ fn between_areas(summaries: Vec<SummaryFilter>) -> Node {
 fn told(node: &Node) -> Vec<(u128, u32)> {
     let mut sent = node.out.iter().filter_map(|effect| match effect {
         Effect::Send { to: NodeId(21), flood } => Some(Advertisement::parse(&flood.body).unwrap()),
-        Effect::Send { .. } | Effect::Computed | Effect::Rejected { .. } => None,
+        Effect::Send { .. }
+        | Effect::Computed
+        | Effect::Changed { .. }
+        | Effect::Rejected { .. } => None,
     });
     let last = sent.next_back().expect("it was told of the link");
     assert_eq!((last.area, last.links.len()), (AreaId(1), 1), "area 2 stays in area 2");

@@ -8,7 +8,7 @@ use mpreg_proto::catalog;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Frame, Subscribe};
 use mpreg_proto::id::{ShardIx, Sid};
-use mpreg_proto::topic::{Dialect, Pattern, Segment};
+use mpreg_proto::topic::{Dialect, Pattern};
 
 use super::route::GROUPED;
 use super::{Effect, Leaving, Settling, Shard, Subscription};
@@ -216,7 +216,7 @@ impl Shard {
         had_plain: bool,
         out: &mut Vec<Effect>,
     ) {
-        if !self.is_clustered || is_reserved(pattern) {
+        if !self.is_clustered {
             return;
         }
         let members = self.members(pattern, group);
@@ -228,7 +228,7 @@ impl Shard {
 
     /// Tells the node of one subscriber less, if that is worth telling.
     fn tell_unwanted(&self, pattern: Pattern<'_>, group: &Bytes, out: &mut Vec<Effect>) {
-        if !self.is_clustered || is_reserved(pattern) {
+        if !self.is_clustered {
             return;
         }
         let members = self.members(pattern, group);
@@ -360,11 +360,6 @@ impl Shard {
             }
         }
     }
-}
-
-/// What is under `mpreg.` each node says for itself, and no other hears that it is wanted.
-fn is_reserved(pattern: Pattern<'_>) -> bool {
-    pattern.segments().next() == Some(Segment::Word("mpreg"))
 }
 
 fn wanted(pattern: Pattern<'_>, group: &[u8], members: u32) -> Effect {

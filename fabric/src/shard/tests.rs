@@ -305,7 +305,7 @@ fn a_stopping_shard_ends_all_and_takes_nobody() {
 }
 
 #[test]
-fn the_first_and_the_last_subscriber_are_told_to_other_nodes() {
+fn the_first_and_the_last_subscriber_are_told_to_the_node() {
     check(
         "join | 1 open | 2 open | 1 sub 1 a.* | 2 sub 1 a.* | 2 sub 2 a.* g | 1 unsub 1 0 | \
          1 sub 3 a.* g | 2 unsub 2 0 | 2 lost | 1 sub 4 mpreg.x | 1 lost | wake 0",
@@ -317,8 +317,8 @@ fn the_first_and_the_last_subscriber_are_told_to_other_nodes() {
             1 sub 3 a.* g: wanted a.* \"g\" 2, 1 subscribed 3
             2 unsub 2 0: wanted a.* \"g\" 1, 2 unsubscribed 2
             2 lost: end 2, wanted a.* \"\" 0
-            1 sub 4 mpreg.x: 1 subscribed 4
-            1 lost: end 1
+            1 sub 4 mpreg.x: wanted mpreg.x \"\" 1, 1 subscribed 4
+            1 lost: end 1, wanted mpreg.x \"\" 0
             wake 0: wanted a.* \"g\" 0
         ",
     );

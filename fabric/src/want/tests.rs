@@ -6,7 +6,7 @@ use std::format;
 use std::string::String;
 use std::vec;
 
-use mpreg_proto::topic::{Pattern, Topic};
+use mpreg_proto::topic::Topic;
 use proptest::prelude::*;
 
 use super::*;
@@ -113,6 +113,16 @@ fn all_subscribers_of_a_pattern_and_group_are_one_entry() {
     assert_eq!(bench.local(1, "a.*", "g", 0), ["retract Cluster subscription a.*/g"]);
     assert_eq!(bench.local(1, "a.*", "g", 0), [""; 0]);
     assert!(bench.wants.local.is_empty());
+}
+
+#[test]
+fn of_what_each_node_says_for_itself_no_other_hears_that_it_is_wanted() {
+    let mut bench = Bench::new();
+    for (pattern, group) in [("mpreg.#", ""), ("mpreg", ""), ("mpreg.a.*", "g")] {
+        assert_eq!(bench.local(0, pattern, group, 1), [""; 0]);
+        assert_eq!(bench.local(0, pattern, group, 0), [""; 0]);
+    }
+    assert_eq!(bench.local(0, "mpregs", "", 1), ["offer Cluster subscription mpregs/"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use mpreg_fabric::catalog::Refusal;
 use mpreg_fabric::control::{Candidate, Explanation, Hint};
 use mpreg_fabric::route::Held;
 use mpreg_fabric::{plan, route};
-use mpreg_proto::catalog::{Kind, Scope, Want};
+use mpreg_proto::catalog::{Kind, Scope};
 use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::id::ClusterId;
 use mpreg_proto::limits::{CATALOG_BODY_BYTES_MAX, CATALOG_NAME_BYTES_MAX};
@@ -34,7 +34,9 @@ use tokio::time::timeout;
 
 use super::routes::{Pages, refuse};
 use crate::control::Request;
-use crate::control::question::{self, Catalog, Entry, LinkState, Names, Offer, Question, Routes};
+use crate::control::question::{
+    self, Catalog, Entry, LinkState, Names, Offer, Question, Routes, entry_name,
+};
 use crate::limits::ENTRIES_ANSWERED_MAX;
 use crate::reload::ReloadError;
 
@@ -369,18 +371,9 @@ fn named(cluster: ClusterId, names: &Names) -> String {
 
 fn catalog_row(entry: &Entry, names: &Names) -> CatalogRow {
     let Entry { node, cluster, scope, kind, name, body } = entry;
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let name = match Want::parse(name) {
-        Ok(want) if [Kind::SUBSCRIPTION, Kind::CLUSTER_INTEREST].contains(kind) => {
-            let words = [text(want.pattern.as_bytes()), text(want.group)];
-            words.join(" ").trim_end().to_owned()
-        }
-        _ if *kind == Kind::ROUTE_KEY => data_encoding::HEXLOWER.encode(name),
-        Ok(_) | Err(_) => text(name),
-    };
     CatalogRow {
         kind: kind.word().to_owned(),
-        name,
+        name: entry_name(*kind, name),
         node: node.to_string(),
         cluster: named(*cluster, names),
         scope: match scope {

@@ -54,6 +54,9 @@ pub(super) fn record(fact: &Fact, probe: &PeerProbe) {
         }
         Fact::Gossip(fact) => of_gossip(fact, probe),
         Fact::Route(fact) => of_routes(fact, probe),
+        Fact::LinksChanged { node, cluster, links } => {
+            tracing::debug!(%node, %cluster, links, "what a node says of its links");
+        }
         Fact::LinkState { from, reason } => {
             probe.link_states_rejected.add(reason.word());
             tracing::debug!(node = %from, reason = reason.word(), "a link state");

@@ -29,6 +29,7 @@ use mpreg_proto::peer::{Lane, Plane};
 
 use super::data_links::DataLinks;
 use super::facts;
+use super::news::{Announcer, Told};
 use super::question::{self, Order, Question};
 use super::recorder::{Recorder, feed};
 use super::report::Report;
@@ -86,6 +87,7 @@ pub struct Network {
     /// When the time of day is read next.
     wall_due: Instant,
     data_links: DataLinks,
+    announcer: Announcer,
     recorder: Option<Recorder>,
     /// The shard that serves the next data link that another node opened.
     next_shard: usize,
@@ -108,6 +110,7 @@ impl Network {
         Self {
             data_links: DataLinks::new(bells.len(), rng),
             recorder,
+            announcer: Announcer::new(control.view().here.node),
             next_shard: 0,
             control,
             peers,
@@ -147,7 +150,10 @@ impl Network {
     /// A shard has something to say.
     pub(super) fn hear(&mut self, report: Report, now: Instant) {
         match report {
-            Report::Want(want) => self.inputs.push_back(Input::Want(want)),
+            Report::Want(want) => {
+                self.announcer.hear(&want);
+                self.inputs.push_back(Input::Want(want));
+            }
             Report::PeerLost { peer, shard, direction: Direction::Outgoing } => {
                 self.data_links.lost(peer, shard, now);
                 self.inputs.push_back(Input::LinkFailed { peer });
@@ -331,7 +337,23 @@ impl Network {
                 }
             }
             Effect::Left => self.has_said_goodbye = true,
-            Effect::Fact(fact) => facts::record(&fact, self.peers.probe()),
+            Effect::Fact(fact) => {
+                facts::record(&fact, self.peers.probe());
+                self.announce(&fact, now);
+            }
+        }
+    }
+
+    /// Tells clients of this node that listen.
+    fn announce(&mut self, fact: &Fact, now: Instant) {
+        let (Told { frames, dropped }, probe) =
+            (self.announcer.tell(fact, now), self.peers.probe());
+        probe.news.add(frames.len() as u64);
+        probe.news_dropped.add(dropped);
+        for frame in frames {
+            for bell in self.bells.iter() {
+                bell.command(mesh::Command::News { frame: frame.clone() });
+            }
         }
     }
 

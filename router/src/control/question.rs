@@ -8,7 +8,7 @@ use mpreg_fabric::catalog::{Key, Refusal};
 use mpreg_fabric::control::{Command, Control, Explanation, Fact, Hint};
 use mpreg_fabric::route::{self, KeyFault};
 use mpreg_fabric::time::Instant;
-use mpreg_proto::catalog::{Kind, Node, Scope};
+use mpreg_proto::catalog::{Kind, Node, Scope, Want};
 use mpreg_proto::id::{ClusterId, NodeId};
 use mpreg_proto::link_state::Advertisement;
 use tokio::sync::oneshot::Sender;
@@ -183,6 +183,19 @@ pub(super) fn applied(facts: &[Fact], control: &Control) -> Applied {
         }
     }
     Applied { ways: ways.into_iter().collect(), keys, faults, names: names(control) }
+}
+
+/// What an entry is called, for people.
+pub fn entry_name(kind: Kind, name: &[u8]) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match Want::parse(name) {
+        Ok(want) if [Kind::SUBSCRIPTION, Kind::CLUSTER_INTEREST].contains(&kind) => {
+            let words = [text(want.pattern.as_bytes()), text(want.group)];
+            words.join(" ").trim_end().to_owned()
+        }
+        _ if kind == Kind::ROUTE_KEY => data_encoding::HEXLOWER.encode(name),
+        Ok(_) | Err(_) => text(name),
+    }
 }
 
 /// Every node says what its cluster is called.

@@ -497,6 +497,14 @@ impl Switch {
         self.perform();
     }
 
+    /// What happened in the fabric, for ungrouped subscribers here.
+    pub(super) fn deliver_news(&mut self, frame: &Bytes) {
+        if let Some(run) = Run::checked(frame) {
+            self.deliver_here(&run, frame);
+        }
+        self.perform();
+    }
+
     /// A run from another shard, for ungrouped subscribers here.
     fn deliver_here(&mut self, run: &Run<'_>, frames: &Bytes) {
         let place = self.machine.route_here(run.topic);

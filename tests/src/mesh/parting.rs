@@ -174,6 +174,7 @@ impl Mesh {
             | Fact::Member(_)
             | Fact::Gossip(_)
             | Fact::Route(_)
+            | Fact::LinksChanged { .. }
             | Fact::LinkState { .. } => false,
         };
         if is_change {

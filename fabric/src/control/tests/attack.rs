@@ -158,6 +158,7 @@ fn refusals(facts: &[Fact]) -> Vec<Why> {
         | Fact::Member(_)
         | Fact::Gossip(_)
         | Fact::Route(_)
+        | Fact::LinksChanged { .. }
         | Fact::LinkState { .. } => None,
     };
     facts.iter().filter_map(why).collect()
