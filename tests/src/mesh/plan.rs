@@ -188,7 +188,7 @@ impl MeshPlan {
         let acts_max = *pick(rng, &[10, 40, 100]);
         let nodes_max = *pick(rng, &[4, 8, 16]);
         // Few are of a size at which not all nodes of a cluster are linked: they take long.
-        let is_large = rng.below(100) == 0;
+        let is_large = rng.below(400) == 0;
         let nodes_count = 2 + rng.below(nodes_max) as usize + if is_large { 22 } else { 0 };
         let clusters_max = if is_large { 2 } else { 5.min(nodes_count as u32) };
         let disabled = LinkStateMode::Disabled;
