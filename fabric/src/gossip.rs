@@ -24,7 +24,7 @@
 //! - Two linked nodes that stop changing agree within one interval after frames pass between them.
 //!
 //! Inputs and effects are [`Input`] and [`Effect`]. Parts: `hear.rs` (frames of peers), `link.rs`
-//! (queues and turns), `beat.rs` (signs of life), `digest.rs` (buckets); tests: `tests.rs` with a network of its own.
+//! (queues and turns), `beat.rs` (signs of life), `digest.rs` (buckets), `agree.rs` (how far from agreement); tests: `tests.rs` with a network of its own.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -43,11 +43,13 @@ use crate::limits::{GOSSIP_FULL_FANOUT_MAX, GOSSIP_PACE, GOSSIP_PATIENCE, GOSSIP
 use crate::rng::Rng;
 use crate::time::Instant;
 
+mod agree;
 mod beat;
 mod digest;
 mod hear;
 mod link;
 
+use agree::Lack;
 use link::{Link, Queued};
 
 /// What can happen.
@@ -149,6 +151,19 @@ pub enum Fact {
     Unlinked {
         from: NodeId,
     },
+    /// A digest of a peer came: whether it has what I have, as far as either may tell the other.
+    Compared {
+        with: NodeId,
+        is_same: bool,
+    },
+    /// All that others had and I lacked is here, so long after I knew of the first of it.
+    CaughtUp {
+        after: Duration,
+    },
+    /// Some of what I lacked did not come from anybody who was asked.
+    Unanswered {
+        after: Duration,
+    },
     /// A node's lease ended without its being declared dead.
     Lapsed {
         node: NodeId,
@@ -184,6 +199,7 @@ pub struct Gossip {
     links: BTreeMap<NodeId, Link>,
     /// Feeds that were asked for and not received yet.
     asked: BTreeMap<FeedId, Asked>,
+    lack: Lack,
     /// What the present input makes us ask for, by whom.
     needs: BTreeMap<NodeId, Vec<Need>>,
     changed: Vec<Changed>,
@@ -238,6 +254,7 @@ impl Gossip {
             rng,
             links: BTreeMap::new(),
             asked: BTreeMap::new(),
+            lack: Lack::default(),
             needs: BTreeMap::new(),
             changed: Vec::new(),
             beat_at: now + lifetimes.lease / BEATS_PER_LEASE,
@@ -288,6 +305,7 @@ impl Gossip {
         self.send_needs(out);
         self.take_turn(now, out);
         self.send_beats(now, out);
+        self.note_lack(now, out);
         out.extend(self.changed.drain(..).map(Effect::Changed));
     }
 
@@ -366,6 +384,7 @@ impl Gossip {
         let before = self.asked.len();
         self.asked.retain(|_, asked| asked.from != peer);
         if self.asked.len() < before {
+            self.asked_in_vain();
             self.compare_at = self.compare_at.min(now + GOSSIP_REST);
         }
     }
@@ -464,6 +483,8 @@ impl Gossip {
                 let version = Version { incarnation: Incarnation(0), sequence: 0 };
                 let nothing = Need { feed, version, whole: None };
                 self.ask(self.catalog.need(feed).unwrap_or(nothing), then, now);
+            } else {
+                self.asked_in_vain();
             }
         }
     }

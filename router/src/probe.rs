@@ -156,6 +156,14 @@ pub struct PeerProbe {
     pub entries_learned: Count,
     pub entries_known: Count,
     pub entries_refused: WordCounts,
+    /// Digests of peers, by whether they have what this node has.
+    pub catalogs_compared: WordCounts,
+    pub catalogs_differing: Count,
+    pub feeds_lacking: Count,
+    /// From knowing that something is missing to having all of it.
+    pub catch_ups: Count,
+    pub catch_up_ns: Count,
+    pub catch_ups_failed: Count,
     pub routes_accepted: Count,
     pub routes_withdrawn: Count,
     pub routes_expired: Count,
@@ -407,7 +415,7 @@ impl ShardProbe {
 /// The numbers of links without a label: kind, name, help, where it is counted.
 type PlainOfPeers = (Kind, &'static str, &'static str, fn(&PeerProbe) -> &Count);
 
-const PLAIN_OF_PEERS: [PlainOfPeers; 33] = [
+const PLAIN_OF_PEERS: [PlainOfPeers; 38] = [
     (Kind::Gauge, "mpreg_peer_links", "Links to other nodes.", |p| &p.links),
     (Kind::Counter, "mpreg_peer_links_up_total", "Links that came up.", |p| &p.links_up),
     (Kind::Counter, "mpreg_peer_dials_total", "Addresses of nodes dialled.", |p| &p.dials),
@@ -480,6 +488,21 @@ const PLAIN_OF_PEERS: [PlainOfPeers; 33] = [
     (Kind::Counter, "mpreg_catalog_hints_lost_total", "Times kept hints could not be read.", |p| {
         &p.hints_lost
     }),
+    (Kind::Gauge, "mpreg_catalogs_differing", "Peers whose last digest was another.", |p| {
+        &p.catalogs_differing
+    }),
+    (Kind::Gauge, "mpreg_catalog_feeds_lacking", "Feeds that others have more of.", |p| {
+        &p.feeds_lacking
+    }),
+    (Kind::Counter, "mpreg_catalog_catch_ups_total", "Times all that was missing came.", |p| {
+        &p.catch_ups
+    }),
+    (Kind::Counter, "mpreg_catalog_catch_up_seconds_total", "Time until it was there.", |p| {
+        &p.catch_up_ns
+    }),
+    (Kind::Counter, "mpreg_catalog_catch_ups_failed_total", "Times some did not come.", |p| {
+        &p.catch_ups_failed
+    }),
     (Kind::Counter, "mpreg_news_total", "Facts of the fabric told to clients.", |p| &p.news),
     (Kind::Counter, "mpreg_news_dropped_total", "Facts not told, over the bound.", |p| {
         &p.news_dropped
@@ -495,7 +518,8 @@ const PLAIN_OF_PEERS: [PlainOfPeers; 33] = [
 impl PeerProbe {
     fn rows(&self, out: &mut Vec<Row>) {
         for (kind, name, help, count) in PLAIN_OF_PEERS {
-            let value = count(self).get() as f64;
+            let count = count(self).get() as f64;
+            let value = if name.contains("_seconds") { count / 1e9 } else { count };
             out.push(Row { name, help, kind, labels: Vec::new(), value });
         }
         let labelled = [
@@ -547,6 +571,8 @@ impl PeerProbe {
         for (name, help, counts) in worded {
             of_words(name, help, "reason", counts);
         }
+        let help = "Digests of peers, by whether they have what this node has.";
+        of_words("mpreg_catalogs_compared_total", help, "outcome", &self.catalogs_compared);
         let help = "Changes of what the data links to a node let through.";
         of_words("mpreg_circuits_changed_total", help, "to", &self.circuits_changed);
     }

@@ -1,4 +1,5 @@
-//! What nodes tell their own clients of the fabric, on topics where no client may publish.
+//! What nodes tell of the fabric: their own clients, on topics where no client may publish, and whoever reads
+//! metrics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -94,4 +95,20 @@ fn a_node_tells_its_clients_what_happens_in_the_fabric() {
     liar.publish(&go[0], b"{}");
     let said = liar.hear();
     assert!(said.contains("reserved_topic"), "{said}");
+}
+
+#[test]
+fn a_node_that_was_away_counts_that_it_caught_up() {
+    let mut fabric = Fabric::start(seats().into_iter().take(2).collect());
+    fabric.wait_known();
+    fabric.kill(1);
+    let offer = "/catalog?scope=cluster&kind=function&name=meanwhile&body=x";
+    assert_eq!(fabric.router(0).ask("PUT", offer).0, 204);
+    fabric.start_one(1);
+    fabric.wait_known();
+    until("it had to ask for what it lacked, and has all of it", || {
+        let page = fabric.router(1).page();
+        let lacking = page.sum("mpreg_catalog_feeds_lacking", &[]);
+        (page.sum("mpreg_catalog_catch_ups_total", &[]) != 0 && lacking == 0).then_some(())
+    });
 }

@@ -81,6 +81,11 @@ impl Control {
         &self.view
     }
 
+    /// Peers whose catalog was another than this node's when they last said, and feeds that it lacks.
+    pub fn disagreement(&self) -> (usize, usize) {
+        (self.gossip.differing(), self.gossip.lacking())
+    }
+
     /// What nodes say of their links, those of this node included.
     pub fn link_state(&self) -> impl Iterator<Item = &Advertisement> {
         self.link_state.advertisements()

@@ -19,12 +19,24 @@ const FEEDS_PER_BUCKET: usize = 4;
 impl Gossip {
     /// Asks a peer whether it has all that I may tell it, in one number.
     pub(super) fn send_digest(&self, peer: Speaker, now: Instant, out: &mut Vec<Effect>) {
-        let digest = summarise(self.catalog.heads_for(peer, now), 1)[0];
+        let own = self.catalog.cluster();
+        // That a feed of ours is over, a mate does not hold against me: see `Catalog::heads_from`.
+        let is_end = |head: &Head| peer.cluster == own && head.cluster == own && head.is_over();
+        let heads = self.catalog.heads_for(peer, now).filter(|head| !is_end(head));
+        let digest = summarise(heads, 1)[0];
         self.send(peer.node, Lane::Bulk, &Message::Digest(digest), out);
     }
 
-    pub(super) fn digested(&self, peer: Speaker, digest: u64, now: Instant, out: &mut Vec<Effect>) {
-        if summarise(self.catalog.heads_from(peer, now), 1)[0] != digest {
+    pub(super) fn digested(
+        &mut self,
+        peer: Speaker,
+        digest: u64,
+        now: Instant,
+        out: &mut Vec<Effect>,
+    ) {
+        let is_same = summarise(self.catalog.heads_from(peer, now), 1)[0] == digest;
+        self.compared_with(peer.node, is_same, out);
+        if !is_same {
             self.send(peer.node, Lane::Bulk, &Message::Differs, out);
         }
     }

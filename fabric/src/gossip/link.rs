@@ -26,6 +26,8 @@ pub(super) struct Link {
     pub(super) beats: BTreeMap<NodeId, Others>,
     /// It refused a frame: nothing is sent until then.
     pub(super) rests_until: Option<Instant>,
+    /// Its last digest was another than mine.
+    pub(super) differs: bool,
 }
 
 /// One feed to tell of.
@@ -40,7 +42,8 @@ pub(super) struct Queued {
 
 impl Link {
     pub(super) fn new(peer: Speaker) -> Self {
-        Self { peer, queue: BTreeMap::new(), beats: BTreeMap::new(), rests_until: None }
+        let (queue, beats) = (BTreeMap::new(), BTreeMap::new());
+        Self { peer, queue, beats, rests_until: None, differs: false }
     }
 
     /// Joins what is queued of this feed already: since the earlier of both, and as told only who is

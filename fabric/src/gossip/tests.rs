@@ -101,6 +101,53 @@ fn a_joiner_of_ten_is_complete_within_a_second_and_is_sent_each_feed_once() {
 }
 
 #[test]
+fn a_node_knows_how_long_it_lacked_what_others_had() {
+    let is_caught_up = |fact: &Fact| matches!(fact, Fact::CaughtUp { .. });
+    let mut net = Net::mesh(7, 4);
+    net.run(12_000);
+    net.forget_counts();
+    net.offer(1, CLUSTER, "new");
+    net.run(12_000);
+    for node in 1..=4 {
+        assert_eq!(net.count(node, is_caught_up), 0, "news in order make nobody lack anything");
+        let is_same = |fact: &Fact| matches!(fact, Fact::Compared { is_same: true, .. });
+        assert!(6 <= net.count(node, is_same), "three peers, twice each");
+        let gossip = &net.nodes[&NodeId(node)].gossip;
+        assert_eq!((gossip.differing(), gossip.lacking()), (0, 0));
+    }
+    net.start(5, 1, 1);
+    net.link(5, 1);
+    net.run(1_000);
+    assert_eq!(net.count(5, is_caught_up), 1, "all at once");
+    let (least, most) = (Duration::ZERO, Duration::from_millis(100));
+    let took =
+        |fact: &Fact| matches!(fact, Fact::CaughtUp { after } if least < *after && *after < most);
+    assert_eq!(net.count(5, took), 1);
+}
+
+#[test]
+fn who_was_restarted_agrees_with_its_mates_by_digests() {
+    let mut net = Net::mesh(8, 2);
+    net.run(2_000);
+    net.offer(2, CLUSTER, "self");
+    net.offer(2, FABRIC, "far");
+    net.run(2_000);
+    net.crash(2);
+    net.input(NodeId(1), Input::NodeDead { node: NodeId(2), incarnation: Incarnation(1) });
+    net.run(2_000);
+    net.start(2, 1, 2);
+    net.link(2, 1);
+    net.offer(2, CLUSTER, "self");
+    net.run(2_000);
+    net.forget_counts();
+    net.run(20_000);
+    for node in [1, 2] {
+        let differs = |fact: &Fact| matches!(fact, Fact::Compared { is_same: false, .. });
+        assert_eq!(net.count(node, differs), 0, "node {node}");
+    }
+}
+
+#[test]
 fn a_withdrawal_is_seen_everywhere_at_once() {
     let mut net = Net::mesh(6, 20);
     net.retract(3, CLUSTER, "self");

@@ -80,6 +80,19 @@ fn of_gossip(fact: &gossip::Fact, probe: &PeerProbe) {
             probe.entries_refused.add("unlinked");
             tracing::debug!(node = %from, "entries of a node without a link");
         }
+        gossip::Fact::Compared { with, is_same } => {
+            probe.catalogs_compared.add(if *is_same { "same" } else { "different" });
+            tracing::trace!(node = %with, is_same, "a digest");
+        }
+        gossip::Fact::CaughtUp { after } => {
+            probe.catch_ups.add(1);
+            probe.catch_up_ns.add(after.as_nanos() as u64);
+            tracing::debug!(?after, "what was missing of the catalog is here");
+        }
+        gossip::Fact::Unanswered { after } => {
+            probe.catch_ups_failed.add(1);
+            tracing::debug!(?after, "what is missing of the catalog did not come");
+        }
         gossip::Fact::Lapsed { node } => tracing::info!(%node, "what a node offers has lapsed"),
     }
 }

@@ -224,7 +224,10 @@ impl Network {
             self.inputs.push_back(Input::WallClockRead(wall_clock(now)));
         }
         self.peers.publish();
-        self.peers.probe().members.set(self.control.members().count() as u64);
+        let (probe, (differing, lacking)) = (self.peers.probe(), self.control.disagreement());
+        probe.members.set(self.control.members().count() as u64);
+        probe.catalogs_differing.set(differing as u64);
+        probe.feeds_lacking.set(lacking as u64);
     }
 
     /// Does what can be done without waiting.
