@@ -31,7 +31,7 @@ use mpreg_proto::id::{ClusterId, NodeId};
 use mpreg_proto::limits::{HOP_AIMED_MAX, HOP_CLUSTERS_MAX, HOP_NODES_MAX, HOP_PATH_MAX};
 
 use crate::graph::affinity;
-use crate::way::{Exit, Flow, Table};
+use crate::way::{Exit, Flow, Helm, Table};
 
 pub mod seen;
 
@@ -129,9 +129,10 @@ pub struct Decision {
 /// Sends a message of this node to everyone who wants its topic. Of a group with members on this
 /// node, one of them gets it; else one in this cluster; else one in the nearest cluster that can be
 /// reached.
-pub fn originate(table: &Table<'_>, wanted: &Wanted<'_>, start: &Start, out: &mut Decision) {
-    let mut step = Step::start(table, start, out);
-    let others = wanted.clusters.iter().filter(|&&to| to != table.here.cluster);
+pub fn originate(helm: &mut Helm<'_>, wanted: &Wanted<'_>, start: &Start, out: &mut Decision) {
+    let mine = helm.table.here.cluster;
+    let mut step = Step::start(helm, start, out);
+    let others = wanted.clusters.iter().filter(|&&to| to != mine);
     wanted.nodes.iter().for_each(|&node| step.node(node));
     others.for_each(|&cluster| step.cluster(cluster));
     wanted.groups.iter().for_each(|group| step.group(group));
@@ -139,14 +140,14 @@ pub fn originate(table: &Table<'_>, wanted: &Wanted<'_>, start: &Start, out: &mu
 
 /// Sends a message of this node to these alone, if possible the way `back`.
 pub fn send(
-    table: &Table<'_>,
+    helm: &mut Helm<'_>,
     wanted: &Wanted<'_>,
     start: &Start,
     targets: &Targets,
     back: &[NodeId],
     out: &mut Decision,
 ) {
-    let mut step = Step::start(table, start, out);
+    let mut step = Step::start(helm, start, out);
     step.turn_back(back.iter().copied());
     let Targets { clusters, nodes, aimed } = targets;
     let (nodes, clusters) = (nodes.iter().copied(), clusters.iter().copied());
@@ -156,19 +157,19 @@ pub fn send(
 /// Sends on a message that came over a link, `held_ms` after it did. What the topic's subscribers
 /// are is looked at only if [`enters`].
 pub fn forward(
-    table: &Table<'_>,
+    helm: &mut Helm<'_>,
     wanted: &Wanted<'_>,
     header: &Header<'_>,
     held_ms: u32,
     out: &mut Decision,
 ) {
     out.clear(header.hop_budget(), header.deadline_ms().map(|left| left.saturating_sub(held_ms)));
-    if let Some(reason) = stop(table, header.trail, out.deadline_ms) {
+    if let Some(reason) = stop(&helm.table, header.trail, out.deadline_ms) {
         out.drop_all(header, reason);
         return;
     }
     let flow = Flow::of(header.message(), header.trail);
-    let mut step = Step { table, flow, next_back: None, out };
+    let mut step = Step { helm, flow, next_back: None, out };
     step.turn_back(header.back.iter());
     step.all(wanted, header.nodes.iter(), header.clusters.iter(), header.aimed());
 }
@@ -280,24 +281,24 @@ impl Decision {
 }
 
 /// One message under decision.
-struct Step<'a, 'b> {
-    table: &'a Table<'a>,
+struct Step<'a, 'h> {
+    helm: &'a mut Helm<'h>,
     flow: Flow<'a>,
     /// The first of the way back that can be gone to.
     next_back: Option<Exit>,
-    out: &'b mut Decision,
+    out: &'a mut Decision,
 }
 
-impl<'a, 'b> Step<'a, 'b> {
-    fn start(table: &'a Table<'a>, start: &Start, out: &'b mut Decision) -> Self {
+impl<'a, 'h> Step<'a, 'h> {
+    fn start(helm: &'a mut Helm<'h>, start: &Start, out: &'a mut Decision) -> Self {
         out.clear(start.hop_budget, start.deadline_ms);
-        Self { table, flow: Flow::of(start.message, Trail::default()), next_back: None, out }
+        Self { helm, flow: Flow::of(start.message, Trail::default()), next_back: None, out }
     }
 
     /// Prefers the way a request came. What of it is gone is skipped, if the next can be gone to.
     fn turn_back(&mut self, mut back: impl Iterator<Item = NodeId>) {
-        let first = back.find(|&node| self.table.link(node, &self.flow).is_ok());
-        let link = first.and_then(|node| self.table.peer(node));
+        let first = back.find(|&node| self.helm.table.link(node, &self.flow).is_ok());
+        let link = first.and_then(|node| self.helm.table.peer(node));
         self.next_back = link.map(|link| Exit { node: link.peer, cluster: link.cluster });
         self.out.back.extend(back);
     }
@@ -318,7 +319,7 @@ impl<'a, 'b> Step<'a, 'b> {
     fn clusters(&mut self, wanted: &Wanted<'_>, clusters: impl Iterator<Item = ClusterId>) {
         let mut is_entered = false;
         for cluster in clusters {
-            if cluster != self.table.here.cluster {
+            if cluster != self.helm.table.here.cluster {
                 self.cluster(cluster);
             } else if !core::mem::replace(&mut is_entered, true) {
                 self.enter(wanted);
@@ -329,28 +330,28 @@ impl<'a, 'b> Step<'a, 'b> {
     fn enter(&mut self, wanted: &Wanted<'_>) {
         wanted.nodes.iter().for_each(|&node| self.node(node));
         if wanted.nodes.is_empty() {
-            self.drop(Target::Cluster(self.table.here.cluster), Reason::Unwanted);
+            self.drop(Target::Cluster(self.helm.table.here.cluster), Reason::Unwanted);
         }
     }
 
     fn cluster(&mut self, cluster: ClusterId) {
-        let next = self.table.to_cluster(cluster, &self.flow);
+        let next = self.helm.to_cluster(cluster, &self.flow);
         self.share(Target::Cluster(cluster), next);
     }
 
     fn node(&mut self, node: NodeId) {
-        if node == self.table.here.node {
+        if node == self.helm.table.here.node {
             self.out.is_here = true;
             return;
         }
-        let next = self.table.to_node(node, &self.flow);
+        let next = self.helm.to_node(node, &self.flow);
         self.share(Target::Node(node), next);
     }
 
     fn aimed(&mut self, wanted: &Wanted<'_>, aimed: Aimed) {
         let Aimed { cluster, aim } = aimed;
-        if cluster != self.table.here.cluster {
-            let next = self.table.to_cluster(cluster, &self.flow);
+        if cluster != self.helm.table.here.cluster {
+            let next = self.helm.to_cluster(cluster, &self.flow);
             return self.share(Target::Aimed(aimed), next);
         }
         match aim {
@@ -366,18 +367,18 @@ impl<'a, 'b> Step<'a, 'b> {
     /// A group where a message starts: here, else in this cluster, else in the nearest that can be
     /// reached. If none can, the drop says why the first cannot.
     fn group(&mut self, wanted: &GroupWanted) {
-        let me = self.table.here.node;
+        let me = self.helm.table.here.node;
         if wanted.holders.iter().any(|holder| holder.node == me && 0 < holder.members_count) {
             return self.member(me, wanted.group);
         }
         if wanted.holders.iter().any(|&holder| self.is_in_reach(holder)) {
             return self.draw(wanted);
         }
-        let nearest = self.table.nearest(&wanted.clusters, &self.flow);
+        let nearest = self.helm.table.nearest(&wanted.clusters, &self.flow);
         match nearest.or(wanted.clusters.first().copied()) {
             Some(cluster) => {
                 let aimed = Aimed { cluster, aim: Aim::Group(wanted.group) };
-                let next = self.table.to_cluster(cluster, &self.flow);
+                let next = self.helm.to_cluster(cluster, &self.flow);
                 self.share(Target::Aimed(aimed), next);
             }
             None => self.draw(wanted),
@@ -403,25 +404,25 @@ impl<'a, 'b> Step<'a, 'b> {
         match chosen.or_else(|| wanted.holders.iter().find(has_members)) {
             Some(holder) => self.member(holder.node, wanted.group),
             None => {
-                let (cluster, aim) = (self.table.here.cluster, Aim::Group(wanted.group));
+                let (cluster, aim) = (self.helm.table.here.cluster, Aim::Group(wanted.group));
                 self.drop(Target::Aimed(Aimed { cluster, aim }), Reason::GroupEmptied);
             }
         }
     }
 
     fn is_in_reach(&self, holder: Holder) -> bool {
-        let is_here = holder.node == self.table.here.node;
-        let is_linked = || self.table.to_node(holder.node, &self.flow).is_ok();
+        let is_here = holder.node == self.helm.table.here.node;
+        let is_linked = || self.helm.table.to_node(holder.node, &self.flow).is_ok();
         0 < holder.members_count && (is_here || is_linked())
     }
 
     fn member(&mut self, node: NodeId, group: GroupId) {
-        if node == self.table.here.node {
+        if node == self.helm.table.here.node {
             self.out.groups_here.push(group);
             return;
         }
-        let (cluster, aim) = (self.table.here.cluster, Aim::Member { node, group });
-        let next = self.table.to_node(node, &self.flow);
+        let (cluster, aim) = (self.helm.table.here.cluster, Aim::Member { node, group });
+        let next = self.helm.to_node(node, &self.flow);
         self.share(Target::Aimed(Aimed { cluster, aim }), next);
     }
 
@@ -430,7 +431,7 @@ impl<'a, 'b> Step<'a, 'b> {
         if self.out.hop_budget == 0 || HOP_PATH_MAX <= self.flow.trail.nodes.len() {
             return self.drop(target, Reason::HopBudgetExhausted);
         }
-        let mine = self.table.here.cluster;
+        let mine = self.helm.table.here.cluster;
         let is_mine = match target {
             Target::Cluster(_) => false,
             Target::Node(_) => true,

@@ -37,6 +37,18 @@ pub const REPLIES_OPEN_MAX: usize = 4096;
 /// 10 ms until a failure shows, 63 may be lost.
 pub const TRIAL_ONE_IN: u64 = 16;
 
+/// A flow that sent nothing for so long takes a better way. Longer than a message is under way, with queues
+/// and busy processors on it.
+pub const FLOW_PAUSE: Duration = Duration::from_secs(1);
+
+/// A flow without such a pause stays so long on a way that is not the best: a burst ends before, and a
+/// stream that never pauses is overtaken once.
+pub const FLOW_KEPT_MAX: Duration = Duration::from_secs(10);
+
+/// Flows a shard keeps on their ways: one per destination and shard that messages come from. At 64 bytes
+/// each 256 KiB a shard; 100 nodes of four shards and ten destinations fill it.
+pub const FLOWS_KEPT: usize = 4096;
+
 /// Streams of messages from other nodes whose recent numbers a shard remembers: one per origin, shard
 /// of it, priority and queue group. At 8 KiB each 8 MiB a shard, reached with 200 busy publishing
 /// nodes.

@@ -14,6 +14,8 @@
 //! - A way is found only among the exits given for that destination; nothing is guessed.
 //! - An open circuit lets nothing through; a half-open one a message in [`TRIAL_ONE_IN`].
 //! - The same tables and the same message give the same way.
+//!
+//! Parts: `flowlet.rs` keeps flows on their ways while tables change.
 
 use alloc::vec::Vec;
 
@@ -23,6 +25,10 @@ use mpreg_proto::id::{ClusterId, NodeId};
 use crate::breaker::Circuit;
 use crate::graph::affinity;
 use crate::limits::TRIAL_ONE_IN;
+
+mod flowlet;
+
+pub use flowlet::{Flowlets, Helm};
 
 /// Where to head for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +96,8 @@ pub enum Why {
     Alternate(Reason),
     /// It is a link to where the message goes.
     Linked,
+    /// Its flow goes there until it pauses.
+    Kept,
 }
 
 impl Why {
@@ -100,6 +108,7 @@ impl Why {
             Self::Equal => "equal",
             Self::Alternate(_) => "alternate",
             Self::Linked => "linked",
+            Self::Kept => "kept",
         }
     }
 }

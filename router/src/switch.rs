@@ -51,6 +51,7 @@ mod roster;
 mod run;
 mod text;
 mod trace;
+mod wires;
 
 use fabric::Fabric;
 

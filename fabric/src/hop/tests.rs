@@ -15,7 +15,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::breaker::Circuit;
 use crate::rng::Rng;
-use crate::way::{Exit, Link, Ways};
+use crate::time::Instant;
+use crate::way::{Exit, Flowlets, Link, Table, Ways};
 
 const FRAMES: &[u8] = &[9; ENVELOPE_BYTES + 1];
 const GROUP: GroupId = GroupId(77);
@@ -187,7 +188,7 @@ impl Fabric {
     fn step(
         &mut self,
         at: NodeId,
-        decide: impl FnOnce(&Table<'_>, &Wanted<'_>, &mut Decision),
+        decide: impl FnOnce(&mut Helm<'_>, &Wanted<'_>, &mut Decision),
     ) -> Vec<Share> {
         let mine = cluster_of(at);
         if !self.tables.contains_key(&at) {
@@ -213,7 +214,9 @@ impl Fabric {
         let groups: &[_] = if self.members.is_empty() { &[] } else { &groups };
         let wanted = Wanted { clusters: &wanting, nodes: &near, groups };
         let mut out = Decision::default();
-        decide(&table, &wanted, &mut out);
+        let mut flowlets = Flowlets::new(1);
+        let mut helm = Helm { table, flowlets: &mut flowlets, now: Instant::START };
+        decide(&mut helm, &wanted, &mut out);
         let name = word(at.0);
         self.log.extend(out.is_here.then(|| format!("{name} gets it")));
         self.log.extend(out.groups_here.iter().map(|_| format!("{name} gets it for the group")));
@@ -232,11 +235,11 @@ impl Fabric {
             let header = Header::parse(&bytes).unwrap();
             assert_eq!((header.sender(), header.frames), (from, FRAMES));
             let mut next = Vec::new();
-            self.step(to, |table, wanted, out| {
-                forward(table, wanted, &header, 0, out);
+            self.step(to, |helm, wanted, out| {
+                forward(helm, wanted, &header, 0, out);
                 for share in out.shares() {
                     let mut bytes = Vec::new();
-                    out.leg(&header, share).put(table.here, &mut bytes).unwrap();
+                    out.leg(&header, share).put(helm.table.here, &mut bytes).unwrap();
                     next.push((share.clone(), bytes));
                 }
             });
@@ -260,14 +263,14 @@ impl Fabric {
         &mut self,
         at: NodeId,
         start: &Start,
-        decide: impl FnOnce(&Table<'_>, &Wanted<'_>, &mut Decision),
+        decide: impl FnOnce(&mut Helm<'_>, &Wanted<'_>, &mut Decision),
     ) -> Vec<Copy> {
         let mut first = Vec::new();
-        self.step(at, |table, wanted, out| {
-            decide(table, wanted, out);
+        self.step(at, |helm, wanted, out| {
+            decide(helm, wanted, out);
             for share in out.shares() {
                 let mut bytes = Vec::new();
-                out.first_leg(start, share).put(table.here, &mut bytes).unwrap();
+                out.first_leg(start, share).put(helm.table.here, &mut bytes).unwrap();
                 first.push((share.clone(), bytes));
             }
         });
@@ -278,7 +281,7 @@ impl Fabric {
     fn publish(&mut self, at: NodeId, hop_budget: u8, count: u64) {
         let start = start(at, hop_budget, count);
         let copies =
-            self.begin(at, &start, |table, wanted, out| originate(table, wanted, &start, out));
+            self.begin(at, &start, |helm, wanted, out| originate(helm, wanted, &start, out));
         self.run(copies);
     }
 
@@ -286,8 +289,8 @@ impl Fabric {
     fn send(&mut self, at: &str, target: Aimed, back: &[NodeId]) {
         let start = start(node(at), 9, 1);
         let targets = Targets { aimed: vec![target], ..Targets::default() };
-        let copies = self.begin(node(at), &start, |table, wanted, out| {
-            send(table, wanted, &start, &targets, back, out);
+        let copies = self.begin(node(at), &start, |helm, wanted, out| {
+            send(helm, wanted, &start, &targets, back, out);
         });
         self.run(copies);
     }
@@ -417,8 +420,8 @@ fn came(path: &str, targets: &Targets, deadline_ms: Option<u32>) -> Vec<u8> {
 fn arrive(fabric: &mut Fabric, at: &str, bytes: &[u8], held_ms: u32) -> Option<u32> {
     let header = Header::parse(bytes).unwrap();
     let mut left = None;
-    fabric.step(node(at), |table, wanted, out| {
-        forward(table, wanted, &header, held_ms, out);
+    fabric.step(node(at), |helm, wanted, out| {
+        forward(helm, wanted, &header, held_ms, out);
         left = out.deadline_ms;
     });
     left
@@ -627,8 +630,8 @@ fn more_targets_than_a_header_holds_go_in_several_copies() {
     names.iter().for_each(|&name| fabric.link(node("a2"), name));
     fabric.wants.extend(names);
     let start = start(node("a1"), 9, 1);
-    let copies = fabric
-        .begin(node("a1"), &start, |table, wanted, out| originate(table, wanted, &start, out));
+    let copies =
+        fabric.begin(node("a1"), &start, |helm, wanted, out| originate(helm, wanted, &start, out));
     let headers = copies.iter().map(|copy| Header::parse(&copy.bytes).unwrap());
     let counts: Vec<_> = headers.map(|header| header.nodes.len()).collect();
     assert_eq!(counts, [HOP_NODES_MAX, 1]);

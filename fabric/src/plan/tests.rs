@@ -12,6 +12,8 @@ use super::*;
 use crate::breaker::Circuit;
 use crate::hop::{Decision, Start, Wanted, send};
 use crate::rng::Rng;
+use crate::time::Instant;
+use crate::way::{Flowlets, Helm};
 
 const MINE: ClusterId = ClusterId(10);
 const FAR: ClusterId = ClusterId(90);
@@ -181,7 +183,9 @@ proptest! {
             Start { message, messages: 1, flags: Flags::default(), hop_budget: 9, deadline_ms: None };
         let targets = Targets { clusters: vec![FAR], ..Targets::default() };
         let mut out = Decision::default();
-        send(&table, &Wanted::default(), &start, &targets, &[], &mut out);
+        let mut flowlets = Flowlets::new(1);
+        let mut helm = Helm { table, flowlets: &mut flowlets, now: Instant::START };
+        send(&mut helm, &Wanted::default(), &start, &targets, &[], &mut out);
         let sent = out.shares().first().map(|share| share.peer());
         prop_assert_eq!(sent, explained.next.ok());
         let dropped = out.dropped.first().map(|dropped| dropped.reason);

@@ -6,8 +6,7 @@
 //! ```
 //!
 //! The frames are never looked into beyond their topic; each link gets a header of its own in front
-//! of them. What finds no room on a link is dropped and counted: the urgent lane may fill a queue, the
-//! others leave it a tenth. Publishers wait before it comes to that ([`Link::stall`]).
+//! of them (`wires.rs`).
 //!
 //! Invariants:
 //! - Messages of one publisher leave on one link to a peer, in order: the publisher lives on one shard.
@@ -16,7 +15,6 @@
 //!
 //! Traced messages and the reports on them (`trace.rs`) take the same ways, and are handed out to nobody.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,155 +26,19 @@ use mpreg_fabric::hop::{self, Decision, Start, Wanted};
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::shard::{Place, Route};
 use mpreg_fabric::time::Instant;
-use mpreg_fabric::way::Table;
+use mpreg_fabric::way::{Helm, Table};
 use mpreg_proto::frame::Data;
-use mpreg_proto::hop::{Aim, Aimed, Flags, GroupId, Header, Here, Leg, MessageId, Reason, Targets};
-use mpreg_proto::id::NodeId;
-use mpreg_proto::limits::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, HOP_MESSAGES_MAX};
-use mpreg_proto::peer::{self, Plane};
+use mpreg_proto::hop::{Aim, Aimed, Flags, GroupId, Header, Here, MessageId, Reason, Targets};
+use mpreg_proto::limits::HOP_MESSAGES_MAX;
+use mpreg_proto::peer;
 use mpreg_proto::topic::Dialect;
 
 use super::Switch;
 use super::deliver::shards_of;
-use super::fabric::Fabric;
 use super::run::{Run, each};
-use crate::link::Link;
-use crate::outbound::{Budget, Lane, Spares};
+use super::wires::{Chunk, Origin, Outcomes, Outlet, chunks};
 use crate::peer_link::PeerEnd;
-use crate::probe::{LinkDrop, ShardProbe};
-
-/// What queueing on links takes.
-struct Wires<'a> {
-    here: Here,
-    links: &'a mut [Option<Link>],
-    outgoing: &'a BTreeMap<NodeId, SessionIx>,
-    budget: &'a mut Budget,
-    spares: &'a mut Spares,
-    header: &'a mut Vec<u8>,
-    dirty: &'a mut Vec<SessionIx>,
-    produced_bytes: &'a mut usize,
-    stall: &'a mut Duration,
-    probe: &'a ShardProbe,
-    now: Instant,
-}
-
-/// What became of each copy of a traced message, by link. Nothing is kept of others.
-pub(super) type Outcomes = Vec<(NodeId, Result<(), LinkDrop>)>;
-
-/// Some messages of a run that go behind one header.
-#[derive(Clone, Copy)]
-struct Chunk<'a> {
-    frames: &'a [u8],
-    messages: u8,
-    lane: peer::Lane,
-    deadline_ms: Option<u32>,
-}
-
-impl Wires<'_> {
-    /// Queues what was decided; says whether any copy was.
-    fn send<'a>(
-        &mut self,
-        decision: &'a Decision,
-        chunk: Chunk<'_>,
-        leg: impl Fn(&'a hop::Share) -> Leg<'a>,
-    ) -> bool {
-        self.send_each(decision, chunk, leg, |_, _| ())
-    }
-
-    /// The same; `each` is told what became of each copy.
-    #[inline]
-    fn send_each<'a>(
-        &mut self,
-        decision: &'a Decision,
-        chunk: Chunk<'_>,
-        leg: impl Fn(&'a hop::Share) -> Leg<'a>,
-        mut each: impl FnMut(NodeId, Result<(), LinkDrop>),
-    ) -> bool {
-        let messages = u64::from(chunk.messages);
-        for dropped in &decision.dropped {
-            self.probe.link_dropped(LinkDrop::Hop(dropped.reason), messages);
-        }
-        let mut is_sent = false;
-        for share in decision.shares() {
-            let queued = self.queue(share.peer(), &leg(share), chunk);
-            match queued {
-                Ok(()) => is_sent = true,
-                Err(why) => self.probe.link_dropped(why, messages),
-            }
-            each(share.peer(), queued);
-        }
-        is_sent
-    }
-
-    fn queue(&mut self, to: NodeId, leg: &Leg<'_>, chunk: Chunk<'_>) -> Result<(), LinkDrop> {
-        let down = LinkDrop::Hop(Reason::LinkDown);
-        let session = *self.outgoing.get(&to).ok_or(down)?;
-        let link = self.links.get_mut(session.0 as usize).and_then(Option::as_mut).ok_or(down)?;
-        self.header.clear();
-        // Bounds were kept where the shares were made.
-        leg.put(self.here, self.header).map_err(|_| LinkDrop::Hop(Reason::NoRoute))?;
-        let Chunk { frames, messages, lane, .. } = chunk;
-        let bytes = FRAME_HEADER_BYTES + self.header.len() + frames.len();
-        let queue = queue_of(lane);
-        *self.stall = (*self.stall).max(link.stall(bytes, self.now));
-        if !link.outbound.has_room(bytes, queue, self.budget) {
-            return Err(LinkDrop::QueueFull);
-        }
-        let count = u32::from(messages);
-        let out = link.outbound.buffer(bytes, count, queue, self.budget, self.spares);
-        out.extend_from_slice(&(bytes as u32).to_le_bytes());
-        out.extend_from_slice(&[Plane::Data as u8, lane as u8, 0, 0]);
-        out.extend_from_slice(self.header);
-        out.extend_from_slice(frames);
-        if leg.deadline_ms.is_some() || leg.flags.is_traced() {
-            link.outbound.time_last(bytes, queue, self.now);
-        }
-        *self.produced_bytes += bytes;
-        self.probe.link_messages_out.add(u64::from(messages));
-        if let Some(traffic) = &link.traffic {
-            traffic.messages_out.add(u64::from(messages));
-        }
-        if !link.is_dirty {
-            link.is_dirty = true;
-            self.dirty.push(session);
-        }
-        Ok(())
-    }
-}
-
-/// Which queue of a link serves a lane between nodes.
-fn queue_of(lane: peer::Lane) -> Lane {
-    match lane {
-        peer::Lane::Control | peer::Lane::Critical | peer::Lane::High => Lane::Urgent,
-        peer::Lane::Normal => Lane::Normal,
-        peer::Lane::Low | peer::Lane::Bulk => Lane::Bulk,
-    }
-}
-
-/// Parts of a run that fit behind a header: of one lane and one deadline, and so many at most.
-fn chunks(mut frames: &[u8], messages_max: usize) -> impl Iterator<Item = Chunk<'_>> {
-    std::iter::from_fn(move || {
-        let mut messages = each(frames);
-        let first = messages.next()?;
-        let kind = (first.priority(), first.deadline_ms());
-        let (mut length, mut count) = (first.frame().len(), 1);
-        for data in messages {
-            let more = data.frame().len();
-            if count == messages_max
-                || FRAME_BYTES_MAX < length + more
-                || (data.priority(), data.deadline_ms()) != kind
-            {
-                break;
-            }
-            length += more;
-            count += 1;
-        }
-        let (chunk, rest) = frames.split_at(length);
-        frames = rest;
-        let (lane, messages) = (peer::Lane::of(kind.0), count as u8);
-        Some(Chunk { frames: chunk, messages, lane, deadline_ms: kind.1 })
-    })
-}
+use crate::probe::LinkDrop;
 
 impl Switch {
     /// Whether a topic's messages go to other nodes.
@@ -190,34 +52,20 @@ impl Switch {
 
     /// Sends messages of a client to other nodes; says whether any copy left.
     pub(super) fn send_out(&mut self, place: Place, topic: &[u8], frames: &[u8]) -> bool {
-        let me = self.mesh.me();
-        let Self { machine, fabric, links, budget, spares, probe, dirty, now, .. } = self;
-        let Some(fabric) = fabric else { return false };
-        let (incarnation, hop_budget) = (fabric.incarnation, fabric.hop_budget);
-        let Fabric { view, ways, outgoing, decision, header, replies, count, .. } = &mut **fabric;
-        let Some(view) = view else { return false };
-        let here = view.here;
-        let table = Table { links: ways, ..view.table() };
-        let (stall, produced_bytes, now) = (&mut self.link_stall, &mut self.produced_bytes, *now);
-        let mut wires = Wires {
-            here,
-            links,
-            outgoing,
-            budget,
-            spares,
-            header,
-            dirty,
-            produced_bytes,
-            stall,
-            probe,
-            now,
+        let (me, now) = (self.mesh.me(), self.now);
+        let Some(Outlet { machine, mut helm, mut wires, decision, replies, origin }) =
+            self.outlet()
+        else {
+            return false;
         };
+        let here = helm.table.here;
         let audience = machine.targets(place).audience.as_deref();
         let wanted = audience.map(|audience| audience.wanted()).unwrap_or_default();
         let way = replies.way(topic, now).filter(|way| !is_covered(way, &wanted, here));
         let mut is_sent = false;
         let is_drawn = audience.is_some_and(|audience| audience.is_drawn_elsewhere(here.node));
         let messages_max = if is_drawn { 1 } else { HOP_MESSAGES_MAX };
+        let Origin { incarnation, hop_budget, count } = origin;
         for chunk in chunks(frames, messages_max) {
             let message = MessageId::new(here.node, incarnation, me, *count);
             *count += u64::from(chunk.messages);
@@ -225,12 +73,12 @@ impl Switch {
             let flags = Flags::default();
             let start = Start { message, messages, flags, hop_budget, deadline_ms };
             if audience.is_some_and(|audience| audience.is_elsewhere) {
-                hop::originate(&table, &wanted, &start, decision);
+                hop::originate(&mut helm, &wanted, &start, decision);
                 is_sent |= wires.send(decision, chunk, |share| decision.first_leg(&start, share));
             }
             if let Some(way) = way {
                 let (targets, back) = (aimed_at(way, here), &way.back);
-                hop::send(&table, &wanted, &start, &targets, back, decision);
+                hop::send(&mut helm, &wanted, &start, &targets, back, decision);
                 is_sent |= wires.send(decision, chunk, |share| decision.first_leg(&start, share));
             }
         }
@@ -304,27 +152,11 @@ impl Switch {
         place: Option<Place>,
         held_ms: u32,
     ) -> Option<(Decision, Outcomes)> {
-        let Self { machine, fabric, links, budget, spares, probe, dirty, now, .. } = self;
-        let fabric = fabric.as_mut()?;
-        let mut decision = std::mem::take(&mut fabric.decision);
-        let view = fabric.view.as_ref()?;
-        let table = Table { links: &fabric.ways, ..view.table() };
+        let Outlet { machine, mut helm, mut wires, decision, .. } = self.outlet()?;
+        let mut decision = std::mem::take(decision);
         let audience = place.and_then(|place| machine.targets(place).audience.as_deref());
         let wanted = audience.map(|audience| audience.wanted()).unwrap_or_default();
-        hop::forward(&table, &wanted, header, held_ms, &mut decision);
-        let mut wires = Wires {
-            here: view.here,
-            links,
-            outgoing: &fabric.outgoing,
-            budget,
-            spares,
-            header: &mut fabric.header,
-            dirty,
-            produced_bytes: &mut self.produced_bytes,
-            stall: &mut self.link_stall,
-            probe,
-            now: *now,
-        };
+        hop::forward(&mut helm, &wanted, header, held_ms, &mut decision);
         let lane = run.each().next().map_or(peer::Lane::Normal, |first| lane_of(first));
         let (frames, messages) = (header.frames, header.messages());
         let chunk = Chunk { frames, messages, lane, deadline_ms: None };
@@ -358,26 +190,13 @@ impl Switch {
         &mut self,
         frame: &[u8],
         start: &Start,
-        decide: impl FnOnce(&Table<'_>, &mut Decision),
+        decide: impl FnOnce(&mut Helm<'_>, &mut Decision),
     ) -> (Decision, Outcomes) {
         let (mut decision, mut outcomes) = (Decision::default(), Vec::new());
-        let Self { fabric, links, budget, spares, probe, dirty, now, .. } = self;
-        let Some(fabric) = fabric else { return (decision, outcomes) };
-        let Some(view) = &fabric.view else { return (decision, outcomes) };
-        decide(&Table { links: &fabric.ways, ..view.table() }, &mut decision);
-        let mut wires = Wires {
-            here: view.here,
-            links,
-            outgoing: &fabric.outgoing,
-            budget,
-            spares,
-            header: &mut fabric.header,
-            dirty,
-            produced_bytes: &mut self.produced_bytes,
-            stall: &mut self.link_stall,
-            probe,
-            now: *now,
+        let Some(Outlet { mut helm, mut wires, .. }) = self.outlet() else {
+            return (decision, outcomes);
         };
+        decide(&mut helm, &mut decision);
         let lane = peer::Lane::Normal;
         let chunk = Chunk { frames: frame, messages: 1, lane, deadline_ms: start.deadline_ms };
         let leg = |share| decision.first_leg(start, share);

@@ -29,10 +29,10 @@ use mpreg_fabric::control::View;
 use mpreg_fabric::hop::Decision;
 use mpreg_fabric::hop::seen::Seen;
 use mpreg_fabric::id::SessionIx;
-use mpreg_fabric::limits::STREAMS_SEEN_MAX;
+use mpreg_fabric::limits::{FLOWS_KEPT, STREAMS_SEEN_MAX};
 use mpreg_fabric::time::Instant;
 use mpreg_fabric::want::Stale;
-use mpreg_fabric::way;
+use mpreg_fabric::way::{self, Flowlets};
 use mpreg_proto::hop::Reason;
 use mpreg_proto::id::{Incarnation, NodeId};
 use mpreg_proto::limits::FRAME_HEADER_BYTES;
@@ -70,6 +70,7 @@ pub(super) struct Fabric {
     pub(super) seen: Seen,
     pub(super) traces: Traces,
     pub(super) replies: Replies,
+    pub(super) flowlets: Flowlets,
     /// Kept for their room.
     pub(super) decision: Decision,
     pub(super) header: Vec<u8>,
@@ -92,6 +93,7 @@ impl Fabric {
             seen: Seen::new(STREAMS_SEEN_MAX, STREAM_IDLE),
             traces: Traces::new(),
             replies: Replies::new(),
+            flowlets: Flowlets::new(FLOWS_KEPT),
             decision: Decision::default(),
             header: Vec::new(),
         }

@@ -28,8 +28,9 @@ use mpreg_proto::id::NodeId;
 use mpreg_proto::topic::Dialect;
 
 use super::Switch;
-use super::carry::{Outcomes, aimed_at};
+use super::carry::aimed_at;
 use super::run::Run;
+use super::wires::Outcomes;
 use crate::limits::{HOP_BUDGET, TRACE_REPORTS_PER_S, TRACE_TARGETS_MAX, TRACED_WAITING_MAX};
 use crate::probe::LinkDrop;
 use crate::trace::{self, Decided, Dropped, Left, Next, Number, Report, Said, Sent, Target};
@@ -207,9 +208,9 @@ impl Switch {
         let start =
             Start { message, messages: 1, flags, hop_budget: HOP_BUDGET, deadline_ms: None };
         let targets = aimed_at(way, here);
-        self.send_frame(frame, &start, |table, decision| {
+        self.send_frame(frame, &start, |helm, decision| {
             let wanted = hop::Wanted::default();
-            hop::send(table, &wanted, &start, &targets, &way.back, decision);
+            hop::send(helm, &wanted, &start, &targets, &way.back, decision);
         });
     }
 
@@ -226,8 +227,8 @@ impl Switch {
         });
         let (clusters, nodes, groups) = wanted.unwrap_or_default();
         let wanted = hop::Wanted { clusters: &clusters, nodes: &nodes, groups: &groups };
-        let done = self.send_frame(run.frames, start, |table, decision| {
-            hop::originate(table, &wanted, start, decision);
+        let done = self.send_frame(run.frames, start, |helm, decision| {
+            hop::originate(helm, &wanted, start, decision);
         });
         self.traced_waits(start.message, &done.1);
         done
@@ -322,10 +323,10 @@ impl Decided {
             match sent {
                 Err(reason) => self.drop(target, reason),
                 Ok(()) if self.has_room() => {
-                    let why = why(target, table, flow);
+                    let why = why(target, table, flow, share.peer());
                     let instead_of_best = match why {
                         Some(Why::Alternate(reason)) => Some(reason.word().to_owned()),
-                        Some(Why::Best | Why::Equal | Why::Linked) | None => None,
+                        Some(Why::Best | Why::Equal | Why::Linked | Why::Kept) | None => None,
                     };
                     let target = name_of(target);
                     let why = why.map_or("", Why::word).to_owned();
@@ -339,18 +340,20 @@ impl Decided {
     }
 }
 
-fn why(target: HopTarget, table: &Table<'_>, flow: &Flow<'_>) -> Option<Why> {
-    match target {
-        HopTarget::Cluster(cluster) => table.why_to_cluster(cluster, flow),
-        HopTarget::Node(node) => table.why_to_node(node, flow),
-        HopTarget::Aimed(Aimed { cluster, .. }) if cluster != table.here.cluster => {
-            table.why_to_cluster(cluster, flow)
+/// Why a copy for this target went to `next`.
+fn why(target: HopTarget, table: &Table<'_>, flow: &Flow<'_>, next: NodeId) -> Option<Why> {
+    let (best, why) = match target {
+        HopTarget::Cluster(to) => (table.to_cluster(to, flow), table.why_to_cluster(to, flow)),
+        HopTarget::Aimed(Aimed { cluster: to, .. }) if to != table.here.cluster => {
+            (table.to_cluster(to, flow), table.why_to_cluster(to, flow))
         }
-        HopTarget::Aimed(Aimed { aim: Aim::Node(node) | Aim::Member { node, .. }, .. }) => {
-            table.why_to_node(node, flow)
+        HopTarget::Node(to)
+        | HopTarget::Aimed(Aimed { aim: Aim::Node(to) | Aim::Member { node: to, .. }, .. }) => {
+            (table.to_node(to, flow), table.why_to_node(to, flow))
         }
-        HopTarget::Aimed(Aimed { aim: Aim::Group(_), .. }) => None,
-    }
+        HopTarget::Aimed(Aimed { aim: Aim::Group(_), .. }) => return None,
+    };
+    if best == Ok(next) { why } else { Some(Why::Kept) }
 }
 
 fn name_of(target: HopTarget) -> Target {

@@ -21,6 +21,7 @@ use mpreg_fabric::hop::{
 };
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::want::{self, Wanter};
+use mpreg_fabric::way::{Flowlets, Helm};
 use mpreg_proto::catalog;
 use mpreg_proto::envelope::Priority;
 use mpreg_proto::hop::{Flags, GroupId, Header, MessageId};
@@ -46,6 +47,9 @@ pub(super) enum Subscription {
 }
 
 const GROUP: &[u8] = b"g";
+
+/// More than there are in these fabrics.
+const FLOWS: usize = 64;
 
 /// More than any way in these fabrics is long.
 pub(super) const HOP_BUDGET: u8 = 32;
@@ -94,6 +98,7 @@ pub(super) struct Desk {
     seen: Seen,
     count: u64,
     decision: Decision,
+    flowlets: Flowlets,
     found: want::Wanted,
 }
 
@@ -103,6 +108,7 @@ impl Desk {
             seen: Seen::new(256, Duration::from_secs(60)),
             count: 0,
             decision: Decision::default(),
+            flowlets: Flowlets::new(FLOWS),
             found: want::Wanted::default(),
         }
     }
@@ -171,7 +177,8 @@ impl Mesh {
         let (flags, messages) = (Flags::default(), 1);
         let start = Start { message, messages, flags, hop_budget, deadline_ms: None };
         let mut decision = std::mem::take(&mut desk.decision);
-        originate(&view.table(), &wanting.as_wanted(), &start, &mut decision);
+        let mut helm = Helm { table: view.table(), flowlets: &mut desk.flowlets, now: self.now };
+        originate(&mut helm, &wanting.as_wanted(), &start, &mut decision);
         let line = format_args!("publishes {message} of {word}");
         self.trace.note(self.now, node, &(message, word), line);
         self.published += 1;
@@ -204,7 +211,8 @@ impl Mesh {
             false => Wanting { nodes: Vec::new(), clusters: Vec::new(), groups: Vec::new() },
         };
         let mut decision = std::mem::take(&mut desk.decision);
-        forward(&view.table(), &wanting.as_wanted(), &header, 0, &mut decision);
+        let mut helm = Helm { table: view.table(), flowlets: &mut desk.flowlets, now: self.now };
+        forward(&mut helm, &wanting.as_wanted(), &header, 0, &mut decision);
         if sort == Sort::Echo {
             self.note(check::goes_no_further(node, message, &decision));
             self.life_mut(node).desk.decision = decision;

@@ -1,0 +1,114 @@
+//! When a flow changes its way, and when it does not.
+
+use core::time::Duration;
+
+use mpreg_proto::hop::{Here, MessageId, Trail};
+
+use super::super::Link;
+use super::*;
+
+const FLOWS: usize = 256;
+
+const FAR: ClusterId = ClusterId(90);
+
+fn exits(nodes: &[u128]) -> [Ways<ClusterId>; 1] {
+    let exit = |&node: &u128| Exit { node: NodeId(node), cluster: ClusterId(node) };
+    let exits = nodes.iter().map(exit).collect();
+    [Ways { to: FAR, exits, equal_count: 1, distance: 1 }]
+}
+
+/// A shard that is linked with 21, 22 and 23.
+struct Shard {
+    flowlets: Flowlets,
+    circuits: [Circuit; 3],
+    now: Instant,
+    count: u64,
+}
+
+impl Shard {
+    fn new() -> Self {
+        let now = Instant::START + Duration::from_secs(100);
+        Self { flowlets: Flowlets::new(FLOWS), circuits: [Circuit::Closed; 3], now, count: 0 }
+    }
+
+    /// Where the next message of a stream goes, so long after the one before, with these exits.
+    fn send(&mut self, stream: u64, after: Duration, nodes: &[u128]) -> u128 {
+        self.now = self.now + after;
+        self.count += 1;
+        let link = |(at, &circuit): (usize, &Circuit)| {
+            let node = 21 + at as u128;
+            Link { peer: NodeId(node), cluster: ClusterId(node), circuit }
+        };
+        let links: Vec<_> = self.circuits.iter().enumerate().map(link).collect();
+        let here = Here { node: NodeId(1), cluster: ClusterId(10) };
+        let table = Table { here, clusters: &exits(nodes), nodes: &[], links: &links };
+        let message = MessageId { origin: NodeId(7), sequence: stream << 48 | self.count };
+        let flow = Flow::of(message, Trail::default());
+        let mut helm = Helm { table, flowlets: &mut self.flowlets, now: self.now };
+        helm.to_cluster(FAR, &flow).unwrap().0
+    }
+}
+
+const SOON: Duration = Duration::from_millis(1);
+
+#[test]
+fn a_better_way_is_taken_after_a_pause() {
+    let mut shard = Shard::new();
+    assert_eq!(shard.send(1, SOON, &[21, 22]), 21);
+    assert_eq!(shard.send(1, SOON, &[22, 21]), 21, "21 still leads there");
+    assert_eq!(shard.send(1, FLOW_PAUSE - SOON, &[22, 21]), 21);
+    assert_eq!(shard.send(2, SOON, &[22, 21]), 22, "another flow begins");
+    assert_eq!(shard.send(1, FLOW_PAUSE, &[22, 21]), 22);
+    assert_eq!(shard.send(1, SOON, &[21, 22]), 22);
+}
+
+#[test]
+fn a_flow_without_pause_takes_the_better_way_at_last() {
+    let mut shard = Shard::new();
+    let step = FLOW_PAUSE / 2;
+    assert_eq!(shard.send(1, SOON, &[21, 22]), 21);
+    let mut kept = Duration::ZERO;
+    while shard.send(1, step, &[22, 21]) == 21 {
+        kept += step;
+        assert!(kept <= FLOW_KEPT_MAX);
+    }
+    assert_eq!(kept + step, FLOW_KEPT_MAX);
+    assert_eq!(shard.send(1, step, &[22, 21]), 22);
+}
+
+#[test]
+fn a_way_that_is_gone_or_broken_is_left_at_once() {
+    let mut shard = Shard::new();
+    assert_eq!(shard.send(1, SOON, &[21, 22]), 21);
+    assert_eq!(shard.send(1, SOON, &[22, 23]), 22, "21 is no longer offered");
+    assert_eq!(shard.send(1, SOON, &[21, 22]), 22);
+    shard.circuits[1] = Circuit::Open;
+    assert_eq!(shard.send(1, SOON, &[21, 22]), 21, "22 is broken");
+    shard.circuits[1] = Circuit::Closed;
+    assert_eq!(shard.send(1, SOON, &[22, 21]), 21);
+}
+
+#[test]
+fn a_half_open_circuit_is_tried_whatever_is_kept() {
+    let mut shard = Shard::new();
+    shard.circuits[0] = Circuit::Open;
+    assert_eq!(shard.send(1, SOON, &[21, 22]), 22);
+    shard.circuits[0] = Circuit::HalfOpen;
+    let sent: Vec<_> = (0..1000).map(|_| shard.send(1, SOON / 10, &[21, 22])).collect();
+    let tries = sent.iter().filter(|&&to| to == 21).count();
+    assert!((20..200).contains(&tries), "{tries}");
+    shard.circuits[0] = Circuit::Closed;
+    assert_eq!(shard.send(1, SOON, &[21, 22]), 22, "a trial is no flow");
+}
+
+#[test]
+fn flows_beyond_the_slots_take_the_best() {
+    let mut shard = Shard::new();
+    let streams = 0..4 * FLOWS as u64;
+    for stream in streams.clone() {
+        assert_eq!(shard.send(stream, Duration::ZERO, &[21, 22]), 21);
+    }
+    let kept = streams.filter(|&stream| shard.send(stream, Duration::ZERO, &[22, 21]) == 21);
+    let kept = kept.count();
+    assert!((FLOWS / 2..=FLOWS).contains(&kept), "{kept}");
+}
