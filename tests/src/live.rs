@@ -10,7 +10,7 @@
 //! Invariant: a router ends with the value that started it, and its folder with both.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -354,20 +354,18 @@ impl Router {
     /// The same with any method.
     #[track_caller]
     pub fn ask(&self, method: &str, path: &str) -> (u16, String) {
-        let ask = || {
-            let mut stream = TcpStream::connect(self.admin)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            write!(
-                stream,
-                "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-            )?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text).map(|_| text)
-        };
-        let text: String = ask().expect("the admin surface answers");
+        let text = self.asked(method, path).expect("the admin surface answers");
         let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer has a head");
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         (status.expect("an HTTP answer has a status"), body.to_owned())
+    }
+
+    fn asked(&self, method: &str, path: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(self.admin)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).map(|_| text)
     }
 
     #[track_caller]
@@ -422,6 +420,10 @@ impl Drop for Router {
         if std::thread::panicking() {
             let stderr = fs::read_to_string(self.path("stderr"));
             eprintln!("the router's stderr: {}", stderr.unwrap_or_default());
+            let page = self.asked("GET", "/metrics").unwrap_or_default();
+            let drops = page.lines().filter(|line| line.contains("_dropped_total{"));
+            let drops = drops.filter(|line| !line.ends_with(" 0")).collect::<Vec<_>>();
+            eprintln!("what it dropped: {drops:#?}");
         }
     }
 }

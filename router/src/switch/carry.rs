@@ -29,6 +29,7 @@ use mpreg_fabric::time::Instant;
 use mpreg_fabric::way::{Helm, Table};
 use mpreg_proto::frame::Data;
 use mpreg_proto::hop::{Aim, Aimed, Flags, GroupId, Header, Here, MessageId, Reason, Targets};
+use mpreg_proto::id::NodeId;
 use mpreg_proto::limits::HOP_MESSAGES_MAX;
 use mpreg_proto::peer;
 use mpreg_proto::topic::Dialect;
@@ -61,7 +62,9 @@ impl Switch {
         let here = helm.table.here;
         let audience = machine.targets(place).audience.as_deref();
         let wanted = audience.map(|audience| audience.wanted()).unwrap_or_default();
-        let way = replies.way(topic, now).filter(|way| !is_covered(way, &wanted, here));
+        let reply = replies.way(topic, now).and_then(|way| Reply::of(way, &wanted, here));
+        let others = audience.filter(|audience| audience.is_elsewhere);
+        let others = others.filter(|_| !reply.as_ref().is_some_and(|reply| reply.is_for_all));
         let mut is_sent = false;
         let is_drawn = audience.is_some_and(|audience| audience.is_drawn_elsewhere(here.node));
         let messages_max = if is_drawn { 1 } else { HOP_MESSAGES_MAX };
@@ -72,13 +75,12 @@ impl Switch {
             let Chunk { messages, deadline_ms, .. } = chunk;
             let flags = Flags::default();
             let start = Start { message, messages, flags, hop_budget, deadline_ms };
-            if audience.is_some_and(|audience| audience.is_elsewhere) {
+            if others.is_some() {
                 hop::originate(&mut helm, &wanted, &start, decision);
                 is_sent |= wires.send(decision, chunk, |share| decision.first_leg(&start, share));
             }
-            if let Some(way) = way {
-                let (targets, back) = (aimed_at(way, here), &way.back);
-                hop::send(&mut helm, &wanted, &start, &targets, back, decision);
+            if let Some(Reply { targets, back, .. }) = &reply {
+                hop::send(&mut helm, &wanted, &start, targets, back, decision);
                 is_sent |= wires.send(decision, chunk, |share| decision.first_leg(&start, share));
             }
         }
@@ -371,11 +373,33 @@ fn is_for(header: &Header<'_>, table: &Table<'_>) -> bool {
     hop::enters(table, header) || header.nodes.contains(me) || header.aimed().any(is_me)
 }
 
-/// Whether who asked gets the reply as one of those that want its topic.
-fn is_covered(way: &ReplyWay, wanted: &Wanted<'_>, here: Here) -> bool {
-    match way.cluster == here.cluster {
-        true => wanted.nodes.contains(&way.origin),
-        false => wanted.clusters.contains(&way.cluster),
+/// Copies for whoever asked.
+struct Reply<'a> {
+    targets: Targets,
+    back: &'a [NodeId],
+    /// And for all others on other nodes that want the topic.
+    is_for_all: bool,
+}
+
+impl<'a> Reply<'a> {
+    /// None if who asked gets the reply as one of those that want its topic.
+    ///
+    /// That a cluster wants a topic may be known here before each gateway of that cluster knows which
+    /// of its nodes does; so the copy for the cluster names the node that asked.
+    fn of(way: &'a ReplyWay, wanted: &Wanted<'_>, here: Here) -> Option<Self> {
+        let mut targets = aimed_at(way, here);
+        let is_covered = match way.cluster == here.cluster {
+            true => wanted.nodes.contains(&way.origin),
+            false => wanted.clusters.contains(&way.cluster),
+        };
+        let is_only_there = wanted.clusters == [way.cluster]
+            && wanted.groups.is_empty()
+            && wanted.nodes.iter().all(|&node| node == here.node);
+        if is_only_there {
+            targets.clusters.push(way.cluster);
+        }
+        let reply = Self { targets, back: &way.back, is_for_all: is_only_there };
+        (is_only_there || !is_covered).then_some(reply)
     }
 }
 
@@ -386,4 +410,38 @@ pub(super) fn aimed_at(way: &ReplyWay, here: Here) -> Targets {
         false => (Vec::new(), vec![Aimed { cluster, aim: Aim::Node(origin) }]),
     };
     Targets { nodes, aimed, ..Targets::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use mpreg_proto::id::ClusterId;
+
+    use super::*;
+
+    const HERE: Here = Here { node: NodeId(1), cluster: ClusterId(10) };
+
+    /// What a reply to node 2 of this cluster is for.
+    fn targets(cluster: u128, clusters: &[u128], nodes: &[u128]) -> Option<(Targets, bool)> {
+        let way = ReplyWay { origin: NodeId(2), cluster: ClusterId(cluster), back: Vec::new() };
+        let clusters: Vec<_> = clusters.iter().map(|&id| ClusterId(id)).collect();
+        let nodes: Vec<_> = nodes.iter().map(|&id| NodeId(id)).collect();
+        let wanted = Wanted { clusters: &clusters, nodes: &nodes, groups: &[] };
+        Reply::of(&way, &wanted, HERE).map(|reply| (reply.targets, reply.is_for_all))
+    }
+
+    #[test]
+    fn who_asked_gets_the_reply_whatever_is_known_of_its_cluster() {
+        let near = Targets { nodes: vec![NodeId(2)], ..Targets::default() };
+        assert_eq!(targets(10, &[], &[1]), Some((near, false)));
+        assert_eq!(targets(10, &[], &[1, 2]), None, "it is named as one that wants it");
+
+        let aimed = Aimed { cluster: ClusterId(20), aim: Aim::Node(NodeId(2)) };
+        let far = Targets { aimed: vec![aimed], ..Targets::default() };
+        assert_eq!(targets(20, &[], &[1]), Some((far.clone(), false)));
+        assert_eq!(targets(20, &[30], &[]), Some((far.clone(), false)));
+        let both = Targets { clusters: vec![ClusterId(20)], ..far };
+        assert_eq!(targets(20, &[20], &[1]), Some((both, true)), "one copy, and the node is named");
+        assert_eq!(targets(20, &[20, 30], &[1]), None);
+        assert_eq!(targets(20, &[20], &[3]), None);
+    }
 }
