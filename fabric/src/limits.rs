@@ -43,7 +43,7 @@ pub const FLOW_PAUSE: Duration = Duration::from_secs(1);
 
 /// A flow without such a pause stays so long on a way that is not the best: a burst ends before, and a
 /// stream that never pauses is overtaken once.
-pub const FLOW_KEPT_MAX: Duration = Duration::from_secs(10);
+pub const FLOW_KEPT_MAX: Duration = Duration::from_secs(5);
 
 /// Flows a shard keeps on their ways: one per destination and shard that messages come from. At 64 bytes
 /// each 256 KiB a shard; 100 nodes of four shards and ten destinations fill it.

@@ -34,6 +34,12 @@ fn hears_nothing(peer: &mut Peer) {
     assert_eq!(peer.hear(), "pong 9");
 }
 
+/// One that nobody else uses. What is under way from other shards goes to whoever subscribes
+/// meanwhile.
+fn own_topic(publisher: &Peer, word: &str, sid: u32) -> String {
+    format!("{word}.{}.{sid}", publisher.connected().session.0)
+}
+
 /// Other shards may send some messages more to one whose subscription has ended. After this they
 /// do not, and nothing is under way.
 #[track_caller]
@@ -76,13 +82,14 @@ fn a_subscription_holds_from_the_moment_it_is_said_to() {
 fn nothing_comes_after_the_end_of_a_subscription() {
     on_all_shards(|_, subscriber, publisher| {
         for sid in 1..40 {
-            subscriber.subscribe(sid, "e");
-            publisher.send(&message("e", b"1").repeat(sid as usize));
+            let topic = own_topic(publisher, "e", sid);
+            subscriber.subscribe(sid, &topic);
+            publisher.send(&message(&topic, b"1").repeat(sid as usize));
             subscriber.say(Frame::Unsubscribe { sid: Sid(sid), deliveries: 0 });
-            publisher.send(&message("e", b"2").repeat(10));
+            publisher.send(&message(&topic, b"2").repeat(10));
             while subscriber.hear() != format!("unsubscribed {sid}") {}
             hears_nothing(subscriber);
-            until_nobody_hears(publisher, "e");
+            until_nobody_hears(publisher, &topic);
         }
     });
 }
@@ -91,22 +98,23 @@ fn nothing_comes_after_the_end_of_a_subscription() {
 fn a_counted_subscription_ends_with_its_number() {
     on_all_shards(|_, subscriber, publisher| {
         for (sid, group) in [(1, ""), (2, "g")] {
-            subscriber.ask(sid, "c", group, Overload::default());
+            let topic = own_topic(publisher, "c", sid);
+            subscriber.ask(sid, &topic, group, Overload::default());
             assert_eq!(subscriber.hear(), format!("subscribed {sid}"));
             subscriber.say(Frame::Unsubscribe { sid: Sid(sid), deliveries: 7 });
             hears_nothing(subscriber);
             let numbers: Vec<u8> =
-                (0..20).flat_map(|n| message("c", n.to_string().as_bytes())).collect();
+                (0..20).flat_map(|n| message(&topic, n.to_string().as_bytes())).collect();
             publisher.send(&numbers);
             for n in 0..7 {
                 if !group.is_empty() {
                     assert_eq!(subscriber.hear(), format!("for {sid}"));
                 }
-                assert_eq!(subscriber.hear(), format!("c {n}"));
+                assert_eq!(subscriber.hear(), format!("{topic} {n}"));
             }
             assert_eq!(subscriber.hear(), format!("unsubscribed {sid}"));
             hears_nothing(subscriber);
-            until_nobody_hears(publisher, "c");
+            until_nobody_hears(publisher, &topic);
         }
     });
 }
@@ -114,17 +122,21 @@ fn a_counted_subscription_ends_with_its_number() {
 #[test]
 fn messages_sent_before_count_too() {
     on_all_shards(|_, subscriber, publisher| {
-        subscriber.subscribe(1, "c");
-        publisher.send(&message("c", b"x").repeat(3));
-        (0..3).for_each(|_| assert_eq!(subscriber.hear(), "c x"));
+        let [c, d] = [1, 2].map(|sid| own_topic(publisher, "c", sid));
+        subscriber.subscribe(1, &c);
+        publisher.send(&message(&c, b"x").repeat(3));
+        (0..3).for_each(|_| assert_eq!(subscriber.hear(), format!("{c} x")));
         subscriber.say(Frame::Unsubscribe { sid: Sid(1), deliveries: 5 });
         hears_nothing(subscriber);
-        publisher.send(&message("c", b"y").repeat(3));
-        assert_eq!([(); 3].map(|()| subscriber.hear()), ["c y", "c y", "unsubscribed 1"]);
-        until_nobody_hears(publisher, "c");
-        subscriber.subscribe(2, "c");
-        publisher.publish("c", b"z");
-        assert_eq!(subscriber.hear(), "c z");
+        publisher.send(&message(&c, b"y").repeat(3));
+        assert_eq!(
+            [(); 3].map(|()| subscriber.hear()),
+            [format!("{c} y"), format!("{c} y"), "unsubscribed 1".to_owned()]
+        );
+        until_nobody_hears(publisher, &c);
+        subscriber.subscribe(2, &d);
+        publisher.publish(&d, b"z");
+        assert_eq!(subscriber.hear(), format!("{d} z"));
         subscriber.say(Frame::Unsubscribe { sid: Sid(2), deliveries: 1 });
         assert_eq!(subscriber.hear(), "unsubscribed 2");
     });

@@ -1,8 +1,8 @@
 //! Ways that flows keep to: what a shard asks, where its table changes while messages are under way.
 //!
 //! ```text
-//!   the best exit is another --> the flow paused for FLOW_PAUSE, or FLOW_KEPT_MAX is over --> taken
-//!                            --> else: the exit taken last, if it still can be taken
+//!   another node is next --> the flow paused for FLOW_PAUSE, or FLOW_KEPT_MAX is over --> taken
+//!                        --> else: the one taken last, if it still leads there
 //! ```
 //!
 //! Were a better way taken at once, its first messages would overtake the last ones on the way before.
@@ -11,7 +11,8 @@
 //! a flow that never pauses may be overtaken once by a way that is better.
 //!
 //! Invariants:
-//! - What is taken is an exit of the table as it is now.
+//! - What is taken leads there by the table as it is now: through an exit of it, or over a linked node of
+//!   this cluster.
 //! - Messages that try a half-open circuit are kept from nothing, and change nothing.
 //! - A flow whose slot another is using takes the best.
 
@@ -21,7 +22,7 @@ use alloc::vec::Vec;
 use mpreg_proto::hop::Reason;
 use mpreg_proto::id::{ClusterId, NodeId};
 
-use super::{Exit, Flow, Table, Ways, find};
+use super::{Exit, Flow, Link, Table, find};
 use crate::breaker::Circuit;
 use crate::graph::affinity;
 use crate::limits::{FLOW_KEPT_MAX, FLOW_PAUSE};
@@ -39,7 +40,7 @@ struct Slot {
     key: u64,
     taken: NodeId,
     last_at: Instant,
-    /// When what is taken was the best.
+    /// When that was the best.
     best_at: Instant,
 }
 
@@ -50,27 +51,27 @@ impl Flowlets {
         Self { slots: vec![Slot { key, taken, last_at: never, best_at: never }; flows_count] }
     }
 
-    /// The exit for a message of this flow, sent now. `open` finds an exit by its node, if a
-    /// message can be sent through it.
+    /// Where a message of this flow goes, sent now. `is_open` says whether it still may go where the
+    /// last one went.
     fn steer(
         &mut self,
         key: u64,
-        best: (Exit, NodeId),
-        open: impl FnOnce(NodeId) -> Option<(Exit, NodeId)>,
+        best: NodeId,
+        is_open: impl FnOnce(NodeId) -> bool,
         now: Instant,
-    ) -> (Exit, NodeId) {
+    ) -> NodeId {
         let at = key as usize % self.slots.len();
         let slot = &mut self.slots[at];
         let is_used = now < slot.last_at + FLOW_PAUSE;
-        if slot.key == key && is_used && slot.taken != best.0.node {
-            let kept = if now < slot.best_at + FLOW_KEPT_MAX { open(slot.taken) } else { None };
-            if let Some(kept) = kept {
+        if slot.key == key && is_used && slot.taken != best {
+            let may_stay = now < slot.best_at + FLOW_KEPT_MAX;
+            if may_stay && is_open(slot.taken) {
                 slot.last_at = now;
-                return kept;
+                return slot.taken;
             }
         }
         if slot.key == key || !is_used {
-            *slot = Slot { key, taken: best.0.node, last_at: now, best_at: now };
+            *slot = Slot { key, taken: best, last_at: now, best_at: now };
         }
         best
     }
@@ -88,39 +89,44 @@ impl Helm<'_> {
     /// The next node on the way of a message to another cluster.
     pub fn to_cluster(&mut self, to: ClusterId, flow: &Flow<'_>) -> Result<NodeId, Reason> {
         let Self { table, .. } = *self;
-        let ways = find(table.clusters, to).ok_or(Reason::NoRoute)?;
-        self.steer(ways, to.0, flow, |exit| table.through(exit, flow))
+        let best = table.to_cluster(to, flow)?;
+        let exits = find(table.clusters, to).map_or(&[][..], |ways| &ways.exits);
+        let leads = |next, exit: &Exit| {
+            let is_mine = exit.cluster == table.here.cluster;
+            table.through(*exit, flow) == Ok(next) || is_mine && table.relays(next, flow)
+        };
+        Ok(self.steer(to.0, flow, best, |next| exits.iter().any(|exit| leads(next, exit))))
     }
 
     /// The next node on the way of a message to another node of this cluster.
     pub fn to_node(&mut self, to: NodeId, flow: &Flow<'_>) -> Result<NodeId, Reason> {
         let Self { table, .. } = *self;
-        match find(table.nodes, to) {
-            Some(ways) => {
-                let next = self.steer(ways, to.0, flow, |exit| table.link(exit.node, flow));
-                next.or_else(|_| table.to_node(to, flow))
-            }
-            None => table.to_node(to, flow),
-        }
+        let best = table.to_node(to, flow)?;
+        Ok(self.steer(to.0, flow, best, |next| table.relays(next, flow)))
     }
 
-    fn steer<T>(
+    fn steer(
         &mut self,
-        ways: &Ways<T>,
         to: u128,
         flow: &Flow<'_>,
-        try_exit: impl Fn(Exit) -> Result<NodeId, Reason>,
-    ) -> Result<NodeId, Reason> {
-        let best = ways.choose(flow, &try_exit)?;
-        let peer = self.table.peer(best.1);
-        if peer.is_some_and(|link| link.circuit == Circuit::HalfOpen) {
-            return Ok(best.1);
+        best: NodeId,
+        is_open: impl FnOnce(NodeId) -> bool,
+    ) -> NodeId {
+        let link = self.table.peer(best);
+        if link.is_some_and(|link| link.circuit == Circuit::HalfOpen) {
+            return best;
         }
-        let open = |node| {
-            let exit = ways.exits.iter().find(|exit| exit.node == node)?;
-            Some((*exit, try_exit(*exit).ok()?))
-        };
-        Ok(self.flowlets.steer(affinity(flow.flow, to), best, open, self.now).1)
+        self.flowlets.steer(affinity(flow.flow, to), best, is_open, self.now)
+    }
+}
+
+impl Table<'_> {
+    /// Whether a node of this cluster can be sent what is for another, or leaves by another: it knows
+    /// the ways of this cluster as well.
+    fn relays(&self, node: NodeId, flow: &Flow<'_>) -> bool {
+        let is_mate =
+            |link: &Link| link.cluster == self.here.cluster && link.circuit == Circuit::Closed;
+        self.peer(node).is_some_and(is_mate) && self.link(node, flow).is_ok()
     }
 }
 

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use mpreg_proto::hop::{Here, MessageId, Trail};
 
-use super::super::Link;
+use super::super::Ways;
 use super::*;
 
 const FLOWS: usize = 256;
@@ -111,4 +111,34 @@ fn flows_beyond_the_slots_take_the_best() {
     let kept = streams.filter(|&stream| shard.send(stream, Duration::ZERO, &[22, 21]) == 21);
     let kept = kept.count();
     assert!((FLOWS / 2..=FLOWS).contains(&kept), "{kept}");
+}
+
+#[test]
+fn a_flow_stays_with_the_node_that_relays_it_once_there_is_a_link() {
+    let here = Here { node: NodeId(1), cluster: ClusterId(10) };
+    let link = |node| Link { peer: NodeId(node), cluster: ClusterId(10), circuit: Circuit::Closed };
+    let exit = Exit { node: NodeId(2), cluster: ClusterId(10) };
+    let clusters = [Ways { to: FAR, exits: vec![exit], equal_count: 1, distance: 1 }];
+    let relay = Exit { node: NodeId(3), cluster: ClusterId(10) };
+    let nodes = [Ways { to: NodeId(2), exits: vec![relay], equal_count: 1, distance: 2 }];
+    let (alone, both) = ([link(3)], [link(2), link(3)]);
+    let before = Table { here, clusters: &clusters, nodes: &nodes, links: &alone };
+    let after = Table { nodes: &[], links: &both, ..before };
+    let without = Table { links: &both[..1], ..after };
+
+    let mut flowlets = Flowlets::new(FLOWS);
+    let message = MessageId { origin: NodeId(7), sequence: 1 };
+    let flow = Flow::of(message, Trail::default());
+    let mut now = Instant::START + Duration::from_secs(100);
+    let mut next = |table, after| {
+        now = now + after;
+        let mut helm = Helm { table, flowlets: &mut flowlets, now };
+        let next = [helm.to_node(NodeId(2), &flow), helm.to_cluster(FAR, &flow)];
+        next.map(|next| next.unwrap().0)
+    };
+    assert_eq!(next(before, SOON), [3, 3]);
+    assert_eq!(next(after, SOON), [3, 3]);
+    assert_eq!(next(after, FLOW_PAUSE), [2, 2]);
+    assert_eq!(next(before, SOON), [3, 3], "the link is gone");
+    assert_eq!(next(without, SOON), [2, 2], "and now the node that relayed is");
 }
