@@ -41,9 +41,11 @@ pub const TRIAL_ONE_IN: u64 = 16;
 /// and busy processors on it.
 pub const FLOW_PAUSE: Duration = Duration::from_secs(1);
 
-/// A flow without such a pause stays so long on a way that is not the best: a burst ends before, and a
-/// stream that never pauses is overtaken once.
-pub const FLOW_KEPT_MAX: Duration = Duration::from_secs(5);
+/// After so long on a way that is not the best, half the pause will do, and so on: 1 ms after 20 s.
+pub const FLOW_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A flow stays no longer on a way that is not the best: one without any pause is overtaken once.
+pub const FLOW_KEPT_MAX: Duration = Duration::from_secs(30);
 
 /// Flows a shard keeps on their ways: one per destination and shard that messages come from. At 64 bytes
 /// each 256 KiB a shard; 100 nodes of four shards and ten destinations fill it.

@@ -121,6 +121,7 @@ fn a_reply_finds_back(fabric: &Fabric) {
 #[test]
 fn a_message_reaches_every_node_of_every_cluster_once() {
     let fabric = start();
+    fabric.wait_linked();
     let mut clients = fabric.clients();
     for client in &mut clients {
         // What is wanted first, and comes first by name, is known first: who hears of `z` hears of `m`.

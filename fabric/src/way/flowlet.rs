@@ -1,14 +1,15 @@
 //! Ways that flows keep to: what a shard asks, where its table changes while messages are under way.
 //!
 //! ```text
-//!   another node is next --> the flow paused for FLOW_PAUSE, or FLOW_KEPT_MAX is over --> taken
+//!   another node is next --> the flow paused long enough, or FLOW_KEPT_MAX is over --> taken
 //!                        --> else: the one taken last, if it still leads there
 //! ```
 //!
 //! Were a better way taken at once, its first messages would overtake the last ones on the way before.
 //! Between two flowlets there is nothing to overtake (Sinha, Kandula, Katabi: "Harnessing TCP's burstiness
-//! with flowlet switching", `HotNets` 2004). A way that is gone, forbidden or broken is left at once, and
-//! a flow that never pauses may be overtaken once by a way that is better.
+//! with flowlet switching", `HotNets` 2004). A pause of [`FLOW_PAUSE`] is long enough, and half as long for
+//! each [`FLOW_PATIENCE`] that none came, so that a flow changes in the best pause it has. A way that is
+//! gone, forbidden or broken is left at once.
 //!
 //! Invariants:
 //! - What is taken leads there by the table as it is now: through an exit of it, or over a linked node of
@@ -25,7 +26,7 @@ use mpreg_proto::id::{ClusterId, NodeId};
 use super::{Exit, Flow, Link, Table, find};
 use crate::breaker::Circuit;
 use crate::graph::affinity;
-use crate::limits::{FLOW_KEPT_MAX, FLOW_PAUSE};
+use crate::limits::{FLOW_KEPT_MAX, FLOW_PATIENCE, FLOW_PAUSE};
 use crate::time::Instant;
 
 /// What flows took last.
@@ -63,17 +64,24 @@ impl Flowlets {
         let at = key as usize % self.slots.len();
         let slot = &mut self.slots[at];
         let is_used = now < slot.last_at + FLOW_PAUSE;
-        if slot.key == key && is_used && slot.taken != best {
-            let may_stay = now < slot.best_at + FLOW_KEPT_MAX;
-            if may_stay && is_open(slot.taken) {
-                slot.last_at = now;
-                return slot.taken;
-            }
+        if slot.key == key && slot.stays(best, now) && is_open(slot.taken) {
+            slot.last_at = now;
+            return slot.taken;
         }
         if slot.key == key || !is_used {
             *slot = Slot { key, taken: best, last_at: now, best_at: now };
         }
         best
+    }
+}
+
+impl Slot {
+    /// Whether the message sent now goes where the last one went, though another node is the best.
+    fn stays(&self, best: NodeId, now: Instant) -> bool {
+        let kept = now.since(self.best_at);
+        let halved = (kept.as_nanos() / FLOW_PATIENCE.as_nanos()) as u32;
+        let pause = FLOW_PAUSE / 1_u32.checked_shl(halved).unwrap_or(u32::MAX);
+        self.taken != best && kept < FLOW_KEPT_MAX && now < self.last_at + pause
     }
 }
 

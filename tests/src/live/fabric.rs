@@ -209,6 +209,23 @@ impl Fabric {
         self.running().into_iter().map(|at| self.router(at).page().sum(name, &[])).collect()
     }
 
+    /// Waits until all that run are linked with all of their cluster and with whom they join.
+    #[track_caller]
+    pub fn wait_linked(&self) {
+        let joins = |one: usize, other: usize| self.members[one].seat.joins.contains(&other);
+        for at in self.running() {
+            let mates = self.of_cluster(&self.members[at].seat.cluster);
+            let is_near =
+                |&other: &usize| mates.contains(&other) || joins(at, other) || joins(other, at);
+            let near = self.running().into_iter().filter(|&other| other != at).filter(is_near);
+            let near: BTreeSet<_> = near.map(|other| self.members[other].id.clone()).collect();
+            until("all are linked", || {
+                let linked = self.router(at).peers().into_iter().map(|row| row.node);
+                near.is_subset(&linked.collect()).then_some(())
+            });
+        }
+    }
+
     /// Waits until all that run know all that run, and nobody else.
     #[track_caller]
     pub fn wait_known(&self) {

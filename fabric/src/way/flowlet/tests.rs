@@ -62,18 +62,25 @@ fn a_better_way_is_taken_after_a_pause() {
     assert_eq!(shard.send(1, SOON, &[21, 22]), 22);
 }
 
-#[test]
-fn a_flow_without_pause_takes_the_better_way_at_last() {
+/// How long a flow with a message so often stays.
+fn kept(every: Duration) -> Duration {
     let mut shard = Shard::new();
-    let step = FLOW_PAUSE / 2;
     assert_eq!(shard.send(1, SOON, &[21, 22]), 21);
     let mut kept = Duration::ZERO;
-    while shard.send(1, step, &[22, 21]) == 21 {
-        kept += step;
+    while shard.send(1, every, &[22, 21]) == 21 {
+        kept += every;
         assert!(kept <= FLOW_KEPT_MAX);
     }
-    assert_eq!(kept + step, FLOW_KEPT_MAX);
-    assert_eq!(shard.send(1, step, &[22, 21]), 22);
+    assert_eq!(shard.send(1, every, &[22, 21]), 22);
+    kept + every
+}
+
+#[test]
+fn a_flow_changes_in_the_best_pause_it_has_and_at_last_without() {
+    assert_eq!(kept(FLOW_PAUSE / 2), FLOW_PATIENCE);
+    assert_eq!(kept(FLOW_PAUSE / 4), FLOW_PATIENCE * 2);
+    assert_eq!(kept(Duration::from_millis(1)), FLOW_PATIENCE * 10);
+    assert_eq!(kept(Duration::from_micros(20)), FLOW_KEPT_MAX);
 }
 
 #[test]
