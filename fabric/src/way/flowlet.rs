@@ -32,7 +32,7 @@ use crate::time::Instant;
 /// What flows took last.
 #[derive(Debug)]
 pub struct Flowlets {
-    slots: Vec<Slot>,
+    slots: Vec<Option<Slot>>,
 }
 
 /// Of one flow to one destination.
@@ -48,8 +48,7 @@ struct Slot {
 impl Flowlets {
     /// For so many flows at a time.
     pub fn new(flows_count: usize) -> Self {
-        let (key, taken, never) = (0, NodeId(0), Instant::START);
-        Self { slots: vec![Slot { key, taken, last_at: never, best_at: never }; flows_count] }
+        Self { slots: vec![None; flows_count] }
     }
 
     /// Where a message of this flow goes, sent now. `is_open` says whether it still may go where the
@@ -62,14 +61,14 @@ impl Flowlets {
         now: Instant,
     ) -> NodeId {
         let at = key as usize % self.slots.len();
-        let slot = &mut self.slots[at];
-        let is_used = now < slot.last_at + FLOW_PAUSE;
+        let fresh = Slot { key, taken: best, last_at: now, best_at: now };
+        let slot = self.slots[at].get_or_insert(fresh);
         if slot.key == key && slot.stays(best, now) && is_open(slot.taken) {
             slot.last_at = now;
             return slot.taken;
         }
-        if slot.key == key || !is_used {
-            *slot = Slot { key, taken: best, last_at: now, best_at: now };
+        if slot.key == key || slot.last_at + FLOW_PAUSE <= now {
+            *slot = fresh;
         }
         best
     }
