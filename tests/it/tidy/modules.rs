@@ -73,7 +73,7 @@ const FABRIC: Edges = &[
     ("tape", &[]),
     ("time", &[]),
     ("want", &["limits", "subscription", "tape", "time"]),
-    ("way", &["breaker", "graph", "limits"]),
+    ("way", &["breaker", "graph", "limits", "time"]),
 ];
 
 /// The parts of a node, each readable alone. `switch`, `shard`, `drive`, `control`, `identity` and
