@@ -46,8 +46,12 @@ impl Membership {
                 && self.refutation <= record.refutation
         });
         self.is_changed |= !packet.records.is_empty() || self.roster.is_news(source, refutation);
+        let sent = self.packets.len();
         if self.call(now, out, |swim, outbox| swim.handle_data(&bytes, outbox)).is_err() {
             out.push(reject(Rejection::Nonsense));
+        }
+        if packet.header.saying == Saying::Undead {
+            self.leave_unanswered(sent);
         }
         let goodbyes: Vec<(Life, LeaveReason)> =
             packet.records.iter().filter_map(goodbye).collect();
@@ -58,6 +62,17 @@ impl Membership {
             self.push(source, Saying::Gossip, Vec::new());
             out.push(Effect::Fact(Fact::SelfRefuted { told_by: from }));
         }
+    }
+
+    /// Two that take each other for dead would say so, and be told the same, as fast as packets go:
+    /// until one has a new life, which takes its disk. Who lives again hears of it soon enough.
+    fn leave_unanswered(&mut self, sent: usize) {
+        let is_undead = |bytes: &[u8]| {
+            let header = Header::take(&mut &bytes[..]).expect("we wrote it");
+            header.saying == Saying::Undead
+        };
+        let answers = self.packets.split_off(sent);
+        self.packets.extend(answers.into_iter().filter(|(_, bytes)| !is_undead(bytes)));
     }
 
     /// A packet, and its bytes as `foca` reads them. A stranger is asked who it is.

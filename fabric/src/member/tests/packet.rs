@@ -105,6 +105,19 @@ fn who_answered_is_told_no_more_than_it_needs() {
 }
 
 #[test]
+fn two_that_take_each_other_for_dead_say_so_once() {
+    let mut machine = machine();
+    hear(&mut machine, gossip(life(1, 1), Vec::new()), Instant::START);
+    hear(&mut machine, gossip(life(1, 2), Vec::new()), Instant::START);
+    let ping = hear(&mut machine, short(1, Saying::Ping { probe: 1 }), Instant::START);
+    assert_eq!(said(&ping), [(Saying::Undead, false)]);
+    let undead = hear(&mut machine, short(1, Saying::Undead), Instant::START);
+    assert_eq!(said(&undead), []);
+    let renew = |effect: &Effect| matches!(effect, Effect::Renew { .. });
+    assert!(undead.iter().any(renew), "it is dead to the other all the same: {undead:?}");
+}
+
+#[test]
 fn a_stranger_is_asked_who_it_is() {
     let mut machine = machine();
     let effects = hear(&mut machine, short(4, Saying::Ping { probe: 9 }), Instant::START);
