@@ -10,7 +10,10 @@
 //! Links inside the cluster are always advertised, to this cluster: its nodes need the way to each
 //! other where not all of them are linked. Links to other clusters are advertised unless the mode is
 //! disabled, within their area. A link counts when both ends say that it is there, so what a node
-//! alone claims, or a node that died still says, leads nowhere. Where both have died, the catalog knows.
+//! alone claims, or a node that died still says, leads nowhere. Between two that have both died there
+//! may be one that both still claim: so a link counts only if it hangs together with this node. Of the
+//! inside of other clusters nothing is known but this: a node with links to other clusters also says
+//! which such nodes of its own it reaches, its mates. A cluster that fell apart is no way through.
 //!
 //! Signatures are the caller's (`control/links.rs`): [`Effect::Send`] carries own advertisements unsigned,
 //! and `Heard` is said of floods whose signature was found good, or that change nothing.
@@ -102,11 +105,6 @@ pub enum Input {
     Heard {
         from: NodeId,
         flood: Flood,
-    },
-    /// The catalog says of a node that it is there, or is no longer.
-    Seen {
-        node: NodeId,
-        is_there: bool,
     },
     /// The link had no room for a `Send`.
     Refused {
@@ -281,11 +279,6 @@ impl LinkState {
                     out.push(Effect::Rejected { from, reason });
                 }
             }
-            Input::Seen { node, is_there } => {
-                if self.database.note(node, is_there) {
-                    self.compute_soon(now);
-                }
-            }
             Input::Refused { to } => {
                 let resend_at = Some(now + self.settings.timing.resend_after);
                 if let Some(link) = self.links.get_mut(&to) {
@@ -455,8 +448,7 @@ impl LinkState {
     fn flood(&self, key: &Key, but: Option<NodeId>, now: Instant, out: &mut Vec<Effect>) {
         // Whom the origin is linked with, it tells itself: in a full mesh nobody repeats anything.
         let said = self.database.get(key).filter(|_| key.origin != self.settings.here.node);
-        let links = said.map_or(&[][..], |said| &said.links);
-        let is_told = |peer: NodeId| links.iter().any(|link| link.node == peer);
+        let is_told = |peer: NodeId| said.is_some_and(|said| is_linked(said, peer));
         let is_left = |peer: NodeId| Some(peer) != but && peer != key.origin && !is_told(peer);
         let peers = self.links.keys().filter(|&&peer| is_left(peer));
         peers.for_each(|&peer| self.send_one(key, peer, now, out));
@@ -473,7 +465,7 @@ impl LinkState {
         if let Some(link) = self.links.get_mut(&to) {
             link.resend_at = None;
         }
-        self.database.unexpired().for_each(|(key, _)| self.send_one(key, to, now, out));
+        self.database.alive().for_each(|(key, _)| self.send_one(key, to, now, out));
     }
 
     /// Says what is new of own links, or all of it again.
@@ -525,13 +517,20 @@ impl LinkState {
             }
         };
         let links = self.links.iter().filter(|(_, link)| is_of_kind(link));
-        let links: Vec<_> = links
+        let mut links: Vec<_> = links
             .map(|(&node, &Adjacent { cluster, metrics, .. })| Adjacency { node, cluster, metrics })
             .collect();
-        let mut summaries = match kind {
-            Kind::Border if !links.is_empty() => self.ways.summaries(&self.settings.areas, area),
-            Kind::Border | Kind::Mesh => Vec::new(),
-        };
+        let mut summaries = Vec::new();
+        if kind == Kind::Border && !links.is_empty() {
+            let mates = self.ways.mates(area).map(|node| Adjacency {
+                node,
+                cluster: mine,
+                metrics: NOTHING,
+            });
+            links.extend(mates.take(ADJACENCIES_MAX - links.len()));
+            links.sort_by_key(|link| link.node);
+            summaries = self.ways.summaries(&self.settings.areas, area);
+        }
         if SUMMARIES_MAX < summaries.len() {
             summaries.truncate(SUMMARIES_MAX);
             out.push(Effect::Rejected { from: node, reason: Reject::Full });
@@ -546,14 +545,25 @@ impl LinkState {
             Adjacency { node, cluster, metrics }
         });
         let links: Vec<_> = links.collect();
-        self.ways = compute::compute(&self.settings, &links, &self.database);
+        let ways = compute::compute(&self.settings, &links, &self.database);
+        let before = core::mem::replace(&mut self.ways, ways);
         out.push(Effect::Computed);
         // Ways to clusters of one area are what another area is told.
-        if !self.settings.areas.summaries.is_empty() {
+        if self.ways.has_other_mates(&before) || !self.settings.areas.summaries.is_empty() {
             let at = (self.advertised_at + self.settings.timing.advertise_every).max(now);
             self.advertise_at.get_or_insert(at);
         }
     }
+}
+
+/// What it costs to get to a mate is nobody's business but the cluster's.
+const NOTHING: Metrics =
+    Metrics { latency_us: 0, bandwidth_mbps: 0, reliability_ppm: 1_000_000, cost: 0 };
+
+/// Whether a node says that it has a link to another. To a mate it may have none.
+fn is_linked(said: &Advertisement, to: NodeId) -> bool {
+    let is_link = |link: &Adjacency| said.kind == Kind::Mesh as u16 || link.cluster != said.cluster;
+    said.links.iter().any(|link| link.node == to && is_link(link))
 }
 
 #[cfg(test)]

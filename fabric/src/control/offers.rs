@@ -3,14 +3,13 @@
 
 use alloc::vec::Vec;
 
-use mpreg_proto::catalog::{Kind, members_of};
+use mpreg_proto::catalog::members_of;
 use mpreg_proto::id::NodeId;
 use mpreg_proto::peer::{Lane, Plane};
 
 use super::{Control, Effect, Fact, Peer};
 use crate::catalog::{Catalog, Changed, Key, Speaker};
 use crate::gossip;
-use crate::link_state;
 use crate::time::Instant;
 use crate::want::{self, Stale};
 
@@ -71,12 +70,6 @@ impl Control {
             members: changed.body.as_deref().map(members_of),
         };
         self.hints_changed(&changed, now, out);
-        let node = changed.feed.node;
-        if changed.key.kind == Kind::NODE && node != self.here.node {
-            // A filter may hide who is there.
-            let is_there = self.gossip.catalog().is_live(changed.feed);
-            self.flood(link_state::Input::Seen { node, is_there }, now, out);
-        }
         out.push(Effect::Fact(Fact::Entry(changed)));
         self.want(input, now, out);
     }

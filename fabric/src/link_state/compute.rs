@@ -41,9 +41,19 @@ pub(super) struct Computed {
     pub(super) clusters: Vec<Ways<ClusterId>>,
     /// What each area's clusters cost from this one, over links of that area.
     costs: BTreeMap<AreaId, BTreeMap<ClusterId, u64>>,
+    /// Other nodes of this cluster that have links of an area and that this node reaches.
+    mates: BTreeMap<AreaId, Vec<NodeId>>,
 }
 
 impl Computed {
+    pub(super) fn mates(&self, area: AreaId) -> impl Iterator<Item = NodeId> {
+        self.mates.get(&area).into_iter().flatten().copied()
+    }
+
+    pub(super) fn has_other_mates(&self, before: &Self) -> bool {
+        self.mates != before.mates
+    }
+
     /// What the area `into` is told of others.
     pub(super) fn summaries(&self, areas: &Areas, into: AreaId) -> Vec<Summary> {
         let mut best = BTreeMap::<ClusterId, u32>::new();
@@ -116,13 +126,23 @@ pub(super) fn compute(settings: &Settings, links: &[Adjacency], database: &Datab
     }
     let mut found = Found::default();
     for &area in &settings.areas.local {
+        computed.mates.insert(area, inside.mates(mine, database, area));
         let border = sure(here, own(area, false), database, Kind::Border, area);
-        let told = told(mine, database, area);
+        let reached = inside.reached(&border);
+        let between = |sure: &Sure| sure.from.cluster != sure.to.cluster;
+        let is_way = |sure: &Sure| between(sure) && reached.contains(&sure.from.node);
+        let border: Vec<Sure> = border.into_iter().filter(is_way).collect();
+        let told = told(mine, database, area, &reached);
         let costs = to_clusters(here, &inside, &border, &told, &mut found);
         computed.costs.insert(area, costs);
     }
     computed.clusters = found.into_ways();
     computed
+}
+
+fn of_kind(database: &Database, kind: Kind, area: AreaId) -> impl Iterator<Item = &Advertisement> {
+    let all = database.alive().map(|(_, entry)| &entry.said);
+    all.filter(move |said| said.kind == kind as u16 && said.area == area)
 }
 
 /// Links of one kind and area that both ends say are there.
@@ -133,10 +153,7 @@ fn sure(
     kind: Kind,
     area: AreaId,
 ) -> Vec<Sure> {
-    let of_kind = database
-        .alive()
-        .map(|(_, entry)| &entry.said)
-        .filter(|said| said.kind == kind as u16 && said.area == area && said.origin != here.node);
+    let of_kind = of_kind(database, kind, area).filter(|said| said.origin != here.node);
     let mut all: BTreeMap<[NodeId; 2], Sure> = BTreeMap::new();
     let others = of_kind.flat_map(|said: &Advertisement| {
         let from = Here { node: said.origin, cluster: said.cluster };
@@ -188,6 +205,24 @@ impl Inside {
         found.into_ways()
     }
 
+    /// Other nodes inside with links to other clusters of an area.
+    fn mates(&self, mine: ClusterId, database: &Database, area: AreaId) -> Vec<NodeId> {
+        let near = &self.near[&self.me];
+        let mates = of_kind(database, Kind::Border, area).filter(|said| {
+            let leaves = |link: &Adjacency| link.cluster != mine;
+            said.cluster == mine && near.contains_key(&said.origin) && said.links.iter().any(leaves)
+        });
+        mates.map(|said| said.origin).filter(|&node| node != self.me).collect()
+    }
+
+    /// Nodes that hang together with this one, over links between clusters and between mates.
+    fn reached(&self, border: &[Sure]) -> BTreeSet<NodeId> {
+        let mates = self.near[&self.me].keys().map(|&mate| ([self.me, mate], 1));
+        let links = border.iter().map(|sure| ([sure.from.node, sure.to.node], 1));
+        let graph = Named::new(&mates.chain(links).collect(), self.me);
+        graph.costs(self.me).into_keys().collect()
+    }
+
     /// What it costs a node to leave the cluster, if this is what it costs each gateway.
     fn leave(&self, from: NodeId, gateways: &BTreeMap<NodeId, u64>) -> Option<u64> {
         let near = &self.near[&from];
@@ -197,12 +232,15 @@ impl Inside {
 }
 
 /// Which clusters of other areas are told of in this one, by whom, at what cost.
-fn told(mine: ClusterId, database: &Database, area: AreaId) -> Vec<(ClusterId, Summary)> {
-    let of_area = database.alive().map(|(_, entry)| &entry.said).filter(|said| {
-        said.kind == Kind::Border as u16 && said.area == area && said.cluster != mine
-    });
-    let all =
-        of_area.flat_map(|said| said.summaries.iter().map(|&summary| (said.cluster, summary)));
+fn told(
+    mine: ClusterId,
+    database: &Database,
+    area: AreaId,
+    reached: &BTreeSet<NodeId>,
+) -> Vec<(ClusterId, Summary)> {
+    let is_other = |said: &&Advertisement| said.cluster != mine && reached.contains(&said.origin);
+    let others = of_kind(database, Kind::Border, area).filter(is_other);
+    let all = others.flat_map(|said| said.summaries.iter().map(|&summary| (said.cluster, summary)));
     all.filter(|(_, summary)| summary.cluster != mine).collect()
 }
 

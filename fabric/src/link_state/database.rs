@@ -1,6 +1,6 @@
 //! The newest advertisement of each node, kind and area, and the versions of expired ones.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -55,8 +55,6 @@ pub(super) enum Heard {
 #[derive(Debug, Default)]
 pub(super) struct Database {
     kept: BTreeMap<Key, Kept>,
-    /// Origins of what is kept that are known to be no longer there.
-    gone: BTreeSet<NodeId>,
     /// Not later than the first of what is kept ends.
     due: Option<Instant>,
 }
@@ -77,25 +75,12 @@ impl Database {
         }
     }
 
-    /// What nodes say that are still there, as far as is known.
+    /// What has not expired.
     pub(super) fn alive(&self) -> impl Iterator<Item = (&Key, &Entry)> {
-        self.unexpired().filter(|(key, _)| !self.gone.contains(&key.origin))
-    }
-
-    /// All that others are to be told: they know themselves who is there.
-    pub(super) fn unexpired(&self) -> impl Iterator<Item = (&Key, &Entry)> {
         self.kept.iter().filter_map(|(key, kept)| match kept {
             Kept::Alive(entry) => Some((key, entry)),
             Kept::Gone { .. } => None,
         })
-    }
-
-    /// A node is no longer there, or is there. Whether that makes a difference.
-    pub(super) fn note(&mut self, node: NodeId, is_there: bool) -> bool {
-        if is_there {
-            return self.gone.remove(&node);
-        }
-        self.kept.keys().any(|key| key.origin == node) && self.gone.insert(node)
     }
 
     pub(super) fn compare(&self, key: &Key, version: Version) -> Heard {
@@ -146,8 +131,6 @@ impl Database {
             Kept::Gone { until, .. } => now < *until,
         });
         self.due = self.kept.values().map(Kept::until).min();
-        let origins: BTreeSet<NodeId> = self.kept.keys().map(|key| key.origin).collect();
-        self.gone.retain(|node| origins.contains(node));
         has_expired
     }
 }

@@ -338,28 +338,56 @@ fn ways_are_computed_no_more_often_than_paced_and_soon_after_a_change() {
 #[test]
 fn a_link_between_two_that_are_gone_leads_nowhere() {
     let mut node = linked(LinkStateMode::Prefer);
+    let ways = |node: &mut Node, ms| {
+        node.pass(at(ms));
+        (node.way_to(30), node.way_to(40))
+    };
     node.hear(21, &said(21, 20, 1, Kind::Border, &[(ME, MINE), (31, 30)]), 20_000);
-    node.hear(21, &said(22, 20, 1, Kind::Border, &[(41, 40)]), 20_000);
     node.hear(21, &said(31, 30, 1, Kind::Border, &[(21, 20)]), 20_000);
+    // Nodes of 20 and of 40, each of which says that it is linked with the other.
+    node.hear(21, &said(22, 20, 1, Kind::Border, &[(21, 20), (41, 40)]), 20_000);
     node.hear(21, &said(41, 40, 1, Kind::Border, &[(22, 20)]), 20_000);
+    assert_eq!(ways(&mut node, 2000), (Some(vec![21]), None), "no mate says that it is there");
+    node.hear(21, &said(21, 20, 2, Kind::Border, &[(ME, MINE), (22, 20), (31, 30)]), 20_000);
+    assert_eq!(ways(&mut node, 3000), (Some(vec![21]), Some(vec![21])));
+    node.hear(21, &said(21, 20, 3, Kind::Border, &[(ME, MINE), (31, 30)]), 20_000);
+    assert_eq!(ways(&mut node, 4000), (Some(vec![21]), None), "nor any more");
+}
+
+#[test]
+fn mates_that_are_reached_are_said_to_be_there() {
+    let mut node = linked(LinkStateMode::Prefer);
+    let mates = |node: &Node| {
+        let own = |said: &&Advertisement| said.origin == NodeId(ME) && said.kind == 2;
+        let own = node.state.advertisements().find(own).unwrap();
+        let mates = own.links.iter().filter(|link| link.cluster == ClusterId(MINE));
+        mates.map(|link| link.node.0).collect::<Vec<_>>()
+    };
+    node.hear(2, &said(2, MINE, 1, Kind::Border, &[(22, 20)]), 20_000);
+    node.hear(2, &said(3, MINE, 1, Kind::Border, &[(32, 30)]), 20_000);
     node.pass(at(2000));
-    assert_eq!(node.way_to(40), Some(vec![21]));
-    let seen = |node, is_there| Input::Seen { node: NodeId(node), is_there };
-    node.handle(seen(22, false));
-    node.handle(seen(41, false));
+    assert_eq!(mates(&node), [0; 0], "neither is linked at both ends");
+    node.hear(2, &said(2, MINE, 1, Kind::Mesh, &[(ME, MINE), (3, MINE)]), 20_000);
+    node.hear(2, &said(3, MINE, 1, Kind::Mesh, &[(2, MINE)]), 20_000);
     node.pass(at(3000));
-    assert_eq!((node.way_to(30), node.way_to(40)), (Some(vec![21]), None));
-    node.out.clear();
-    node.up(23, 20, 1000);
-    let said = node.did();
-    assert!(
-        said.contains("23:22.1") && said.contains("23:41.1"),
-        "others judge for themselves: {said}"
-    );
-    node.handle(seen(41, true));
-    node.handle(seen(22, true));
+    assert_eq!(mates(&node), [2, 3]);
+    node.hear(2, &said(2, MINE, 2, Kind::Border, &[(3, MINE)]), 20_000);
     node.pass(at(4000));
-    assert_eq!(node.way_to(40), Some(vec![21]), "they were not gone");
+    assert_eq!(mates(&node), [3], "one without links to other clusters is of no use");
+    node.hear(2, &said(2, MINE, 3, Kind::Mesh, &[(ME, MINE)]), 20_000);
+    node.pass(at(5000));
+    assert_eq!(mates(&node), [0; 0]);
+}
+
+#[test]
+fn what_is_said_of_a_mate_is_told_to_it() {
+    let mut node = linked(LinkStateMode::Prefer);
+    node.up(22, 20, 1000);
+    node.out.clear();
+    // 21 reaches 22 somehow, and is linked with 31.
+    node.hear(21, &said(21, 20, 1, Kind::Border, &[(ME, MINE), (22, 20), (31, 30)]), 20_000);
+    let said = node.did();
+    assert!(said.contains("22:21.1"), "{said}");
 }
 
 #[test]
