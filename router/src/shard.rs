@@ -264,7 +264,12 @@ impl Shard {
 
     fn arm(&mut self, session: SessionIx) -> io::Result<()> {
         let Some(link) = self.switch.link_mut(session) else { return Ok(()) };
-        if link.is_receiving || link.is_paused || link.stage == Stage::Shut {
+        if link.stage == Stage::Shut {
+            // Its last receive ended otherwise than by the end of the stream.
+            self.switch.advance(session);
+            return Ok(());
+        }
+        if link.is_receiving || link.is_paused {
             return Ok(());
         }
         link.is_receiving = true;

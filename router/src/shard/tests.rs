@@ -436,6 +436,17 @@ fn a_trace_says_why_nobody_gets_a_message() {
 }
 
 #[test]
+fn a_connection_whose_last_receive_finds_no_buffer_is_closed() {
+    let mut net = Net::new(&[(1, 1), (1, 1)]);
+    net.link(0, 1);
+    net.client(0, 0);
+    net.settle();
+    assert_eq!(net.slots_in_use(0), 3, "a client, and the link's two ways");
+    net.fail_and_starve(0);
+    assert_eq!(net.slots_in_use(0), 0);
+}
+
+#[test]
 fn a_link_that_is_not_answered_is_reported_until_it_is() {
     let mut net = Net::new(&[(1, 1), (1, 1)]);
     net.link(0, 1);

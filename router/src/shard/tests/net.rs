@@ -270,6 +270,20 @@ impl Net {
         self.clients[client].socket.shutdown(std::net::Shutdown::Both).unwrap();
     }
 
+    /// All connections fail, and the kernel has no buffer for what came on them last.
+    pub(super) fn fail_and_starve(&mut self, node: usize) {
+        for shard in &mut self.nodes[node].shards {
+            for slot in
+                (0..64).filter(|&slot| shard.switch.socket(slot).is_some()).collect::<Vec<_>>()
+            {
+                shard.switch.lost(SessionIx(slot), EndReason::TransportFailed);
+                let error = Some(io::Error::from_raw_os_error(libc::ENOBUFS));
+                shard.complete(Completion::ReceiveEnded { slot, error }).unwrap();
+            }
+            shard.flush().unwrap();
+        }
+    }
+
     pub(super) fn say(&mut self, client: usize, topic: &str, text: &str) {
         self.publish(client, [Sent { topic, reply: "", text }].into_iter());
     }
