@@ -365,7 +365,7 @@ impl<'a, 'h> Step<'a, 'h> {
     }
 
     /// A group where a message starts: here, else in this cluster, else in the nearest that can be
-    /// reached. If none can, the drop says why the first cannot.
+    /// reached. If none can, the drop says why the first cannot: a member in this cluster, if it has one.
     fn group(&mut self, wanted: &GroupWanted) {
         let me = self.helm.table.here.node;
         if wanted.holders.iter().any(|holder| holder.node == me && 0 < holder.members_count) {
@@ -375,7 +375,9 @@ impl<'a, 'h> Step<'a, 'h> {
             return self.draw(wanted);
         }
         let nearest = self.helm.table.nearest(&wanted.clusters, &self.flow);
-        match nearest.or(wanted.clusters.first().copied()) {
+        let is_here = wanted.holders.iter().any(|holder| 0 < holder.members_count);
+        let first = wanted.clusters.first().copied().filter(|_| !is_here);
+        match nearest.or(first) {
             Some(cluster) => {
                 let aimed = Aimed { cluster, aim: Aim::Group(wanted.group) };
                 let next = self.helm.to_cluster(cluster, &self.flow);

@@ -533,6 +533,9 @@ fn a_group_has_one_receiver_near_before_far() {
     cut_off.cut("a1", "b1");
     cut_off.link(node("a1"), node("c1"));
     check(cut_off, "a1", 9, "a1>c1 c/*\nc1 gets it for the group");
+    let mut refused = Fabric::new("a1-a2 b1-b2").members("a2 b1");
+    refused.circuits.insert([node("a1"), node("a2")], Circuit::Open);
+    check(refused, "a1", 9, "a1 drops a/a2*: link_open_circuit");
     let gone = fabric.members("b2");
     let emptied = Aimed { cluster: cluster("c"), aim: Aim::Group(GROUP) };
     let mut gone = gone;
