@@ -20,9 +20,10 @@
 //! another cluster again and again, since nobody else may lead there.
 //!
 //! Two links with one node: the one with the greater incarnation in its hello stays, then the one the
-//! smaller id dialled. Both ends decide alike. Of two that the same end dialled, that end closes the
-//! younger; the other end uses the younger and waits. To have few such pairs the greater id lets the
-//! smaller dial first.
+//! smaller id dialled, then the older. Both ends decide alike, but not at once: who accepted the link
+//! that stays knows of it first. So the end that dialled it closes the other, and the other end waits;
+//! nobody is without a link meanwhile. Of two that the same end dialled, the other end uses the younger
+//! until then. To have few such pairs the greater id lets the smaller dial first.
 //!
 //! What the root machine does: feeds members up and down from `member`; performs `Dial` and `Close`;
 //! reports links as they are past their hello. `LinkChosen` the first time for a node is `LinkUp` for

@@ -70,8 +70,7 @@ impl Links {
         });
         let best = links[0];
         let may_stay = |link: &Link| {
-            link.id == best.id
-                || (link.incarnation == best.incarnation && !link.is_dialled && !best.is_dialled)
+            link.id == best.id || (link.incarnation == best.incarnation && !best.is_dialled)
         };
         let (mut stay, mut close): (Vec<Link>, Vec<Link>) =
             links.iter().partition(|link| may_stay(link));
