@@ -15,9 +15,14 @@ struct Server {
 type Answer = fn(Packet<'_>) -> Vec<u8>;
 
 fn server(by_udp: Answer, by_tcp: Answer) -> Server {
-    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // A port that is free for both.
+    let both = || {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let tcp = TcpListener::bind(udp.local_addr().unwrap()).ok()?;
+        Some((udp, tcp))
+    };
+    let (udp, tcp) = (0..100).find_map(|_| both()).expect("one of a hundred is free");
     let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).unwrap();
     thread::spawn(move || {
         let mut bytes = [0; 512];
         while let Ok((length, from)) = udp.recv_from(&mut bytes) {
