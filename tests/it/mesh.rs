@@ -50,6 +50,16 @@ fn messages_go_round_no_ring_and_into_no_dead_end() {
     }
 }
 
+/// Three seeds, that left, are dialled after five seconds and every five to ten after that.
+#[test]
+fn nobody_dials_in_vain_when_half_of_all_leave_at_once() {
+    for (seed, late_ms) in [(1, 0), (2, 1), (3, 20), (4, 300)] {
+        let (late, span) = (Duration::from_millis(late_ms), Duration::from_secs(35));
+        let dials = trial::exodus(seed, 20, 10, late, span).expect("no rule is broken");
+        assert!(dials.iter().all(|&count| 3 <= count && count <= 21), "{late_ms} ms: {dials:?}");
+    }
+}
+
 /// `fabric updates` does the same a million times.
 #[test]
 fn no_true_update_is_refused() {

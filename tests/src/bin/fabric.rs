@@ -14,6 +14,7 @@ usage: fabric budgets [SEED]                    a chain of five clusters and eac
        fabric ring [SEED [MESSAGES]]            a ring of six clusters with a dead end
        fabric random [SEED [MESSAGES]]          twenty clusters with cycles, 10,000 messages each
        fabric idle [SEED [NODES [CLUSTERS]]]    bytes a node sends while nobody does anything
+       fabric exodus [SEED [LATE_MS]]           dials of ten nodes after the other ten left at once
        fabric updates [COUNT]                   true updates of a route, of which none may be refused";
 
 /// Messages of one random graph; then another is drawn.
@@ -45,6 +46,10 @@ fn main() -> ExitCode {
                 "rejected": rejected,
             });
             Ok(found)
+        }
+        "exodus" => {
+            let (late, span) = (Duration::from_millis(second), Duration::from_secs(35));
+            trial::exodus(seed, 20, 10, late, span).map(|dials| json!({ "dials": dials }))
         }
         "idle" => {
             let nodes = if second == 0 { 100 } else { second as usize };

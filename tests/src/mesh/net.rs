@@ -87,6 +87,7 @@ impl Mesh {
     pub(super) fn dial(&mut self, node: usize, address: PeerAddress, expects: Option<NodeId>) {
         let life = self.life_mut(node).number;
         self.next_dial += 1;
+        self.nodes[node].dials_made += 1;
         let dial = self.next_dial;
         self.dials_made +=
             u64::from(expects.is_none_or(|id| self.nodes.iter().any(|node| node.id == id)));

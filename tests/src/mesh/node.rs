@@ -39,6 +39,10 @@ pub(super) struct Node {
     pub(super) life: Option<Life>,
     /// Lives so far, over all names.
     pub(super) lives: u64,
+    /// It does not start again.
+    pub(super) stays_away: bool,
+    /// Dials of all its lives.
+    pub(super) dials_made: u64,
     /// Accepts no connections until then.
     pub(super) refuses_until: Instant,
     /// Its clock gains this many parts in a million.
@@ -122,6 +126,8 @@ pub(super) fn all(plan: &MeshPlan, root: &Rng) -> Vec<Node> {
             disk: Disk::default(),
             life: None,
             lives: 0,
+            stays_away: false,
+            dials_made: 0,
             refuses_until: Instant::START,
             drift_ppm: i64::from(rng.below(2 * plan.drift_ppm + 1)) - i64::from(plan.drift_ppm),
         }
@@ -243,8 +249,9 @@ impl Disk {
 
 impl Mesh {
     pub(super) fn start(&mut self, node: usize) {
-        if self.nodes[node].life.is_some() || self.parted.is_some_and(|parted| parted.node == node)
-        {
+        let is_away = self.nodes[node].stays_away;
+        let is_parted = self.parted.is_some_and(|parted| parted.node == node);
+        if self.nodes[node].life.is_some() || is_away || is_parted {
             return;
         }
         let addresses: Vec<PeerAddress> =

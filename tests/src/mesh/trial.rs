@@ -31,6 +31,10 @@ fn fabric(seed: u64, plan: MeshPlan, wants: impl Fn(usize) -> bool) -> Result<Me
     for (node, it) in mesh.nodes.iter_mut().enumerate() {
         it.wants = wants(node).then_some(Subscription::Word(0)).into_iter().collect();
     }
+    settle(mesh)
+}
+
+fn settle(mut mesh: Mesh) -> Result<Mesh, Violation> {
     let start = mesh.now;
     loop {
         mesh.run_for(STEP);
@@ -110,4 +114,35 @@ pub fn idle(
     settled(&mesh)?;
     let share = span.as_secs_f64() * nodes as f64;
     Ok(mesh.bytes.iter().map(|(plane, bytes)| (plane.word(), *bytes as f64 / share)).collect())
+}
+
+/// Nodes of one cluster that all have the first three as seeds, and how often each of the others dials in
+/// the span after the first `leaving` leave at once. Shells are woken up to so much too late.
+pub fn exodus(
+    seed: u64,
+    nodes: usize,
+    leaving: usize,
+    late: Duration,
+    span: Duration,
+) -> Result<Vec<u64>, Violation> {
+    let mut plan = MeshPlan::quiet(nodes, 1, Topology::Full);
+    plan.wake_late = late;
+    let mut mesh = Mesh::new(seed, plan, Show::Nothing);
+    for (node, it) in mesh.nodes.iter_mut().enumerate() {
+        it.seeds = (0..3).filter(|&other| other != node).collect();
+    }
+    let mut mesh = settle(mesh)?;
+    let dials = |mesh: &Mesh| -> Vec<u64> {
+        mesh.nodes[leaving..].iter().map(|node| node.dials_made).collect()
+    };
+    let before = dials(&mesh);
+    for node in 0..leaving {
+        mesh.nodes[node].stays_away = true;
+        mesh.leave(node);
+    }
+    mesh.run_for(span);
+    if let Some(violation) = mesh.violation.take() {
+        return Err(violation);
+    }
+    Ok(dials(&mesh).iter().zip(&before).map(|(now, before)| now - before).collect())
 }
