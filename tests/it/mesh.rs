@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::time::Duration;
 
 use mpreg_tests::history::{Tally as _, play};
 use mpreg_tests::mesh::plan::MeshPlan;

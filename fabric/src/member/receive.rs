@@ -35,6 +35,7 @@ impl Membership {
         if self.timing.suspicion / 2 <= now.since(self.health.heard_at()) {
             self.roster.acquit(now, self.timing.suspicion * self.health.stretch());
         }
+        self.set_right(&packet);
         let bytes = self.sieve(&mut packet, bytes, out);
         self.acquaint(&packet.header);
         if self.health.heard(source, packet.header.saying, now) {
@@ -113,8 +114,28 @@ impl Membership {
         }
     }
 
+    /// Who takes a life for live that is over, or asks for it, was not there when that was said, and finds
+    /// out for itself only when its turn comes to be probed.
+    fn set_right(&mut self, packet: &Packet) {
+        let is_live =
+            |record: &&Record| matches!(record.condition, Condition::Alive | Condition::Suspect);
+        let suspect = match packet.header.saying {
+            Saying::PingRequest { suspect, .. } => Some(suspect),
+            Saying::Ping { .. } | Saying::Ack { .. } | Saying::IndirectPing { .. } => None,
+            Saying::IndirectAck { .. } | Saying::ForwardedAck { .. } => None,
+            Saying::Announce | Saying::Feed | Saying::Gossip | Saying::Undead => None,
+        };
+        let said = packet.records.iter().filter(is_live).map(|record| record.life);
+        let over = said.chain(suspect).filter_map(|life| self.roster.obituary(life));
+        let over: Vec<Record> = over.collect();
+        if !over.is_empty() {
+            self.push(packet.header.source, Saying::Gossip, over);
+        }
+    }
+
     /// The packet for `foca`: without answers to our watch, whose numbers mean nothing to it, and without
-    /// records about other lives of ours or of one member too many.
+    /// records about other lives of ours or of one member too many. A goodbye is for this life, whichever
+    /// its sender knew of.
     fn sieve(&mut self, packet: &mut Packet, bytes: Vec<u8>, out: &mut Vec<Effect>) -> Vec<u8> {
         let Header { source, saying, .. } = packet.header;
         let is_ours = self.watch.heard(source, saying) && !self.health.awaits(source, saying);
@@ -123,8 +144,13 @@ impl Membership {
         }
         let said = packet.records.len();
         self.sieve_records(source.node, &mut packet.records, out);
-        if packet.records.len() == said && !is_ours {
+        let is_goodbye = packet.records.iter().filter_map(goodbye).any(|(life, _)| life == source);
+        let is_for_another = packet.header.target != self.life;
+        if packet.records.len() == said && !is_ours && !(is_goodbye && is_for_another) {
             return bytes;
+        }
+        if is_goodbye {
+            packet.header.target = self.life;
         }
         let mut sieved = Vec::with_capacity(bytes.len());
         packet.put(&mut sieved);

@@ -19,7 +19,7 @@ use core::time::Duration;
 
 use foca::State;
 use mpreg_proto::id::{Incarnation, NodeId};
-use mpreg_proto::member::{LeaveReason, Life, PeerAddress};
+use mpreg_proto::member::{Condition, LeaveReason, Life, PeerAddress, Record};
 
 use super::swim::Identity;
 use super::{Effect, Fact, Member, Why};
@@ -108,6 +108,19 @@ impl Roster {
             life.incarnation < known.incarnation
                 || life.incarnation == known.incarnation && !known.standing.is_live()
         })
+    }
+
+    /// What to tell who takes this life for live, if it is over and no later one is known.
+    pub(super) fn obituary(&self, life: Life) -> Option<Record> {
+        let known = self.known.get(&life.node)?;
+        let Standing::Gone { why, .. } = known.standing else { return None };
+        let condition = match why {
+            Why::Left(reason) => Condition::Left(reason),
+            Why::Failed => Condition::Down,
+        };
+        let (of, refutation) = (Life { incarnation: known.incarnation, ..life }, known.refutation);
+        let record = Record { life: of, refutation, condition, address: None };
+        (life.incarnation <= known.incarnation).then_some(record)
     }
 
     /// Whether a later life of this node is known.

@@ -1,5 +1,7 @@
 //! One machine and packets made by hand: liars, strangers, floods.
 
+use alloc::vec;
+
 use super::network::{address, index, ms, node};
 use super::*;
 use crate::limits::{GONE_MAX, MEMBERS_MAX};
@@ -115,6 +117,64 @@ fn two_that_take_each_other_for_dead_say_so_once() {
     assert_eq!(said(&undead), []);
     let renew = |effect: &Effect| matches!(effect, Effect::Renew { .. });
     assert!(undead.iter().any(renew), "it is dead to the other all the same: {undead:?}");
+}
+
+/// What node 1 is told in a packet that answers nothing.
+fn told(effects: &[Effect]) -> Vec<Record> {
+    let packets = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { to, packet } if *to == node(1) => Packet::parse(packet).ok(),
+        Effect::Send { .. }
+        | Effect::MemberUp { .. }
+        | Effect::MemberDown { .. }
+        | Effect::Renew { .. }
+        | Effect::Left
+        | Effect::Fact(_) => None,
+    });
+    let gossip = packets.filter(|packet| packet.header.saying == Saying::Gossip);
+    gossip.flat_map(|packet| packet.records).collect()
+}
+
+#[test]
+fn who_takes_the_dead_for_live_is_set_right() {
+    let mut machine = machine();
+    let left = Condition::Left(LeaveReason::Maintenance);
+    let gone = [record(2, 1, left), record(3, 4, Condition::Down)];
+    hear(&mut machine, gossip(life(1, 1), gone.to_vec()), Instant::START);
+    for (said, want) in [
+        (record(2, 1, Condition::Suspect), vec![gone[0].clone()]),
+        (record(2, 1, Condition::Alive), vec![gone[0].clone()]),
+        (record(3, 3, Condition::Alive), vec![gone[1].clone()]),
+        (record(3, 4, Condition::Down), vec![]),
+        (record(4, 1, Condition::Suspect), vec![]),
+        (record(2, 2, Condition::Alive), vec![]),
+    ] {
+        let answer = hear(&mut machine, gossip(life(1, 1), vec![said.clone()]), Instant::START);
+        assert_eq!(told(&answer), want, "{said:?}");
+    }
+    let ask = |suspect| short(1, Saying::PingRequest { suspect, probe: 7 });
+    let answer = hear(&mut machine, ask(life(3, 4)), Instant::START);
+    assert_eq!(told(&answer), [gone[1].clone()]);
+    let answer = hear(&mut machine, ask(life(2, 2)), Instant::START);
+    assert_eq!(told(&answer), [], "it is back");
+}
+
+#[test]
+fn a_goodbye_to_an_earlier_life_is_one() {
+    let mut machine = machine();
+    hear(&mut machine, gossip(life(1, 1), Vec::new()), Instant::START);
+    let mut out = Vec::new();
+    let renewed = Input::Renewed { incarnation: Incarnation(2) };
+    machine.handle(renewed, Instant::START, &mut out);
+    let left = Condition::Left(LeaveReason::Maintenance);
+    let of_another = gossip(life(1, 1), vec![record(2, 1, left)]);
+    hear(&mut machine, of_another, Instant::START);
+    assert_eq!(
+        machine.members().count(),
+        1,
+        "what else is said to another life is not for this one"
+    );
+    hear(&mut machine, gossip(life(1, 1), vec![record(1, 1, left)]), Instant::START);
+    assert_eq!(machine.members().count(), 0);
 }
 
 #[test]
