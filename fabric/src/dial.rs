@@ -340,8 +340,10 @@ impl Dialler {
         if place.member != Some(node) {
             return;
         }
-        place.member = heir;
-        if heir.is_none() {
+        place.member = None;
+        if let Some(heir) = heir {
+            place.is_of_member(heir);
+        } else {
             let Timing { backoff, backoff_far, lost_memory, .. } = self.timing;
             place.lost_until = Some(now + lost_memory);
             let wait = place.attempt.wait(&mut self.rng, backoff, backoff_far);
@@ -366,10 +368,11 @@ impl Dialler {
         self.peers.insert(node, Peer { incarnation, standing });
         let heir = address.and_then(|address| self.member_at(&address));
         for place in self.places.values_mut() {
+            let was_its = place.member == Some(node) || place.found.is_node(node);
             if place.member == Some(node) {
                 place.member = heir;
             }
-            if place.found.is_node(node) {
+            if was_its {
                 place.found = Found::Departed(node);
                 place.lost_until = None;
                 let far = self.timing.backoff_far;

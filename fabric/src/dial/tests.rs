@@ -378,6 +378,27 @@ fn of_two_members_at_an_address_the_one_that_said_so_last_is_dialled() {
     assert_eq!(next_dial(&mut machine, address(2), 100).1, Some(node(2)));
 }
 
+/// A machine that lost its disk has another name, and some hear of the one before after that of the one now.
+#[test]
+fn a_seed_that_left_is_left_alone_whichever_of_its_names_failed_before() {
+    for up_first in [2, 3] {
+        let mut machine = dialler(1);
+        step(&mut machine, 0, Input::Seeds([address(2)].into()));
+        let there = |index| Input::MemberUp {
+            node: node(index),
+            incarnation: Incarnation(1),
+            address: address(2),
+        };
+        step(&mut machine, 1, there(up_first));
+        step(&mut machine, 2, dialled(7, 2, 1));
+        step(&mut machine, 3, there(5 - up_first));
+        step(&mut machine, 4, down(3, Gone::Failed));
+        step(&mut machine, 100, down(2, Gone::Left));
+        let first = dials(&mut machine, 20_000)[0].0;
+        assert!(5100 <= first, "{first}");
+    }
+}
+
 #[test]
 fn who_is_somewhere_else_is_not_looked_for_where_it_was() {
     let mut machine = dialler(1);
