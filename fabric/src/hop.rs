@@ -365,7 +365,8 @@ impl<'a, 'h> Step<'a, 'h> {
     }
 
     /// A group where a message starts: here, else in this cluster, else in the nearest that can be
-    /// reached. If none can, the drop says why the first cannot: a member in this cluster, if it has one.
+    /// reached. If none can, the drop says why the first cannot: a member in this cluster, if it has one,
+    /// else in one that there is a way to.
     fn group(&mut self, wanted: &GroupWanted) {
         let me = self.helm.table.here.node;
         if wanted.holders.iter().any(|holder| holder.node == me && 0 < holder.members_count) {
@@ -376,8 +377,10 @@ impl<'a, 'h> Step<'a, 'h> {
         }
         let nearest = self.helm.table.nearest(&wanted.clusters, &self.flow);
         let is_here = wanted.holders.iter().any(|holder| 0 < holder.members_count);
-        let first = wanted.clusters.first().copied().filter(|_| !is_here);
-        match nearest.or(first) {
+        let has_way = |to: &&ClusterId| self.helm.table.has_way(**to);
+        let clusters = &wanted.clusters;
+        let first = clusters.iter().find(has_way).or(clusters.first()).filter(|_| !is_here);
+        match nearest.or(first.copied()) {
             Some(cluster) => {
                 let aimed = Aimed { cluster, aim: Aim::Group(wanted.group) };
                 let next = self.helm.to_cluster(cluster, &self.flow);

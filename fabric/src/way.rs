@@ -152,6 +152,11 @@ impl Table<'_> {
         nearest.min_by_key(|&(distance, to)| (distance, drawn(to))).map(|(_, to)| to)
     }
 
+    /// Whether a way is known, taken or not.
+    pub fn has_way(&self, to: ClusterId) -> bool {
+        find(self.clusters, to).is_some()
+    }
+
     /// The exit taken to another cluster, and the next node on the way to it.
     pub fn choose(&self, to: ClusterId, flow: &Flow<'_>) -> Result<(Exit, NodeId), Reason> {
         let ways = find(self.clusters, to).ok_or(Reason::NoRoute)?;

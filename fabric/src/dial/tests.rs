@@ -393,7 +393,9 @@ fn a_seed_that_left_is_left_alone_whichever_of_its_names_failed_before() {
         step(&mut machine, 2, dialled(7, 2, 1));
         step(&mut machine, 3, there(5 - up_first));
         step(&mut machine, 4, down(3, Gone::Failed));
-        step(&mut machine, 100, down(2, Gone::Left));
+        let said = step(&mut machine, 100, down(2, Gone::Left));
+        let lost = Effect::NodeLost { node: node(2), end: End::Closed };
+        assert_eq!(said, [close(7, CloseReason::Departed), lost], "and nothing is dialled");
         let first = dials(&mut machine, 20_000)[0].0;
         assert!(5100 <= first, "{first}");
     }

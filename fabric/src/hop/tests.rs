@@ -536,6 +536,9 @@ fn a_group_has_one_receiver_near_before_far() {
     let mut refused = Fabric::new("a1-a2 b1-b2").members("a2 b1");
     refused.circuits.insert([node("a1"), node("a2")], Circuit::Open);
     check(refused, "a1", 9, "a1 drops a/a2*: link_open_circuit");
+    let mut far = Fabric::new("a1-c1 b1-b2").members("b1 c1");
+    far.circuits.insert([node("a1"), node("c1")], Circuit::Open);
+    check(far, "a1", 9, "a1 drops c/*: link_open_circuit");
     let gone = fabric.members("b2");
     let emptied = Aimed { cluster: cluster("c"), aim: Aim::Group(GROUP) };
     let mut gone = gone;

@@ -172,6 +172,7 @@ pub(super) fn deliver(mesh: &mut Mesh) {
         if mesh.violation.is_some() {
             return;
         }
+        let was_open = mesh.are_circuits_closed();
         let messages = mesh.publish_all();
         mesh.run_for(STEP);
         let has_faults = mesh.plan.has(Mishap::Faults);
@@ -181,7 +182,7 @@ pub(super) fn deliver(mesh: &mut Mesh) {
         }
         mesh.run_for(DELIVERED_WITHIN);
         if is_alone && !(has_faults && mesh.are_refused(&messages)) {
-            let verdict = mesh.all_have_got(&messages);
+            let verdict = mesh.all_have_got(&messages, was_open);
             return mesh.note(verdict);
         }
         is_alone = true;

@@ -89,14 +89,19 @@ impl Mesh {
     }
 
     /// Each of these, published while nothing changed, has come to everyone who wants it, and to one
-    /// member of a group, on the shortest way.
-    pub(super) fn all_have_got(&self, messages: &[MessageId]) -> Result<(), Violation> {
+    /// member of a group, on the shortest way if that was open.
+    pub(super) fn all_have_got(
+        &self,
+        messages: &[MessageId],
+        was_open: bool,
+    ) -> Result<(), Violation> {
         let (distances, live) = (self.distances(), self.live());
+        let is_open = was_open && self.are_circuits_closed();
         messages.iter().try_for_each(|message| {
             self.has_come(*message, &live, &distances)?;
             // Where links are of different lengths the shortest way is not that of the fewest, and
             // where one is tried still it is another's.
-            match self.plan.has(Mishap::Distances) || !self.are_circuits_closed() {
+            match self.plan.has(Mishap::Distances) || !is_open {
                 true => Ok(()),
                 false => self.came_straight(*message, &distances),
             }

@@ -85,7 +85,7 @@ pub fn travel(
         let from = |nth: u64| ((travels.messages + nth) % nodes as u64) as usize;
         let published: Vec<_> = (0..count).filter_map(|nth| mesh.publish(from(nth), 0)).collect();
         mesh.run_for(Duration::from_millis(200));
-        mesh.all_have_got(&published)?;
+        mesh.all_have_got(&published, true)?;
         if let Some(violation) = mesh.violation.take() {
             return Err(violation);
         }
