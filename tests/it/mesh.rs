@@ -57,7 +57,7 @@ fn nobody_dials_in_vain_when_half_of_all_leave_at_once() {
     for (seed, late_ms) in [(1, 0), (2, 1), (3, 20), (4, 300)] {
         let (late, span) = (Duration::from_millis(late_ms), Duration::from_secs(35));
         let dials = trial::exodus(seed, 20, 10, late, span).expect("no rule is broken");
-        assert!(dials.iter().all(|&count| 3 <= count && count <= 21), "{late_ms} ms: {dials:?}");
+        assert!(dials.iter().all(|count| (3..=21).contains(count)), "{late_ms} ms: {dials:?}");
     }
 }
 

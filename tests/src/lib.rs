@@ -8,20 +8,25 @@
 //! the shell between them), `model` (the obvious node it is compared with), `check` (what must hold),
 //! `play` (one seed from start to rest); `lexicon` serves them. The simulator of many nodes: `mesh`. Both
 //! share `history` (what a seed plays), `shrink` (less of a seed) and `trace`; `planted` tries the latter. `bin/sim.rs` runs seeds.
+//! Without the feature `live` there is the simulator alone, which needs no router to be built.
+//!
 //! `updates` are true updates of routes, of which none may be refused.
 #![forbid(unsafe_code)]
 
 pub mod check;
 pub mod faults;
+#[cfg(feature = "live")]
 pub mod fuzz_case;
 pub mod history;
 pub mod lexicon;
+#[cfg(feature = "live")]
 pub mod live;
 pub mod mesh;
 pub mod model;
 pub mod permission_oracle;
 pub mod planted;
 pub mod play;
+#[cfg(feature = "live")]
 pub mod seed;
 pub mod shrink;
 pub mod trace;

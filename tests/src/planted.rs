@@ -51,7 +51,7 @@ pub fn build() -> Result<PathBuf, String> {
     let copy = target.join("planted");
     copy_tracked(root, &copy)?;
     let args = ["build", "-q", "--offline", "--locked", "--profile", "checked"];
-    let of = ["-p", "mpreg-tests", "--bin", "sim"];
+    let of = ["-p", "mpreg-tests", "--no-default-features", "--bin", "sim"];
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     cargo.current_dir(&copy).env("CARGO_TARGET_DIR", copy.join("target")).args(args).args(of);
     // What is never so, and parentheses.
