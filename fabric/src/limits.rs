@@ -64,6 +64,10 @@ pub const SEEN_BACK: u64 = 1 << 16;
 /// gateways of others fit; at 1 KiB each 4 MiB.
 pub const ADVERTISEMENTS_MAX: usize = 4096;
 
+/// Advertisements a peer is told at once, in bytes: half of the smallest lane. All that fit here take five
+/// seconds.
+pub const FLOODS_SHARE_BYTES: usize = 8 << 10;
+
 /// Exits kept of one destination: the best and three alternates.
 pub const EXITS_MAX: usize = 4;
 

@@ -37,7 +37,7 @@ use mpreg_proto::id::{ClusterId, Incarnation, NodeId, Version};
 use mpreg_proto::limits::{ADJACENCIES_MAX, SUMMARIES_MAX};
 use mpreg_proto::link_state::{Adjacency, Advertisement, AreaId, Flood, Kind, Metrics, Summary};
 
-use crate::limits::ADVERTISEMENTS_MAX;
+use crate::limits::{ADVERTISEMENTS_MAX, FLOODS_SHARE_BYTES};
 use crate::time::Instant;
 use crate::way::{LinkStateMode, Ways};
 
@@ -71,8 +71,10 @@ pub struct Timing {
     pub compute_every: Duration,
     /// Between two advertisements that say something new.
     pub advertise_every: Duration,
-    /// Until everything is sent again to a peer whose link was full.
+    /// Until a peer whose link was full is told again.
     pub resend_after: Duration,
+    /// Between two shares of all there is.
+    pub share_every: Duration,
 }
 
 impl Timing {
@@ -83,6 +85,7 @@ impl Timing {
         compute_every: Duration::from_millis(100),
         advertise_every: Duration::from_millis(50),
         resend_after: Duration::from_secs(1),
+        share_every: Duration::from_millis(10),
     };
 }
 
@@ -200,8 +203,18 @@ impl Reject {
 struct Adjacent {
     cluster: ClusterId,
     metrics: Metrics,
-    /// Everything is to be sent again then.
-    resend_at: Option<Instant>,
+    /// Where it is told all there is.
+    walk: Option<Walk>,
+    /// The last share of that: when it was sent, and what it began after.
+    last: Option<(Instant, Option<Key>)>,
+}
+
+/// All advertisements on their way to a peer, a share at a time, so that each share fits its lane.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    /// The next share begins after this.
+    after: Option<Key>,
+    at: Instant,
 }
 
 #[derive(Debug)]
@@ -279,12 +292,7 @@ impl LinkState {
                     out.push(Effect::Rejected { from, reason });
                 }
             }
-            Input::Refused { to } => {
-                let resend_at = Some(now + self.settings.timing.resend_after);
-                if let Some(link) = self.links.get_mut(&to) {
-                    link.resend_at = resend_at;
-                }
-            }
+            Input::Refused { to } => self.refused(to, now),
             Input::SignerChanged => self.refresh_at = now,
             Input::DeadlineReached => self.wake(now, out),
         }
@@ -292,13 +300,14 @@ impl LinkState {
 
     /// When this machine next wants `DeadlineReached`, and why.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
-        let resend = self.links.values().filter_map(|link| link.resend_at).min();
+        let walks = self.links.values().filter_map(|link| link.walk);
+        let walk = walks.map(|walk| walk.at).min();
         let all = [
             Some((self.refresh_at, "say one's links again")),
             self.advertise_at.map(|at| (at, "say which links changed")),
             self.compute_at.map(|at| (at, "compute ways")),
             self.database.due().map(|at| (at, "forget what expired")),
-            resend.map(|at| (at, "send again what was refused")),
+            walk.map(|at| (at, "tell a peer more of all there is")),
         ];
         all.into_iter().flatten().min()
     }
@@ -314,10 +323,10 @@ impl LinkState {
         if is_refresh || self.advertise_at.is_some_and(|at| at <= now) {
             self.advertise(is_refresh, now, out);
         }
-        let is_due = |link: &Adjacent| link.resend_at.is_some_and(|at| at <= now);
+        let is_due = |link: &Adjacent| link.walk.is_some_and(|walk| walk.at <= now);
         let due = self.links.iter().filter(|(_, link)| is_due(link)).map(|(&peer, _)| peer);
         let due: Vec<_> = due.collect();
-        due.into_iter().for_each(|peer| self.send_all(peer, now, out));
+        due.into_iter().for_each(|peer| self.walk(peer, now, out));
     }
 
     fn link_up(
@@ -332,8 +341,9 @@ impl LinkState {
             out.push(Effect::Rejected { from: peer, reason: Reject::Full });
             return;
         }
-        self.links.insert(peer, Adjacent { cluster, metrics, resend_at: None });
-        self.send_all(peer, now, out);
+        let walk = Some(Walk { after: None, at: now });
+        self.links.insert(peer, Adjacent { cluster, metrics, walk, last: None });
+        self.walk(peer, now, out);
         self.changed(now);
     }
 
@@ -461,11 +471,33 @@ impl LinkState {
         }
     }
 
-    fn send_all(&mut self, to: NodeId, now: Instant, out: &mut Vec<Effect>) {
-        if let Some(link) = self.links.get_mut(&to) {
-            link.resend_at = None;
+    /// Tells a peer the next share of all there is.
+    fn walk(&mut self, to: NodeId, now: Instant, out: &mut Vec<Effect>) {
+        let Some(link) = self.links.get_mut(&to) else { return };
+        let Some(Walk { after, .. }) = link.walk.take() else { return };
+        link.last = Some((now, after));
+        let (mut bytes, mut told, mut is_left) = (0, after, false);
+        for (key, entry) in self.database.after(after) {
+            is_left = FLOODS_SHARE_BYTES < bytes;
+            if is_left {
+                break;
+            }
+            bytes += entry.body.len();
+            told = Some(*key);
+            self.send_one(key, to, now, out);
         }
-        self.database.alive().for_each(|(key, _)| self.send_one(key, to, now, out));
+        if is_left && let Some(link) = self.links.get_mut(&to) {
+            link.walk = Some(Walk { after: told, at: now + self.settings.timing.share_every });
+        }
+    }
+
+    /// The lane was full: of a share that was just sent, or of news, which may have been anything.
+    fn refused(&mut self, to: NodeId, now: Instant) {
+        let Timing { resend_after, share_every: every, .. } = self.settings.timing;
+        let at = now + resend_after;
+        let Some(link) = self.links.get_mut(&to) else { return };
+        let share = link.last.filter(|(sent_at, _)| now < *sent_at + every);
+        link.walk = Some(Walk { after: share.and_then(|(_, after)| after), at });
     }
 
     /// Says what is new of own links, or all of it again.

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::ops::Bound;
 use core::time::Duration;
 
 use mpreg_proto::id::{NodeId, Version};
@@ -77,7 +78,13 @@ impl Database {
 
     /// What has not expired.
     pub(super) fn alive(&self) -> impl Iterator<Item = (&Key, &Entry)> {
-        self.kept.iter().filter_map(|(key, kept)| match kept {
+        self.after(None)
+    }
+
+    /// What of it comes after a key, in order.
+    pub(super) fn after(&self, key: Option<Key>) -> impl Iterator<Item = (&Key, &Entry)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.kept.range((from, Bound::Unbounded)).filter_map(|(key, kept)| match kept {
             Kept::Alive(entry) => Some((key, entry)),
             Kept::Gone { .. } => None,
         })

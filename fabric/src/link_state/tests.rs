@@ -414,6 +414,38 @@ fn what_a_full_link_refused_is_sent_again() {
     assert_eq!(node.did(), "");
 }
 
+#[test]
+fn all_there_is_is_told_in_shares_and_a_share_that_was_refused_again() {
+    let mut node = linked(LinkStateMode::Prefer);
+    let links: Vec<_> = (0..8).map(|n| (31 + n, 30)).collect();
+    for origin in 1000..1200 {
+        node.hear(21, &said(origin, 20, 1, Kind::Border, &links), 60_000);
+    }
+    node.pass(at(2000));
+    node.out.clear();
+    node.up(23, 20, 1000);
+    let mut told = alloc::collections::BTreeSet::new();
+    for share in 0..1000 {
+        let floods = node.out.drain(..).filter_map(|effect| match effect {
+            Effect::Send { to: NodeId(23), flood } => Some(flood.body),
+            Effect::Send { .. } | Effect::Computed | Effect::Changed { .. } => None,
+            Effect::Rejected { reason, .. } => panic!("{reason:?}"),
+        });
+        let bodies: Vec<_> = floods.collect();
+        let bytes: usize = bodies.iter().map(Vec::len).sum();
+        assert!(bytes < FLOODS_SHARE_BYTES + 1024, "{bytes}");
+        if share < 20 && !bodies.is_empty() && share % 3 != 0 {
+            node.handle(Input::Refused { to: NodeId(23) });
+        } else {
+            let origin = |body: &Vec<u8>| Advertisement::parse(body).unwrap().origin.0;
+            told.extend(bodies.iter().map(origin));
+        }
+        let next = node.now + Duration::from_millis(10);
+        node.pass(next);
+    }
+    assert_eq!((1000..1200).filter(|origin| told.contains(origin)).count(), 200);
+}
+
 /// Cluster 10 is in areas 1 and 2; 20 is its neighbour in 1, 30 in 2, and 40 lies behind 30.
 fn between_areas(summaries: Vec<SummaryFilter>) -> Node {
     let mut settings = settings(ME, MINE, LinkStateMode::Only);
