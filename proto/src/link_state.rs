@@ -65,7 +65,8 @@ pub struct Flood {
 pub enum Kind {
     /// Links to nodes of the same cluster, for that cluster's nodes.
     Mesh = 1,
-    /// Links to other clusters of one area and ways to other areas, for all nodes of the area.
+    /// Links to other clusters of one area and ways to other areas, for all nodes of the area; and the
+    /// other nodes of its cluster that have such links and that this one reaches.
     Border = 2,
 }
 
