@@ -154,7 +154,10 @@ impl Mesh {
 
     /// Nothing of what there is goes or changes while nothing happens. Whoever left has not failed.
     pub(super) fn is_no_change(&self, node: usize, fact: &Fact) -> Result<(), Violation> {
+        // Who is told late that one long dead had said goodbye knows of no other change.
+        let is_dead = |id: NodeId| self.live().iter().all(|&live| self.nodes[live].id != id);
         let is_change = match fact {
+            Fact::MemberDown { node, why: Why::Left(_), .. } if is_dead(*node) => false,
             Fact::MemberDown { why: Why::Failed, .. } => {
                 self.is_still || self.parted.is_some_and(|parted| parted.way == Way::Leaves)
             }
