@@ -111,4 +111,15 @@ fn a_node_that_was_away_counts_that_it_caught_up() {
         let lacking = page.sum("mpreg_catalog_feeds_lacking", &[]);
         (page.sum("mpreg_catalog_catch_ups_total", &[]) != 0 && lacking == 0).then_some(())
     });
+    // Though one remembers the end of the other's life before, and the other has never heard of it.
+    let compared = |at: usize| {
+        let page = fabric.router(at).page();
+        let same = page.sum("mpreg_catalogs_compared_total", &["outcome=\"same\""]);
+        (same, page.sum("mpreg_catalogs_differing", &[]))
+    };
+    let before = [0, 1].map(|at| compared(at).0);
+    until("both find their catalogs the same", || {
+        let is_so = |at: usize| compared(at).1 == 0 && before[at] < compared(at).0;
+        (is_so(0) && is_so(1)).then_some(())
+    });
 }
