@@ -2,7 +2,8 @@
 //!
 //! Reading order: `limits` (every bound), `id` and `topic` (names), `envelope` (a message on the
 //! wire), `hello` (the only thing parsed before a peer is known), `frame` (everything after it),
-//! `error` (what a peer may be told), `nats` (another protocol for the same messages). Between nodes:
+//! `error` (what a peer may be told), `nats` (another protocol for the same messages), `function` (what
+//! is called, in which version). Between nodes:
 //! `peer` (a link), `member` (who is there), `catalog` (what they offer), `route` (ways between
 //! clusters), `link_state` (which touch which), `hop` (what goes in front of a message).
 //! `error` (what a peer may be told), `nats` (another protocol for the same messages), `peer_hello` and
@@ -25,6 +26,7 @@ pub mod cluster;
 pub mod envelope;
 pub mod error;
 pub mod frame;
+pub mod function;
 pub mod header;
 pub mod hello;
 pub mod hop;

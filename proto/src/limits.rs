@@ -204,3 +204,43 @@ const _: () = assert!(
 
 /// Bytes of an Ed25519 signature (RFC 8032 §5.1.6).
 pub const SIGNATURE_BYTES: usize = 64;
+
+/// Bytes of a function's name: with what topics of calls start with, it is a topic.
+pub const FUNCTION_NAME_BYTES_MAX: usize = 128;
+
+/// Segments of a function's name.
+pub const FUNCTION_NAME_SEGMENTS_MAX: usize = 16;
+
+/// Bytes of a version as text. Three numbers, a tag of a pre-release and the digest of a build fit.
+pub const VERSION_BYTES_MAX: usize = 64;
+
+/// Bytes of a constraint as text: a range between two pre-releases, with room for exceptions.
+pub const CONSTRAINT_BYTES_MAX: usize = 160;
+
+/// Resources that a call may ask for, and that a worker may have.
+pub const RESOURCES_MAX: usize = 8;
+
+/// Bytes of a resource's name.
+pub const RESOURCE_BYTES_MAX: usize = 48;
+
+/// Versions times sets of resources in which one node offers one function.
+pub const OFFERS_MAX: usize = 16;
+
+/// Bytes of the fullest body of a function's entry in the catalog.
+pub const OFFERS_BYTES_MAX: usize = 1
+    + 16
+    + 1
+    + OFFERS_MAX * (1 + VERSION_BYTES_MAX + 4 + 1 + RESOURCES_MAX * (1 + RESOURCE_BYTES_MAX));
+
+const _: () = assert!(OFFERS_BYTES_MAX <= CATALOG_BODY_BYTES_MAX);
+const _: () = assert!(FUNCTION_NAME_BYTES_MAX <= CATALOG_NAME_BYTES_MAX);
+const _: () = assert!(
+    "mpreg.rpc.execute.".len() + FUNCTION_NAME_BYTES_MAX <= TOPIC_BYTES_MAX
+        && 3 + FUNCTION_NAME_SEGMENTS_MAX <= TOPIC_SEGMENTS_MAX,
+    "calls of a function have a topic"
+);
+const _: () = assert!(VERSION_BYTES_MAX <= u8::MAX as usize, "one byte holds each of these");
+const _: () = assert!(RESOURCE_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(RESOURCES_MAX <= u8::MAX as usize);
+const _: () = assert!(OFFERS_MAX <= u8::MAX as usize);
+const _: () = assert!(2 * VERSION_BYTES_MAX + 8 <= CONSTRAINT_BYTES_MAX);

@@ -44,9 +44,11 @@ impl Kind {
     /// A key the owner's cluster signs routes with. The name is the public key; what the body says
     /// is the business of routes.
     pub const ROUTE_KEY: Self = Self(4);
-    /// A function the owner runs for others. What names and bodies of this kind and those below say
-    /// is the business of those who offer and use them.
+    /// A function that workers of the owner run for others. The name is a
+    /// [`crate::function::FunctionName`], the body [`crate::function::Offers`].
     pub const FUNCTION: Self = Self(5);
+    /// What names and bodies of this kind and those below say is the business of those who offer and
+    /// use them.
     pub const QUEUE: Self = Self(6);
     pub const CACHE: Self = Self(7);
 

@@ -20,7 +20,7 @@ const PACKAGE_EDGES: [(&str, &[&str]); 7] = [
 
 /// What the pure packages may bring in: nothing that reads a clock, a socket or a file.
 const OUTSIDE_EDGES: [(&str, &[&str]); 2] = [
-    ("mpreg-proto", &["rkyv", "serde", "sha2", "thiserror"]),
+    ("mpreg-proto", &["rkyv", "semver", "serde", "sha2", "thiserror"]),
     (
         "mpreg-fabric",
         &[

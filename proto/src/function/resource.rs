@@ -1,0 +1,58 @@
+//! Resources: what a call needs where it runs, and what a worker has. Names, that mean what those who
+//! give them agree on.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use crate::limits::{RESOURCE_BYTES_MAX, RESOURCES_MAX};
+
+/// A set: sorted, none twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Resources(Vec<Arc<str>>);
+
+/// Why some texts are no set of resources.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResourceError {
+    #[error("a set has at most {RESOURCES_MAX} resources, this has more")]
+    TooMany,
+    #[error("the name of a resource has 1 to {RESOURCE_BYTES_MAX} bytes, this has {0}")]
+    Length(usize),
+    #[error("the name of a resource is of printable ASCII without spaces, {0:?} is not")]
+    Character(String),
+}
+
+impl Resources {
+    /// What is named twice is there once.
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, ResourceError> {
+        let mut set = Vec::new();
+        for name in names {
+            check(name)?;
+            if let Err(at) = set.binary_search_by(|known: &Arc<str>| (**known).cmp(name)) {
+                if set.len() == RESOURCES_MAX {
+                    return Err(ResourceError::TooMany);
+                }
+                set.insert(at, name.into());
+            }
+        }
+        Ok(Self(set))
+    }
+
+    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(|name| &**name)
+    }
+
+    pub fn is_subset(&self, of: &Self) -> bool {
+        self.0.iter().all(|name| of.0.binary_search(name).is_ok())
+    }
+}
+
+fn check(name: &str) -> Result<(), ResourceError> {
+    if name.is_empty() || RESOURCE_BYTES_MAX < name.len() {
+        return Err(ResourceError::Length(name.len()));
+    }
+    match name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err(ResourceError::Character(name.into())),
+    }
+}
