@@ -21,7 +21,7 @@
 //! `want` (what subscribers elsewhere want), `route` and `link_state` (ways between clusters, two
 //! kinds), `plan` (which of them count), `breaker` (which links work), `control` (joins them). `way`
 //! and `hop` (one hop of a message) are what shards do with the view it makes; `graph` and `tape` are
-//! tools.
+//! tools. `function` (who runs a call) is not joined yet.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -33,6 +33,7 @@ pub mod control;
 pub mod dial;
 pub mod fact;
 pub mod forward;
+pub mod function;
 pub mod gossip;
 pub mod graph;
 pub mod handoff;

@@ -249,3 +249,15 @@ pub const FLOODS_UNSIGNED_MAX: usize = 256;
 
 const _: () = assert!(CATALOG_FOREIGN_FEEDS_MAX < CATALOG_FEEDS_MAX);
 const _: () = assert!(CATALOG_FOREIGN_ENTRIES_MAX < CATALOG_ENTRIES_MAX);
+
+/// Registrations of functions by all clients of a node: at about 300 bytes each 5 MiB.
+pub const FUNCTION_WORKERS_MAX: usize = 1 << 14;
+
+/// Of these, by one connection: a service of many small functions, and no more.
+pub const FUNCTION_WORKERS_PER_SESSION_MAX: usize = 256;
+
+/// Functions whose calls are split between versions: people set them, one by one.
+pub const SPLITS_MAX: usize = 256;
+
+/// Versions of one split: the old, the new, and some experiments.
+pub const SPLIT_VERSIONS_MAX: usize = 8;

@@ -12,7 +12,7 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 /// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription`, `rng`, `graph`, `tape` and
 /// `way` are tools; `session`, `interest` and `forward` do not know each other; `shard` joins them. `member`,
 /// `dial`, `route`, `link_state`, `plan` and `want` are parts of the control core and know nobody;
-/// `control` joins them. `catalog` is what `gossip` keeps.
+/// `control` joins them. `catalog` is what `gossip` keeps. `function` is not joined yet.
 const FABRIC: Edges = &[
     ("breaker", &["time"]),
     ("catalog", &["limits", "time"]),
@@ -38,6 +38,7 @@ const FABRIC: Edges = &[
     ("dial", &["limits", "rng", "time"]),
     ("fact", &[]),
     ("forward", &["handoff", "hop", "id", "limits", "time"]),
+    ("function", &["graph", "limits"]),
     ("gossip", &["catalog", "limits", "rng", "time"]),
     ("graph", &["rng"]),
     ("handoff", &[]),

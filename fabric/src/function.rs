@@ -1,0 +1,259 @@
+//! Which functions there are, who runs them, and who runs the next call: registry and selection.
+//!
+//! ```text
+//!   workers register here --> endpoints --+                       +--> Offer, Retract (the catalog)
+//!   entries of the catalog -> endpoints --+-- by name of function +--> select(call, ways) -> endpoint
+//!   calls in flight, health, draining ----+                       |
+//!   splits between versions --------------------------------------+
+//! ```
+//!
+//! An endpoint is one version of a function with some resources: at a worker of this node, or at
+//! another node, which chooses among its own workers. What workers of this node offer of a function is
+//! one entry of the catalog (`mpreg_proto::function::Offers`).
+//!
+//! A name is one id and an id one name within a cluster. Who contradicts that is refused where it
+//! registers, as far as known there. Where two nodes did so at once, the one with the greater `NodeId`
+//! gives way when it hears of the other. Other clusters have names of their own.
+//!
+//! Time is of no interest here: nothing waits, so there is no deadline.
+//!
+//! Invariants:
+//! - The entry of a function is what its workers here add up to, and is there while one is. A worker
+//!   that takes no calls counts with a limit of zero.
+//! - Who leaves takes all it registered along, and nothing else.
+//! - No worker of this node has a name or an id that another one here has otherwise.
+//! - The same state and the same call give the same choice.
+//!
+//! Inputs and effects are [`Input`] and [`Effect`]. Parts: `namespace.rs` (names and ids), `worker.rs`
+//! (who registers here), `far.rs` (what other nodes offer), `select.rs` (the choice), `split.rs`
+//! (shares of versions), `tests/`.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use mpreg_proto::function::{FunctionName, Resources, Version};
+use mpreg_proto::id::{ClusterId, NodeId, SessionId};
+
+use crate::limits::SPLITS_MAX;
+
+mod far;
+mod namespace;
+mod select;
+mod split;
+mod worker;
+
+use namespace::Namespace;
+pub use namespace::Taken;
+pub use select::{Call, Chosen, Failure, Target, Why};
+pub use split::{Split, SplitError};
+pub use worker::{Refusal, Registration, Worker};
+
+/// An endpoint, as this node numbers them. Never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointId(pub u64);
+
+/// Where an endpoint is. In order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// At a worker of this node.
+    Here(Worker),
+    /// At another node of this cluster.
+    Mate(NodeId),
+    /// At a node of another cluster.
+    Remote { cluster: ClusterId, node: NodeId },
+}
+
+/// Whether a worker of this node takes calls, by its own word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Health {
+    Well,
+    Ill,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    Register {
+        worker: Worker,
+        registration: Registration,
+    },
+    /// Calls that run there go on, and are not waited for.
+    Unregister(Worker),
+    /// The connection is gone. Needed of each that registered or was to drain.
+    Ended(SessionId),
+    Health {
+        worker: Worker,
+        health: Health,
+    },
+    /// No further calls to this connection. There is no way back but a new one.
+    Drain(SessionId),
+    /// An entry of a function came, is otherwise, or went.
+    Changed {
+        owner: NodeId,
+        cluster: ClusterId,
+        name: Bytes,
+        body: Option<Bytes>,
+    },
+    /// So many calls run there: of a worker all of them, of another node those that this one knows of.
+    InFlight {
+        endpoint: EndpointId,
+        calls: u32,
+    },
+    /// None: calls are no longer split.
+    Split {
+        name: FunctionName,
+        split: Option<Split>,
+    },
+}
+
+/// What follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Registered {
+        worker: Worker,
+        endpoint: EndpointId,
+    },
+    Refused {
+        worker: Worker,
+        why: Refusal,
+    },
+    /// What was registered is not any more: the namespace of the cluster is another's.
+    Revoked {
+        worker: Worker,
+        why: Taken,
+    },
+    /// The connection drains, and nothing runs there any more. Told once.
+    Drained(SessionId),
+    /// Offer this entry to the fabric, in place of one of its name.
+    Offer {
+        name: Bytes,
+        body: Bytes,
+    },
+    Retract {
+        name: Bytes,
+    },
+    /// The entry is of a function, and cannot be read.
+    Unreadable {
+        owner: NodeId,
+    },
+    /// There are as many splits as may be.
+    SplitRefused {
+        name: FunctionName,
+    },
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    place: Place,
+    version: Version,
+    resources: Resources,
+    limit: u32,
+    in_flight: u32,
+    is_open: bool,
+}
+
+/// The endpoints of one function.
+type Endpoints = BTreeMap<EndpointId, Endpoint>;
+
+pub struct Functions {
+    me: NodeId,
+    cluster: ClusterId,
+    endpoints_made: u64,
+    /// None is without endpoints.
+    functions: BTreeMap<FunctionName, Endpoints>,
+    names: BTreeMap<EndpointId, FunctionName>,
+    workers: BTreeMap<Worker, worker::Registered>,
+    /// Those that drain, and whether that was told to be done.
+    draining: BTreeMap<SessionId, worker::Drain>,
+    namespace: Namespace,
+    /// What the catalog was last told.
+    offered: BTreeMap<FunctionName, Bytes>,
+    splits: BTreeMap<FunctionName, Split>,
+}
+
+impl Functions {
+    pub fn new(me: NodeId, cluster: ClusterId) -> Self {
+        Self {
+            me,
+            cluster,
+            endpoints_made: 0,
+            functions: BTreeMap::new(),
+            names: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            draining: BTreeMap::new(),
+            namespace: Namespace::default(),
+            offered: BTreeMap::new(),
+            splits: BTreeMap::new(),
+        }
+    }
+
+    pub fn handle(&mut self, input: Input, out: &mut Vec<Effect>) {
+        match input {
+            Input::Register { worker, registration } => self.register(worker, registration, out),
+            Input::Unregister(worker) => self.unregister(worker, out),
+            Input::Ended(session) => self.ended(session, out),
+            Input::Health { worker, health } => self.set_health(worker, health, out),
+            Input::Drain(session) => self.drain(session, out),
+            Input::Changed { owner, cluster, name, body } => {
+                self.changed(owner, cluster, &name, body.as_deref(), out);
+            }
+            Input::InFlight { endpoint, calls } => self.set_in_flight(endpoint, calls, out),
+            Input::Split { name, split } => self.set_split(name, split, out),
+        }
+    }
+
+    /// Endpoints here and elsewhere.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    fn set_in_flight(&mut self, id: EndpointId, calls: u32, out: &mut Vec<Effect>) {
+        let Some(endpoint) = self.endpoint(id) else { return };
+        endpoint.in_flight = calls;
+        if let Place::Here(worker) = endpoint.place {
+            self.drained(worker.session, out);
+        }
+    }
+
+    fn set_split(&mut self, name: FunctionName, split: Option<Split>, out: &mut Vec<Effect>) {
+        let Some(split) = split else {
+            self.splits.remove(&name);
+            return;
+        };
+        if self.splits.len() == SPLITS_MAX && !self.splits.contains_key(&name) {
+            out.push(Effect::SplitRefused { name });
+            return;
+        }
+        self.splits.insert(name, split);
+    }
+
+    fn endpoint(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
+        let name = self.names.get(&id)?;
+        self.functions.get_mut(name)?.get_mut(&id)
+    }
+
+    fn insert(&mut self, name: &FunctionName, endpoint: Endpoint) -> EndpointId {
+        self.endpoints_made += 1;
+        let id = EndpointId(self.endpoints_made);
+        self.names.insert(id, name.clone());
+        self.functions.entry(name.clone()).or_default().insert(id, endpoint);
+        id
+    }
+
+    fn remove(&mut self, id: EndpointId) {
+        let name = self.names.remove(&id).expect("every endpoint has a function");
+        let endpoints = self.functions.get_mut(&name).expect("every endpoint is of its function");
+        endpoints.remove(&id);
+        if endpoints.is_empty() {
+            self.functions.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

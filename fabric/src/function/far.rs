@@ -1,0 +1,89 @@
+//! Functions of other nodes, as their entries of the catalog tell of them.
+
+use alloc::vec::Vec;
+
+use mpreg_proto::function::{FunctionName, Offer, Offers, Resources, Version};
+use mpreg_proto::id::{ClusterId, NodeId};
+
+use super::{Effect, Endpoint, EndpointId, Functions, Place};
+
+impl Functions {
+    pub(super) fn changed(
+        &mut self,
+        owner: NodeId,
+        cluster: ClusterId,
+        name: &[u8],
+        body: Option<&[u8]>,
+        out: &mut Vec<Effect>,
+    ) {
+        if owner == self.me {
+            return;
+        }
+        let Ok(name) = FunctionName::parse(name) else {
+            out.push(Effect::Unreadable { owner });
+            return;
+        };
+        let offers = body.map(Offers::parse).transpose();
+        if offers.is_err() {
+            out.push(Effect::Unreadable { owner });
+        }
+        // What cannot be read is nothing to call, and no longer what it was.
+        let offers = offers.ok().flatten();
+        let is_mate = cluster == self.cluster;
+        let place = match is_mate {
+            true => Place::Mate(owner),
+            false => Place::Remote { cluster, node: owner },
+        };
+        self.set_offers(&name, place, offers.as_ref().map_or(&[], |offers| offers.offers()));
+        if !is_mate {
+            return;
+        }
+        let Some(id) = offers.map(|offers| offers.id()) else {
+            self.namespace.release(owner, &name);
+            return;
+        };
+        self.namespace.claim(owner, &name, id);
+        if owner < self.me {
+            self.give_way(&name, id, out);
+        }
+    }
+
+    /// Endpoints that stay keep their number and their calls.
+    fn set_offers(&mut self, name: &FunctionName, place: Place, offers: &[Offer]) {
+        let gone: Vec<EndpointId> = self
+            .endpoints_at(name, place)
+            .filter(|(_, known)| {
+                !offers.iter().any(|offer| known.is(&offer.version, &offer.resources))
+            })
+            .map(|(id, _)| id)
+            .collect();
+        gone.into_iter().for_each(|id| self.remove(id));
+        for Offer { version, resources, limit } in offers {
+            let known = self
+                .endpoints_at(name, place)
+                .find_map(|(id, known)| known.is(version, resources).then_some(id));
+            let id = known.unwrap_or_else(|| {
+                let (version, resources) = (version.clone(), resources.clone());
+                let (limit, in_flight, is_open) = (0, 0, false);
+                self.insert(name, Endpoint { place, version, resources, limit, in_flight, is_open })
+            });
+            let endpoint = self.endpoint(id).expect("it was found, or made");
+            (endpoint.limit, endpoint.is_open) = (*limit, *limit != 0);
+        }
+    }
+
+    fn endpoints_at(
+        &self,
+        name: &FunctionName,
+        place: Place,
+    ) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
+        let endpoints = self.functions.get(name).into_iter().flatten();
+        endpoints.map(|(&id, known)| (id, known)).filter(move |(_, known)| known.place == place)
+    }
+}
+
+impl Endpoint {
+    fn is(&self, version: &Version, resources: &Resources) -> bool {
+        (&self.version, &self.resources) == (version, resources)
+    }
+}
