@@ -21,13 +21,15 @@
 //! `want` (what subscribers elsewhere want), `route` and `link_state` (ways between clusters, two
 //! kinds), `plan` (which of them count), `breaker` (which links work), `control` (joins them). `way`
 //! and `hop` (one hop of a message) are what shards do with the view it makes; `graph` and `tape` are
-//! tools. `function` (who runs a call) is not joined yet.
+//! tools. `function` (who runs a call) and `call_graph` (calls that take each other's results) are not
+//! joined yet.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 
 pub mod breaker;
+pub mod call_graph;
 pub mod catalog;
 pub mod control;
 pub mod dial;

@@ -2,6 +2,8 @@
 
 use core::time::Duration;
 
+use mpreg_proto::limits::PAYLOAD_BYTES_MAX;
+
 /// Topics whose route a shard remembers. At about 150 bytes each, 10 MiB a shard.
 pub const ROUTES_CACHED_MAX: usize = 1 << 16;
 
@@ -246,6 +248,40 @@ pub const HINTS_LIFE: Duration = Duration::from_secs(15 * 60);
 /// Advertisements of links that wait for the key they are signed with: of a fabric of 100 clusters with
 /// two gateways each, 4 KiB a piece at most.
 pub const FLOODS_UNSIGNED_MAX: usize = 256;
+
+/// Commands of one call graph. At about 300 bytes each, and what they carry, 80 KiB.
+pub const CALL_GRAPH_COMMANDS_MAX: usize = 256;
+
+/// Commands one after another on the longest way through a call graph: at 10 ms each, a third of a
+/// second. What is deeper is a loop somebody unrolled.
+pub const CALL_GRAPH_DEPTH_MAX: usize = 32;
+
+/// References of one call graph: four a command. Every result is read once for all of those to it.
+pub const CALL_GRAPH_REFERENCES_MAX: usize = 1024;
+
+/// Bytes of one call graph: names, constraints and arguments. It comes in one message.
+pub const CALL_GRAPH_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+
+/// Calls of one call graph under way at once. One graph is one client's; 32 keep a few nodes busy and
+/// are half of what a client with single calls is measured with.
+pub const CALL_GRAPH_UNDER_WAY_MAX: usize = 32;
+
+/// Bytes of results one call graph holds, for its commands and for its answer: sixteen of the largest.
+/// A result that finds no room is refused, and is that command's error.
+pub const CALL_GRAPH_HELD_BYTES_MAX: usize = 16 * PAYLOAD_BYTES_MAX;
+
+/// Bytes of a command's name: what a queue group's name may have.
+pub const CALL_COMMAND_NAME_BYTES_MAX: usize = 64;
+
+/// Levels of an argument where references may be. Each is read once more than the one around it, so
+/// the largest argument takes about 30 ms of a shard.
+pub const CALL_ARGUMENT_DEPTH_MAX: usize = 16;
+
+/// Fields from a result to what is referred to in it. Each costs one more reading of that part.
+pub const CALL_REFERENCE_FIELDS_MAX: usize = 16;
+
+/// Levels of a value written anew in another encoding: what serde_json reads by default.
+pub const CALL_VALUE_DEPTH_MAX: usize = 128;
 
 const _: () = assert!(CATALOG_FOREIGN_FEEDS_MAX < CATALOG_FEEDS_MAX);
 const _: () = assert!(CATALOG_FOREIGN_ENTRIES_MAX < CATALOG_ENTRIES_MAX);

@@ -15,6 +15,7 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 /// `control` joins them. `catalog` is what `gossip` keeps. `function` is not joined yet.
 const FABRIC: Edges = &[
     ("breaker", &["time"]),
+    ("call_graph", &["limits", "time"]),
     ("catalog", &["limits", "time"]),
     (
         "control",
