@@ -68,12 +68,6 @@ pub const ALL: &[Planted] = &[
         from: "self.dial_failed(&address, now)",
         to: "()",
     },
-    Planted {
-        name: "link_up_is_said_once",
-        file: "fabric/src/control/cluster.rs",
-        from: "if cluster == self.here.cluster {\n            self.member(member::Input::LinkUp { node, incarnation }, now, out);\n        }",
-        to: "if before.is_none() && cluster == self.here.cluster {\n            self.member(member::Input::LinkUp { node, incarnation }, now, out);\n        }",
-    },
     // Gossip: what is told, compared and asked for.
     Planted {
         name: "gossip_is_not_renewed",
@@ -130,6 +124,12 @@ pub const ALL: &[Planted] = &[
         file: "fabric/src/route/inside.rs",
         from: "held.is_none_or(|held| held.version < version)",
         to: "{ let _ = held; true }",
+    },
+    Planted {
+        name: "mates_are_not_told_of",
+        file: "fabric/src/link_state.rs",
+        from: "self.ways.has_other_mates(&before)",
+        to: "false",
     },
     // Forwarding.
     Planted {
