@@ -2,7 +2,6 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::ops::Bound;
 use core::time::Duration;
 
 use mpreg_proto::id::{NodeId, Version};
@@ -83,8 +82,8 @@ impl Database {
 
     /// What of it comes after a key, in order.
     pub(super) fn after(&self, key: Option<Key>) -> impl Iterator<Item = (&Key, &Entry)> {
-        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
-        self.kept.range((from, Bound::Unbounded)).filter_map(|(key, kept)| match kept {
+        let later = self.kept.iter().filter(move |(known, _)| key.is_none_or(|key| key < **known));
+        later.filter_map(|(key, kept)| match kept {
             Kept::Alive(entry) => Some((key, entry)),
             Kept::Gone { .. } => None,
         })
