@@ -3,7 +3,7 @@
 //! Reading order: `limits` (every bound), `id` and `topic` (names), `envelope` (a message on the
 //! wire), `hello` (the only thing parsed before a peer is known), `frame` (everything after it),
 //! `error` (what a peer may be told), `nats` (another protocol for the same messages), `function` (what
-//! is called, in which version). Between nodes:
+//! is called, in which version), `call` (one call, and what nodes say about it). Between nodes:
 //! `peer` (a link), `member` (who is there), `catalog` (what they offer), `route` (ways between
 //! clusters), `link_state` (which touch which), `hop` (what goes in front of a message).
 //! `error` (what a peer may be told), `nats` (another protocol for the same messages), `peer_hello` and
@@ -21,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod call;
 pub mod catalog;
 pub mod cluster;
 pub mod envelope;
@@ -39,4 +40,5 @@ mod number;
 pub mod peer;
 pub mod peer_hello;
 pub mod route;
+mod text;
 pub mod topic;

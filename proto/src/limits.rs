@@ -244,3 +244,23 @@ const _: () = assert!(RESOURCE_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(RESOURCES_MAX <= u8::MAX as usize);
 const _: () = assert!(OFFERS_MAX <= u8::MAX as usize);
 const _: () = assert!(2 * VERSION_BYTES_MAX + 8 <= CONSTRAINT_BYTES_MAX);
+
+/// Bytes of the header block of a message about a call: the longest tells where a copy has been.
+pub const CALL_HEAD_BYTES_MAX: usize = 1 + 16 + 8 + 4 + 16 * HOP_PATH_MAX;
+
+const _: () = assert!(
+    1 + 16
+        + 8
+        + 11
+        + 2
+        + VERSION_BYTES_MAX
+        + CONSTRAINT_BYTES_MAX
+        + 1
+        + RESOURCES_MAX * (1 + RESOURCE_BYTES_MAX)
+        <= CALL_HEAD_BYTES_MAX,
+    "a call with everything fits"
+);
+const _: () = assert!(1 + 16 + 8 + 3 + ERROR_TEXT_BYTES_MAX <= CALL_HEAD_BYTES_MAX);
+const _: () =
+    assert!(CONSTRAINT_BYTES_MAX <= u8::MAX as usize && ERROR_TEXT_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(CALL_HEAD_BYTES_MAX <= HEADERS_BYTES_MAX);

@@ -15,12 +15,12 @@
 //! - Offers have one form: other bytes are other offers, or none.
 
 use alloc::vec::Vec;
-use core::str::from_utf8;
 
 use super::{FunctionId, Resources, Version};
 use crate::error::ErrorCode;
 use crate::limits::OFFERS_MAX;
 use crate::number::take;
+use crate::text::{put_text, take_text};
 
 const FORMAT: u8 = 1;
 
@@ -64,8 +64,7 @@ impl Offers {
         for Offer { version, resources, limit } in &self.offers {
             put_text(&alloc::format!("{version}"), out);
             out.extend_from_slice(&limit.to_le_bytes());
-            out.push(resources.names().len() as u8);
-            resources.names().for_each(|name| put_text(name, out));
+            resources.put(out);
         }
     }
 
@@ -97,25 +96,6 @@ impl Offer {
     fn take(rest: &mut &[u8]) -> Result<Self, ErrorCode> {
         let version = take_text(rest)?.parse().map_err(|_| ErrorCode::Malformed)?;
         let limit = u32::from_le_bytes(take(rest)?);
-        let [count] = take(rest)?;
-        let names = (0..count).map(|_| take_text(rest));
-        let names = names.collect::<Result<Vec<_>, _>>()?;
-        let resources = Resources::new(names.iter().copied()).map_err(|_| ErrorCode::Malformed)?;
-        match resources.names().eq(names) {
-            true => Ok(Self { version, resources, limit }),
-            false => Err(ErrorCode::Malformed),
-        }
+        Ok(Self { version, limit, resources: Resources::take(rest)? })
     }
-}
-
-fn put_text(text: &str, out: &mut Vec<u8>) {
-    out.push(u8::try_from(text.len()).expect("versions and resources are short"));
-    out.extend_from_slice(text.as_bytes());
-}
-
-fn take_text<'a>(rest: &mut &'a [u8]) -> Result<&'a str, ErrorCode> {
-    let [bytes] = take(rest)?;
-    let (text, left) = rest.split_at_checked(bytes.into()).ok_or(ErrorCode::Malformed)?;
-    *rest = left;
-    from_utf8(text).map_err(|_| ErrorCode::Malformed)
 }

@@ -5,7 +5,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use crate::error::ErrorCode;
 use crate::limits::{RESOURCE_BYTES_MAX, RESOURCES_MAX};
+use crate::number::take;
+use crate::text::{put_text, take_text};
 
 /// A set: sorted, none twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +47,19 @@ impl Resources {
 
     pub fn is_subset(&self, of: &Self) -> bool {
         self.0.iter().all(|name| of.0.binary_search(name).is_ok())
+    }
+
+    /// How many in one byte, then each as a text, in order.
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
+        out.push(self.0.len() as u8);
+        self.names().for_each(|name| put_text(name, out));
+    }
+
+    pub(crate) fn take(rest: &mut &[u8]) -> Result<Self, ErrorCode> {
+        let [count] = take(rest)?;
+        let names = (0..count).map(|_| take_text(rest)).collect::<Result<Vec<_>, _>>()?;
+        let set = Self::new(names.iter().copied()).map_err(|_| ErrorCode::Malformed)?;
+        if set.names().eq(names) { Ok(set) } else { Err(ErrorCode::Malformed) }
     }
 }
 
