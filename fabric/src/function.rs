@@ -11,6 +11,9 @@
 //! another node, which chooses among its own workers. What workers of this node offer of a function is
 //! one entry of the catalog (`mpreg_proto::function::Offers`).
 //!
+//! Who performs calls says when one begins and ends somewhere ([`Functions::begin`], [`Functions::end`]): of a
+//! worker all of them are counted, of another node those that this one knows of.
+//!
 //! A name is one id and an id one name within a cluster. Who contradicts that is refused where it
 //! registers, as far as known there. Where two nodes did so at once, the one with the greater `NodeId`
 //! gives way when it hears of the other. Other clusters have names of their own.
@@ -33,7 +36,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use mpreg_proto::function::{FunctionName, Resources, Version};
-use mpreg_proto::id::{ClusterId, NodeId, SessionId};
+use mpreg_proto::id::{ClusterId, Incarnation, NodeId, SessionId};
 
 use crate::limits::SPLITS_MAX;
 
@@ -45,7 +48,7 @@ mod worker;
 
 use namespace::Namespace;
 pub use namespace::Taken;
-pub use select::{Call, Chosen, Failure, Target, Why};
+pub use select::{Call, Chosen, Failure, Target, Why, Within};
 pub use split::{Split, SplitError};
 pub use worker::{Refusal, Registration, Worker};
 
@@ -95,11 +98,6 @@ pub enum Input {
         name: Bytes,
         body: Option<Bytes>,
     },
-    /// So many calls run there: of a worker all of them, of another node those that this one knows of.
-    InFlight {
-        endpoint: EndpointId,
-        calls: u32,
-    },
     /// None: calls are no longer split.
     Split {
         name: FunctionName,
@@ -146,6 +144,8 @@ pub enum Effect {
 #[derive(Debug)]
 struct Endpoint {
     place: Place,
+    /// The life of the node that is there.
+    life: Incarnation,
     version: Version,
     resources: Resources,
     limit: u32,
@@ -153,16 +153,21 @@ struct Endpoint {
     is_open: bool,
 }
 
-/// The endpoints of one function.
-type Endpoints = BTreeMap<EndpointId, Endpoint>;
+/// The endpoints of one function: at this node, in this cluster, elsewhere. No tier is looked at if one
+/// before it can take a call.
+#[derive(Debug, Default)]
+struct Endpoints {
+    tiers: [BTreeMap<EndpointId, Endpoint>; 3],
+}
 
 pub struct Functions {
     me: NodeId,
     cluster: ClusterId,
+    life: Incarnation,
     endpoints_made: u64,
     /// None is without endpoints.
     functions: BTreeMap<FunctionName, Endpoints>,
-    names: BTreeMap<EndpointId, FunctionName>,
+    names: BTreeMap<EndpointId, (FunctionName, Tier)>,
     workers: BTreeMap<Worker, worker::Registered>,
     /// Those that drain, and whether that was told to be done.
     draining: BTreeMap<SessionId, worker::Drain>,
@@ -173,10 +178,11 @@ pub struct Functions {
 }
 
 impl Functions {
-    pub fn new(me: NodeId, cluster: ClusterId) -> Self {
+    pub fn new(me: NodeId, cluster: ClusterId, life: Incarnation) -> Self {
         Self {
             me,
             cluster,
+            life,
             endpoints_made: 0,
             functions: BTreeMap::new(),
             names: BTreeMap::new(),
@@ -198,7 +204,6 @@ impl Functions {
             Input::Changed { owner, cluster, name, body } => {
                 self.changed(owner, cluster, &name, body.as_deref(), out);
             }
-            Input::InFlight { endpoint, calls } => self.set_in_flight(endpoint, calls, out),
             Input::Split { name, split } => self.set_split(name, split, out),
         }
     }
@@ -212,12 +217,33 @@ impl Functions {
         self.names.is_empty()
     }
 
-    fn set_in_flight(&mut self, id: EndpointId, calls: u32, out: &mut Vec<Effect>) {
+    /// A call begins there. An endpoint that is gone counts nothing.
+    pub fn begin(&mut self, id: EndpointId) {
+        if let Some(endpoint) = self.endpoint(id) {
+            endpoint.in_flight += 1;
+        }
+    }
+
+    /// A call that began there ended.
+    pub fn end(&mut self, id: EndpointId, out: &mut Vec<Effect>) {
         let Some(endpoint) = self.endpoint(id) else { return };
-        endpoint.in_flight = calls;
-        if let Place::Here(worker) = endpoint.place {
+        endpoint.in_flight -= 1;
+        if let (0, Place::Here(worker)) = (endpoint.in_flight, endpoint.place) {
             self.drained(worker.session, out);
         }
+    }
+
+    /// Calls that run there. None: it is gone.
+    pub fn in_flight(&self, id: EndpointId) -> Option<u32> {
+        let (name, tier) = self.names.get(&id)?;
+        Some(self.functions.get(name)?.tiers[*tier as usize].get(&id)?.in_flight)
+    }
+
+    /// Whether this life of the node offers the function, by what is known here.
+    pub fn is_offered(&self, name: &FunctionName, node: NodeId, life: Incarnation) -> bool {
+        let endpoints = self.functions.get(name).into_iter().flat_map(Endpoints::iter);
+        let mut there = endpoints.filter(|(_, known)| known.place.node() == Some(node));
+        there.any(|(_, known)| known.life == life)
     }
 
     fn set_split(&mut self, name: FunctionName, split: Option<Split>, out: &mut Vec<Effect>) {
@@ -233,24 +259,62 @@ impl Functions {
     }
 
     fn endpoint(&mut self, id: EndpointId) -> Option<&mut Endpoint> {
-        let name = self.names.get(&id)?;
-        self.functions.get_mut(name)?.get_mut(&id)
+        let (name, tier) = self.names.get(&id)?;
+        self.functions.get_mut(name)?.tiers[*tier as usize].get_mut(&id)
     }
 
     fn insert(&mut self, name: &FunctionName, endpoint: Endpoint) -> EndpointId {
         self.endpoints_made += 1;
         let id = EndpointId(self.endpoints_made);
-        self.names.insert(id, name.clone());
-        self.functions.entry(name.clone()).or_default().insert(id, endpoint);
+        let tier = endpoint.place.tier();
+        self.names.insert(id, (name.clone(), tier));
+        let endpoints = self.functions.entry(name.clone()).or_default();
+        endpoints.tiers[tier as usize].insert(id, endpoint);
         id
     }
 
     fn remove(&mut self, id: EndpointId) {
-        let name = self.names.remove(&id).expect("every endpoint has a function");
+        let (name, tier) = self.names.remove(&id).expect("every endpoint has a function");
         let endpoints = self.functions.get_mut(&name).expect("every endpoint is of its function");
-        endpoints.remove(&id);
-        if endpoints.is_empty() {
+        endpoints.tiers[tier as usize].remove(&id);
+        if endpoints.iter().next().is_none() {
             self.functions.remove(&name);
+        }
+    }
+}
+
+/// How near an endpoint is, nearest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tier {
+    Here,
+    Mates,
+    Remote,
+}
+
+impl Endpoints {
+    fn iter(&self) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
+        self.tiers.iter().flatten().map(|(&id, endpoint)| (id, endpoint))
+    }
+
+    fn of(&self, tier: Tier) -> &BTreeMap<EndpointId, Endpoint> {
+        &self.tiers[tier as usize]
+    }
+}
+
+impl Place {
+    fn tier(self) -> Tier {
+        match self {
+            Self::Here(_) => Tier::Here,
+            Self::Mate(_) => Tier::Mates,
+            Self::Remote { .. } => Tier::Remote,
+        }
+    }
+
+    /// Another one than this.
+    pub fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Here(_) => None,
+            Self::Mate(node) | Self::Remote { node, .. } => Some(node),
         }
     }
 }

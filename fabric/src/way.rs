@@ -19,7 +19,7 @@
 
 use alloc::vec::Vec;
 
-use mpreg_proto::hop::{Here, MessageId, Reason, Trail};
+use mpreg_proto::hop::{Here, Ids, MessageId, Reason, Trail};
 use mpreg_proto::id::{ClusterId, NodeId};
 
 use crate::breaker::Circuit;
@@ -125,6 +125,10 @@ pub struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
+    /// One that begins here, and tries half-open links.
+    const ANY: Flow<'static> =
+        Flow { trail: Trail { nodes: Ids::NONE, clusters: Ids::NONE }, flow: 0, draw: 0 };
+
     pub fn of(message: MessageId, trail: Trail<'a>) -> Self {
         Self {
             trail,
@@ -150,6 +154,18 @@ impl Table<'_> {
         let drawn = |to: ClusterId| affinity(flow.draw, to.0);
         let nearest = clusters.iter().filter_map(reach);
         nearest.min_by_key(|&(distance, to)| (distance, drawn(to))).map(|(_, to)| to)
+    }
+
+    /// How far another cluster is, if some message can be sent towards it now.
+    pub fn cluster_distance(&self, to: ClusterId) -> Option<u32> {
+        let ways = find(self.clusters, to)?;
+        self.to_cluster(to, &Flow::ANY).is_ok().then_some(ways.distance)
+    }
+
+    /// How far another node of this cluster is, if some message can be sent towards it now.
+    pub fn node_distance(&self, to: NodeId) -> Option<u32> {
+        let distance = find(self.nodes, to).map_or(1, |ways| ways.distance);
+        self.to_node(to, &Flow::ANY).is_ok().then_some(distance)
     }
 
     /// Whether a way is known, taken or not.

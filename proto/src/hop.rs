@@ -187,8 +187,12 @@ pub struct Ids<'a, T> {
 
 impl<T> Default for Ids<'_, T> {
     fn default() -> Self {
-        Self { words: &[], kind: PhantomData }
+        Self::NONE
     }
+}
+
+impl<T> Ids<'_, T> {
+    pub const NONE: Self = Self { words: &[], kind: PhantomData };
 }
 
 impl<'a, T: Wide> Ids<'a, T> {

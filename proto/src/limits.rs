@@ -229,6 +229,7 @@ pub const OFFERS_MAX: usize = 16;
 /// Bytes of the fullest body of a function's entry in the catalog.
 pub const OFFERS_BYTES_MAX: usize = 1
     + 16
+    + 8
     + 1
     + OFFERS_MAX * (1 + VERSION_BYTES_MAX + 4 + 1 + RESOURCES_MAX * (1 + RESOURCE_BYTES_MAX));
 

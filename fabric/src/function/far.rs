@@ -34,7 +34,7 @@ impl Functions {
             true => Place::Mate(owner),
             false => Place::Remote { cluster, node: owner },
         };
-        self.set_offers(&name, place, offers.as_ref().map_or(&[], |offers| offers.offers()));
+        self.set_offers(&name, place, offers.as_ref());
         if !is_mate {
             return;
         }
@@ -48,16 +48,19 @@ impl Functions {
         }
     }
 
-    /// Endpoints that stay keep their number and their calls.
-    fn set_offers(&mut self, name: &FunctionName, place: Place, offers: &[Offer]) {
-        let gone: Vec<EndpointId> = self
-            .endpoints_at(name, place)
-            .filter(|(_, known)| {
-                !offers.iter().any(|offer| known.is(&offer.version, &offer.resources))
-            })
-            .map(|(id, _)| id)
-            .collect();
+    /// Endpoints that stay keep their number and their calls. Those of another life do not stay.
+    fn set_offers(&mut self, name: &FunctionName, place: Place, offers: Option<&Offers>) {
+        let life = offers.map(Offers::life);
+        let offers = offers.map_or(&[][..], Offers::offers);
+        let stays = |known: &Endpoint| {
+            Some(known.life) == life
+                && offers.iter().any(|offer| known.is(&offer.version, &offer.resources))
+        };
+        let known = self.endpoints_at(name, place);
+        let gone: Vec<EndpointId> =
+            known.filter(|(_, known)| !stays(known)).map(|(id, _)| id).collect();
         gone.into_iter().for_each(|id| self.remove(id));
+        let Some(life) = life else { return };
         for Offer { version, resources, limit } in offers {
             let known = self
                 .endpoints_at(name, place)
@@ -65,7 +68,9 @@ impl Functions {
             let id = known.unwrap_or_else(|| {
                 let (version, resources) = (version.clone(), resources.clone());
                 let (limit, in_flight, is_open) = (0, 0, false);
-                self.insert(name, Endpoint { place, version, resources, limit, in_flight, is_open })
+                let endpoint =
+                    Endpoint { place, life, version, resources, limit, in_flight, is_open };
+                self.insert(name, endpoint)
             });
             let endpoint = self.endpoint(id).expect("it was found, or made");
             (endpoint.limit, endpoint.is_open) = (*limit, *limit != 0);
@@ -77,8 +82,9 @@ impl Functions {
         name: &FunctionName,
         place: Place,
     ) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
-        let endpoints = self.functions.get(name).into_iter().flatten();
-        endpoints.map(|(&id, known)| (id, known)).filter(move |(_, known)| known.place == place)
+        let endpoints = self.functions.get(name).map(|known| known.of(place.tier()));
+        let endpoints = endpoints.into_iter().flatten().map(|(&id, known)| (id, known));
+        endpoints.filter(move |(_, known)| known.place == place)
     }
 }
 

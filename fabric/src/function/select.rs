@@ -11,11 +11,12 @@
 //!
 //! Versions that a split does not list get calls only if none that it lists can take them.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::cmp::{Ordering, Reverse};
 
 use mpreg_proto::function::{Constraint, FunctionName, Resources, Version};
-use mpreg_proto::id::{ClusterId, NodeId};
+use mpreg_proto::id::{ClusterId, Incarnation, NodeId};
 
 use super::{Endpoint, EndpointId, Functions, Place};
 use crate::graph::affinity;
@@ -29,8 +30,22 @@ pub struct Call<'a> {
     pub resources: &'a Resources,
     /// There and nowhere else.
     pub cluster: Option<ClusterId>,
+    pub within: Within,
+    /// This one and no other, constraint or not.
+    pub version: Option<&'a Version>,
+    /// Not there again.
+    pub tried: &'a [Place],
     /// Of this call alone, and the same when it is asked again.
     pub request: u128,
+}
+
+/// How far a call may go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Within {
+    #[default]
+    Fabric,
+    /// To workers of this node.
+    Node,
 }
 
 /// Where calls go. The nearest last.
@@ -48,6 +63,8 @@ pub enum Target {
 pub struct Chosen<'a> {
     pub endpoint: EndpointId,
     pub place: Place,
+    /// Which life of the node is there.
+    pub life: Incarnation,
     pub version: &'a Version,
 }
 
@@ -151,27 +168,64 @@ impl Functions {
         call: &Call<'_>,
         distance: impl Fn(Target) -> Option<u32>,
     ) -> Result<Chosen<'_>, Failure> {
-        let (mut candidates, mut failed) = (Vec::new(), None);
-        for (&id, endpoint) in self.functions.get(call.name).into_iter().flatten() {
-            if call.cluster.is_none_or(|asked| asked == endpoint.place.cluster(self.cluster)) {
-                match judge(endpoint, call, &distance) {
-                    Ok(distance) => candidates.push(Candidate { id, endpoint, distance }),
-                    Err(why) => failed = failed.max(Some(why)),
-                }
-            }
-        }
         let flow = affinity(call.request as u64, call.request >> 64);
-        let has = |version: &Version| candidates.iter().any(|one| one.endpoint.version == *version);
-        let split = self.splits.get(call.name);
-        if let Some(drawn) = split.and_then(|split| split.draw(flow, has)) {
-            candidates.retain(|one| one.endpoint.version == *drawn);
-        }
-        let best = candidates.iter().min_by(|a, b| a.rank(flow).cmp(&b.rank(flow)));
-        let Some(&Candidate { id, endpoint, .. }) = best else {
+        let mut failed = None;
+        let best = match self.splits.get(call.name).filter(|_| call.version.is_none()) {
+            None => self.tiers(call).find_map(|tier| {
+                let candidates = self.candidates(tier, call, &distance, &mut failed);
+                candidates.min_by(|a, b| a.rank(flow).cmp(&b.rank(flow)))
+            }),
+            // The draw is over all that can take it, however far they are.
+            Some(split) => {
+                let mut all = Vec::new();
+                for tier in self.tiers(call) {
+                    all.extend(self.candidates(tier, call, &distance, &mut failed));
+                }
+                let has =
+                    |version: &Version| all.iter().any(|one| one.endpoint.version == *version);
+                let drawn = split.draw(flow, has);
+                all.retain(|one| drawn.is_none_or(|drawn| one.endpoint.version == *drawn));
+                all.into_iter().min_by(|a, b| a.rank(flow).cmp(&b.rank(flow)))
+            }
+        };
+        let Some(Candidate { id, endpoint, .. }) = best else {
             let why = failed.unwrap_or_else(|| self.unknown(call.cluster, distance));
             return Err(Failure { name: call.name.clone(), why });
         };
-        Ok(Chosen { endpoint: id, place: endpoint.place, version: &endpoint.version })
+        let Endpoint { place, life, version, .. } = endpoint;
+        Ok(Chosen { endpoint: id, place: *place, life: *life, version })
+    }
+
+    /// Those that may be asked, the nearest first.
+    fn tiers(&self, call: &Call<'_>) -> impl Iterator<Item = &BTreeMap<EndpointId, Endpoint>> {
+        let tiers = match call.within {
+            Within::Fabric => 3,
+            Within::Node => 1,
+        };
+        self.functions.get(call.name).into_iter().flat_map(move |known| &known.tiers[..tiers])
+    }
+
+    /// Those of a tier that can take the call.
+    fn candidates<'a>(
+        &self,
+        tier: &'a BTreeMap<EndpointId, Endpoint>,
+        call: &Call<'_>,
+        distance: impl Fn(Target) -> Option<u32>,
+        failed: &mut Option<Why>,
+    ) -> impl Iterator<Item = Candidate<'a>> {
+        tier.iter().filter_map(move |(&id, endpoint)| {
+            let is_asked = |asked| asked == endpoint.place.cluster(self.cluster);
+            if !call.cluster.is_none_or(is_asked) || call.tried.contains(&endpoint.place) {
+                return None;
+            }
+            match judge(endpoint, call, &distance) {
+                Ok(distance) => Some(Candidate { id, endpoint, distance }),
+                Err(why) => {
+                    *failed = failed.take().max(Some(why));
+                    None
+                }
+            }
+        })
     }
 
     /// Of a cluster without a way to it is not known what it offers.
@@ -189,8 +243,12 @@ fn judge(
     call: &Call<'_>,
     distance: impl Fn(Target) -> Option<u32>,
 ) -> Result<u32, Why> {
-    let Endpoint { place, version, resources, limit, in_flight, is_open } = endpoint;
-    if !call.constraint.allows(version) {
+    let Endpoint { place, version, resources, limit, in_flight, is_open, .. } = endpoint;
+    let is_allowed = match call.version {
+        Some(asked) => asked == version,
+        None => call.constraint.allows(version),
+    };
+    if !is_allowed {
         return Err(Why::NoVersion { highest: version.clone() });
     }
     if !call.resources.is_subset(resources) {

@@ -15,7 +15,7 @@ const ME: NodeId = NodeId(50);
 const OWN: ClusterId = ClusterId(1);
 
 fn functions() -> Functions {
-    Functions::new(ME, OWN)
+    Functions::new(ME, OWN, Incarnation(3))
 }
 
 fn name(text: &str) -> FunctionName {
@@ -48,7 +48,7 @@ fn registration(text: &str) -> Registration {
     }
 }
 
-/// Each `1.2.0 2 gpu ssd`: version, limit, resources.
+/// Each `1.2.0 2 gpu ssd`: version, limit, resources. Of the third life of the node.
 fn body(id: FunctionId, offers: &[&str]) -> Bytes {
     let offer = |text: &&str| {
         let [of, limit, with] = text.splitn(3, ' ').collect::<Vec<_>>()[..] else {
@@ -57,7 +57,7 @@ fn body(id: FunctionId, offers: &[&str]) -> Bytes {
         Offer { version: version(of), limit: limit.parse().unwrap(), resources: resources(with) }
     };
     let mut bytes = Vec::new();
-    Offers::new(id, offers.iter().map(offer).collect()).unwrap().put(&mut bytes);
+    Offers::new(id, Incarnation(3), offers.iter().map(offer).collect()).unwrap().put(&mut bytes);
     bytes.into()
 }
 
@@ -101,7 +101,29 @@ fn ask<'a>(
     };
     move |request| {
         let (constraint, resources) = (&constraint, &resources);
-        let call = Call { name: &name, constraint, resources, cluster: None, request };
-        functions.select(&call, distance)
+        functions.select(&call(&name, constraint, resources, request), distance)
     }
+}
+
+/// Of whichever cluster, nowhere tried.
+fn call<'a>(
+    name: &'a FunctionName,
+    constraint: &'a Constraint,
+    resources: &'a Resources,
+    request: u128,
+) -> Call<'a> {
+    let (cluster, within, version) = (None, Within::Fabric, None);
+    Call { name, constraint, resources, cluster, within, version, tried: &[], request }
+}
+
+/// Begins and ends calls until so many run there.
+fn load(functions: &mut Functions, endpoint: u64, calls: u32) -> Vec<Effect> {
+    let (id, mut effects) = (EndpointId(endpoint), Vec::new());
+    while functions.in_flight(id).is_some_and(|running| calls < running) {
+        functions.end(id, &mut effects);
+    }
+    while functions.in_flight(id).is_some_and(|running| running < calls) {
+        functions.begin(id);
+    }
+    effects
 }

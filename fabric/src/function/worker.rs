@@ -11,7 +11,7 @@ use mpreg_proto::id::SessionId;
 use mpreg_proto::limits::OFFERS_MAX;
 
 use super::namespace::Taken;
-use super::{Effect, Endpoint, EndpointId, Functions, Health, Place};
+use super::{Effect, Endpoint, EndpointId, Functions, Health, Place, Tier};
 use crate::limits::{FUNCTION_WORKERS_MAX, FUNCTION_WORKERS_PER_SESSION_MAX};
 
 /// One registration of a connection, as its client numbers them.
@@ -95,7 +95,8 @@ impl Functions {
         }
         let Registration { name, id, version, resources, limit } = registration;
         let (place, limit) = (Place::Here(worker), limit.get());
-        let endpoint = Endpoint { place, version, resources, limit, in_flight: 0, is_open: true };
+        let (life, in_flight, is_open) = (self.life, 0, true);
+        let endpoint = Endpoint { place, life, version, resources, limit, in_flight, is_open };
         let endpoint = self.insert(&name, endpoint);
         self.namespace.claim(self.me, &name, id);
         let registered = Registered { endpoint, name: name.clone(), id, health: Health::Well };
@@ -178,7 +179,7 @@ impl Functions {
         let workers = self.workers_of(session);
         let is_busy = |worker: &Worker| {
             let endpoint = self.workers[worker].endpoint;
-            self.functions[&self.names[&endpoint]][&endpoint].in_flight != 0
+            self.in_flight(endpoint) != Some(0)
         };
         if !workers.iter().any(is_busy) {
             self.draining.insert(session, Drain::Told);
@@ -248,13 +249,13 @@ impl Functions {
             limit,
         };
         let offers = limits.into_iter().map(offer).collect();
-        let offers = Offers::new(self.workers[&worker].id, offers);
+        let offers = Offers::new(self.workers[&worker].id, self.life, offers);
         Some(offers.expect("no more are admitted, and none twice"))
     }
 
     fn endpoints_here(&self, name: &FunctionName) -> impl Iterator<Item = (Worker, &Endpoint)> {
-        let endpoints = self.functions.get(name).into_iter().flat_map(BTreeMap::values);
-        endpoints.filter_map(|endpoint| match endpoint.place {
+        let endpoints = self.functions.get(name).map(|known| known.of(Tier::Here).values());
+        endpoints.into_iter().flatten().filter_map(|endpoint| match endpoint.place {
             Place::Here(worker) => Some((worker, endpoint)),
             Place::Mate(_) | Place::Remote { .. } => None,
         })

@@ -116,3 +116,20 @@ fn why_a_way_is_taken_is_told_of_the_way_that_is_taken() {
     assert_eq!(why(&[(31, CLOSED)]).0, Some(Why::Alternate(Reason::LinkDown)));
     assert_eq!(why(&[(21, open)]), (None, None));
 }
+
+/// What a half-open link lets through is something; an open one lets nothing.
+#[test]
+fn only_what_can_be_reached_now_is_a_distance_away() {
+    let check = |peers: &[(u128, Circuit)], want: [Option<u32>; 3]| {
+        let links = links(peers);
+        let table = Table { here: HERE, clusters: &clusters(), nodes: &nodes(), links: &links };
+        let node = |node| table.node_distance(NodeId(node));
+        assert_eq!([table.cluster_distance(FAR), node(2), node(4)], want, "{peers:?}");
+    };
+    check(&[], [None; 3]);
+    check(&[(21, CLOSED)], [Some(1), None, None]);
+    check(&[(21, Circuit::HalfOpen)], [Some(1), None, None]);
+    check(&[(21, Circuit::Open)], [None; 3]);
+    check(&[(3, CLOSED)], [Some(1), Some(1), None]);
+    check(&[(4, CLOSED)], [None, None, Some(1)]);
+}

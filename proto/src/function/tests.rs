@@ -9,10 +9,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::ErrorCode;
+use crate::id::Incarnation;
 use crate::limits::{
     CONSTRAINT_BYTES_MAX, OFFERS_BYTES_MAX, OFFERS_MAX, RESOURCE_BYTES_MAX, RESOURCES_MAX,
     VERSION_BYTES_MAX,
 };
+
+const LIFE: Incarnation = Incarnation(5);
 
 fn version(text: &str) -> Version {
     text.parse().unwrap()
@@ -250,13 +253,13 @@ fn texts(max: usize) -> impl Strategy<Value = Vec<String>> {
 fn offers() -> impl Strategy<Value = Offers> {
     let offers =
         prop::collection::btree_map((0..3_u32, 0..PRE.len()), (texts(3), any::<u32>()), 1..5);
-    (any::<u128>(), offers).prop_map(|(id, offers)| {
+    (any::<(u128, u64)>(), offers).prop_map(|((id, life), offers)| {
         let offers = offers.into_iter().map(|((minor, pre), (resources, limit))| Offer {
             version: version(&format!("1.{minor}.0{}", PRE[pre])),
             resources: Resources::new(resources.iter().map(String::as_str)).unwrap(),
             limit,
         });
-        Offers::new(FunctionId(id), offers.collect()).unwrap()
+        Offers::new(FunctionId(id), Incarnation(life), offers.collect()).unwrap()
     })
 }
 
@@ -271,9 +274,10 @@ fn bytes_of(offers: &Offers) -> Vec<u8> {
 fn offers_are_written_so() {
     let resources = Resources::new(["gpu"]).unwrap();
     let offer = Offer { version: version("1.2.3"), resources, limit: 0x0102 };
-    let offers = Offers::new(FunctionId(7), vec![offer]).unwrap();
+    let offers = Offers::new(FunctionId(7), LIFE, vec![offer]).unwrap();
     let mut want = b"\x01\x07".to_vec();
     want.extend([0; 15]);
+    want.extend(b"\x05\0\0\0\0\0\0\0");
     want.extend(b"\x01\x051.2.3\x02\x01\x00\x00\x01\x03gpu");
     assert_eq!(bytes_of(&offers), want);
     assert_eq!(Offers::parse(&want), Ok(offers));
@@ -284,10 +288,10 @@ fn offers_are_written_so() {
 #[test]
 fn offers_have_one_form() {
     let refused = |id_and_offers: &[u8]| {
-        let bytes = [&[1][..], &[0; 16], id_and_offers].concat();
+        let bytes = [&[1][..], &[0; 24], id_and_offers].concat();
         assert_eq!(Offers::parse(&bytes), Err(ErrorCode::Malformed), "{id_and_offers:?}");
     };
-    let taken = |offers: &[u8]| Offers::parse(&[&[1][..], &[0; 16], offers].concat()).unwrap();
+    let taken = |offers: &[u8]| Offers::parse(&[&[1][..], &[0; 24], offers].concat()).unwrap();
     assert_eq!(taken(b"\x01\x051.0.0\0\0\0\0\x02\x01a\x01b").offers().len(), 1);
     assert_eq!(taken(b"\x02\x051.9.0\0\0\0\0\0\x061.10.0\0\0\0\0\0").offers().len(), 2);
     refused(b"\x00");
@@ -312,13 +316,13 @@ fn the_fullest_offers_fit_an_entry() {
         let version = version(&format!("{text:a<VERSION_BYTES_MAX$}"));
         Offer { version, resources: resources.clone(), limit: u32::MAX }
     };
-    let offers = |count| Offers::new(FunctionId(1), (0..count).map(offer).collect());
+    let offers = |count| Offers::new(FunctionId(1), LIFE, (0..count).map(offer).collect());
     let fullest = offers(OFFERS_MAX).unwrap();
     assert_eq!(bytes_of(&fullest).len(), OFFERS_BYTES_MAX);
     assert_eq!(Offers::parse(&bytes_of(&fullest)), Ok(fullest));
     assert_eq!((offers(OFFERS_MAX + 1), offers(0)), (None, None));
     let twice = vec![offer(1), Offer { limit: 1, ..offer(1) }];
-    assert_eq!(Offers::new(FunctionId(1), twice), None);
+    assert_eq!(Offers::new(FunctionId(1), LIFE, twice), None);
 }
 
 proptest! {

@@ -148,8 +148,7 @@ fn who_drains_gets_no_calls_and_is_told_when_the_last_ends() {
     let mut functions = functions();
     register(&mut functions, worker(1, 1), "sum 1.0.0");
     register(&mut functions, worker(1, 2), "sum 1.1.0");
-    let in_flight = |calls| Input::InFlight { endpoint: EndpointId(1), calls };
-    handle(&mut functions, in_flight(2));
+    load(&mut functions, 1, 2);
     let drain = Input::Drain(SessionId(1));
     let drained = Effect::Drained(SessionId(1));
     let effects = handle(&mut functions, drain.clone());
@@ -161,9 +160,9 @@ fn who_drains_gets_no_calls_and_is_told_when_the_last_ends() {
     // To be well again is no way back.
     let well = Input::Health { worker: worker(1, 2), health: Health::Well };
     assert_eq!(handle(&mut functions, well), []);
-    assert_eq!(handle(&mut functions, in_flight(1)), []);
-    assert_eq!(handle(&mut functions, in_flight(0)), core::slice::from_ref(&drained));
-    assert_eq!(handle(&mut functions, in_flight(0)), []);
+    assert_eq!(load(&mut functions, 1, 1), []);
+    assert_eq!(load(&mut functions, 1, 0), core::slice::from_ref(&drained));
+    assert_eq!(load(&mut functions, 1, 0), []);
     assert_eq!(handle(&mut functions, Input::Ended(SessionId(1))), [retract()]);
     assert!(functions.draining.is_empty());
     assert_eq!(handle(&mut functions, drain.clone()), [drained], "nothing to wait for");
@@ -196,7 +195,7 @@ fn far_endpoints_that_stay_keep_their_calls() {
     let mut functions = functions();
     handle(&mut functions, entry(60, OWN, &["1.0.0 1 ", "1.1.0 1 "]));
     let endpoint = choose(&functions, "1.0.0", "", 1).unwrap().endpoint;
-    handle(&mut functions, Input::InFlight { endpoint, calls: 1 });
+    load(&mut functions, endpoint.0, 1);
     handle(&mut functions, entry(60, OWN, &["1.0.0 2 "]));
     assert_eq!(choose(&functions, "1.0.0", "", 1).map(|chosen| chosen.endpoint), Ok(endpoint));
     handle(&mut functions, entry(60, OWN, &["1.0.0 1 "]));
@@ -387,4 +386,30 @@ proptest! {
         prop_assert!(functions.offered.is_empty() && functions.draining.is_empty());
         prop_assert_eq!(functions.namespace, Namespace::default());
     }
+}
+
+/// A node that started again is another endpoint: what it ran before, it does not know.
+#[test]
+fn another_life_of_a_node_is_another_endpoint() {
+    let mut functions = functions();
+    let entry = |life| {
+        let offer = Offer { version: version("1.0.0"), resources: Resources::default(), limit: 1 };
+        let mut body = Vec::new();
+        Offers::new(FunctionId::of("sum"), Incarnation(life), vec![offer]).unwrap().put(&mut body);
+        let (name, body) = ("sum".into(), Some(body.into()));
+        Input::Changed { owner: NodeId(60), cluster: OWN, name, body }
+    };
+    handle(&mut functions, entry(3));
+    let first = choose(&functions, "*", "", 1).unwrap();
+    assert_eq!((first.endpoint, first.life), (EndpointId(1), Incarnation(3)));
+    functions.begin(EndpointId(1));
+    handle(&mut functions, entry(3));
+    assert_eq!(functions.in_flight(EndpointId(1)), Some(1), "it says the same again");
+    handle(&mut functions, entry(4));
+    let second = choose(&functions, "*", "", 1).unwrap();
+    assert_eq!((second.endpoint, second.life), (EndpointId(2), Incarnation(4)));
+    assert_eq!(functions.in_flight(EndpointId(1)), None);
+    let (name, node) = (name("sum"), NodeId(60));
+    let is_offered = |life| functions.is_offered(&name, node, Incarnation(life));
+    assert_eq!([is_offered(3), is_offered(4)], [false, true]);
 }

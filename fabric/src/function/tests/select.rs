@@ -36,9 +36,9 @@ fn near_comes_before_new() {
     assert_eq!(chosen_version(&functions, "*", ""), "1.0.0");
     assert_eq!(chosen_version(&functions, ">1", ""), "2.0.0");
     // Who is full is passed over, and asked again when it is not.
-    handle(&mut functions, Input::InFlight { endpoint: EndpointId(4), calls: 2 });
+    load(&mut functions, 4, 2);
     assert_eq!(chosen_version(&functions, "*", ""), "2.0.0");
-    handle(&mut functions, Input::InFlight { endpoint: EndpointId(4), calls: 1 });
+    load(&mut functions, 4, 1);
     assert_eq!(chosen_version(&functions, "*", ""), "1.0.0");
 }
 
@@ -47,10 +47,9 @@ fn of_one_version_the_least_loaded_is_chosen() {
     let mut functions = functions();
     handle(&mut functions, entry(60, OWN, &["1.0.0 10 "]));
     handle(&mut functions, entry(70, OWN, &["1.0.0 3 "]));
-    let load = |endpoint, calls| Input::InFlight { endpoint: EndpointId(endpoint), calls };
     for (calls, want) in [([3, 1], 60), ([4, 1], 70), ([10, 2], 70), ([9, 3], 60)] {
-        handle(&mut functions, load(1, calls[0]));
-        handle(&mut functions, load(2, calls[1]));
+        load(&mut functions, 1, calls[0]);
+        load(&mut functions, 2, calls[1]);
         for request in 0..20 {
             assert_eq!(chosen_place(&functions, request), Place::Mate(NodeId(want)), "{calls:?}");
         }
@@ -104,7 +103,7 @@ fn the_failure_is_the_most_that_is_true() {
     handle(&mut functions, Input::Health { worker: worker(1, 2), health: Health::Ill });
     assert_eq!(why(&functions, "^1", "gpu"), Why::Unreachable { at: Target::Here });
     handle(&mut functions, entry(60, OWN, &["1.10.0 1 gpu"]));
-    handle(&mut functions, Input::InFlight { endpoint: EndpointId(4), calls: 1 });
+    load(&mut functions, 4, 1);
     assert_eq!(why(&functions, "^1", "gpu"), Why::Overloaded { at: Target::Node(NodeId(60)) });
     let failed = choose(&functions, "^1", "gpu", 1).unwrap_err();
     assert_eq!((failed.why.word(), failed.name), ("overloaded", name("sum")));
@@ -120,7 +119,7 @@ fn an_asked_cluster_is_the_only_one() {
     let (sum, any, none) = (name("sum"), Constraint::ANY, Resources::default());
     let ask = |cluster, distance| {
         let cluster = Some(ClusterId(cluster));
-        let call = Call { name: &sum, constraint: &any, resources: &none, cluster, request: 1 };
+        let call = Call { cluster, ..call(&sum, &any, &none, 1) };
         functions.select(&call, |_| distance)
     };
     let far = Place::Remote { cluster: FAR, node: NodeId(80) };
@@ -207,7 +206,7 @@ fn world(rows: &[Row]) -> Functions {
             resources: set_of(row.mask),
             limit: if row.is_open { row.limit } else { 0 },
         });
-        if let Some(offers) = Offers::new(FunctionId(1), offers.collect()) {
+        if let Some(offers) = Offers::new(FunctionId(1), Incarnation(3), offers.collect()) {
             let mut body = Vec::new();
             offers.put(&mut body);
             let (owner, cluster) = (NodeId(100 + at as u128), ClusterId(cluster));
@@ -216,8 +215,7 @@ fn world(rows: &[Row]) -> Functions {
         }
     }
     for (row, id) in rows.iter().map(|row| (row, id_of(&functions, row))).collect::<Vec<_>>() {
-        let calls = row.in_flight;
-        handle(&mut functions, Input::InFlight { endpoint: id, calls });
+        load(&mut functions, id.0, row.in_flight);
     }
     functions
 }
@@ -232,7 +230,7 @@ fn id_of(functions: &Functions, row: &Row) -> EndpointId {
         is_there && (&endpoint.version, &endpoint.resources) == (&key.0, &key.1)
     };
     let mut all = functions.functions[&name("sum")].iter();
-    *all.find(|(_, endpoint)| is_it(endpoint)).unwrap().0
+    all.find(|(_, endpoint)| is_it(endpoint)).unwrap().0
 }
 
 /// The best rows, all equal but for the hash; else the word of the failure.
@@ -280,7 +278,8 @@ proptest! {
         mates in prop::array::uniform2(prop::bool::weighted(0.7)),
         clusters in prop::array::uniform2(prop::option::weighted(0.8, 0..3_u32)),
         weights in prop::collection::btree_map(0..VERSIONS.len(), 1..5_u32, 0..3),
-        request in any::<u128>(),
+        (is_near, request) in (prop::bool::weighted(0.2), any::<u128>()),
+        tried in prop::collection::vec(0..20_usize, 0..3),
     ) {
         let mut seen = alloc::collections::BTreeSet::new();
         let mut rows = rows;
@@ -296,15 +295,36 @@ proptest! {
         let (text, allowed) = CONSTRAINTS[constraint];
         let (sum, text, needed) = (name("sum"), text.parse().unwrap(), set_of(mask));
         let asked = cluster.map(ClusterId);
-        let call =
-            Call { name: &sum, constraint: &text, resources: &needed, cluster: asked, request };
+        let (within, version) = (if is_near { Within::Node } else { Within::Fabric }, None);
+        let place = |functions: &mut Functions, row: &Row| {
+            let id = id_of(functions, row);
+            functions.endpoint(id).unwrap().place
+        };
+        let places: Vec<Place> = rows.iter().map(|row| place(&mut functions, row)).collect();
+        let tried = tried.into_iter().map(|nth| places.get(nth).copied().unwrap_or(place_of(6)));
+        let tried: Vec<Place> = tried.collect();
+        let call = Call {
+            name: &sum,
+            constraint: &text,
+            resources: &needed,
+            cluster: asked,
+            within,
+            version,
+            tried: &tried,
+            request,
+        };
         let chosen = functions.select(&call, |to| match to {
             Target::Node(node) => distances[node.0 as usize - 100],
             Target::Cluster(ClusterId(2)) => a,
             Target::Cluster(_) => b,
             Target::Here => panic!("not asked"),
         });
-        let ask = |allowed: &[usize]| oracle(&rows, allowed, mask, cluster, &distances);
+        let is_left = |&(row, place): &(&Row, &Place)| {
+            !tried.contains(place) && (!is_near || row.at < 2)
+        };
+        let left: Vec<Row> =
+            rows.iter().zip(&places).filter(is_left).map(|(row, _)| row.clone()).collect();
+        let ask = |allowed: &[usize]| oracle(&left, allowed, mask, cluster, &distances);
         // Of each listed version the best would do; of the others only if no listed one can.
         let can: Vec<_> = weights
             .keys()

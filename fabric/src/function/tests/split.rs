@@ -68,13 +68,12 @@ fn shares_of_versions_that_cannot_take_calls_are_the_others() {
     let versions = ["1.2.0", "1.3.0", "1.4.0"];
     near(&shares(&functions, versions, "*"), &[75_000, 25_000, 0]);
     assert_eq!(shares(&functions, versions, ">=1.3"), [0, 100_000, 0]);
-    let full = |nth, calls| Input::InFlight { endpoint: EndpointId(nth), calls };
-    handle(&mut functions, full(1, 2));
+    load(&mut functions, 1, 2);
     assert_eq!(shares(&functions, versions, "*"), [0, 100_000, 0]);
     // Who lists none of those that can gets what there is.
-    handle(&mut functions, full(2, 2));
+    load(&mut functions, 2, 2);
     assert_eq!(shares(&functions, versions, "*"), [0, 0, 100_000]);
-    handle(&mut functions, full(2, 0));
+    load(&mut functions, 2, 0);
     assert_eq!(shares(&functions, versions, "1.4.0"), [0, 0, 100_000]);
 }
 
