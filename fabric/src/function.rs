@@ -160,6 +160,7 @@ struct Endpoints {
     tiers: [BTreeMap<EndpointId, Endpoint>; 3],
 }
 
+#[derive(Debug)]
 pub struct Functions {
     me: NodeId,
     cluster: ClusterId,

@@ -29,6 +29,7 @@
 extern crate alloc;
 
 pub mod breaker;
+pub mod call;
 pub mod call_graph;
 pub mod catalog;
 pub mod control;

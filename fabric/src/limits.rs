@@ -297,3 +297,90 @@ pub const SPLITS_MAX: usize = 256;
 
 /// Versions of one split: the old, the new, and some experiments.
 pub const SPLIT_VERSIONS_MAX: usize = 8;
+
+/// Milliseconds are what a call usually takes; who says nothing waits as long as for a slow page.
+pub const CALL_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
+
+/// A call is worth waiting for no longer. What takes longer is a task for a queue.
+pub const CALL_DEADLINE_MAX: Duration = Duration::from_secs(15 * 60);
+
+/// Endpoints one call is asked of, one after the other or side by side. An overload of all of them is
+/// not made worse by each call more than so many times.
+pub const CALL_TRIES_MAX: usize = 4;
+
+/// No word on a call that was asked for: it is asked again. Twice a round trip around the world.
+pub const CALL_RESEND: Duration = Duration::from_millis(200);
+
+/// No word on a call that runs: is it still at it?
+pub const CALL_POLL: Duration = Duration::from_millis(250);
+
+/// Both waits are doubled each time, up to this: what a lost answer costs at most, of the two seconds
+/// that a way that broke may cost in all.
+pub const CALL_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A call that takes longer is told to run. Faster ones cost one message back.
+pub const CALL_ACCEPT: Duration = Duration::from_millis(20);
+
+/// No word from a node that offers the function no more, for so long: nobody runs it there. A few
+/// questions may be lost.
+pub const CALL_GONE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one that cannot be reached is asked again, if nobody else can be asked: ways are found
+/// anew within two seconds.
+pub const CALL_DROP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a word on a call is worth sending on that has no deadline of its own.
+pub const CALL_WORD_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Parts of a result after which the node that sends them is told that they came.
+pub const CALL_PARTS_PER_ACK: u32 = 16;
+
+/// What an answer that is kept takes beside its bytes: its place in the maps.
+pub const CALL_ANSWER_OVERHEAD_BYTES: usize = 256;
+
+/// Calls back from the newest of a stream that are told from those that came here. What is older is
+/// not run. A third of a second of the busiest origin.
+pub const CALL_SEEN_BACK: u64 = 1 << 15;
+
+/// How long a stream of calls is remembered without a word: no copy of a call is under way for longer.
+pub const CALL_STREAM_IDLE: Duration = Duration::from_secs(16 * 60);
+
+/// Bounds of one shard's calls: tests build machines with small ones, and meet them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallBounds {
+    /// Calls of clients of this node.
+    pub open_max: usize,
+    /// Of these, by one connection.
+    pub open_per_session_max: usize,
+    /// Bytes of their values, kept to be sent again.
+    pub open_bytes_max: usize,
+    /// What workers have not answered, be it wanted or not.
+    pub jobs_max: usize,
+    /// Calls of other nodes that run, and answers kept.
+    pub served_max: usize,
+    /// Bytes of answers kept, and of parts on their way, with overhead.
+    pub answers_bytes_max: usize,
+    /// Of these, parts of one call that are not known to have come.
+    pub parts_bytes_max: usize,
+    /// Streams of calls of other nodes: one for each life of a shard that asks.
+    pub streams_max: usize,
+}
+
+impl CallBounds {
+    /// Calls at about 500 bytes each are 32 MiB, jobs half of it; values 64 MiB. Answers are kept for a
+    /// second of 100,000 calls each. Four of the largest parts are on their way at once. A stream takes
+    /// 8 KiB: 16 MiB, for 2,000 nodes that call functions of this shard.
+    pub const NODE: Self = Self {
+        open_max: 1 << 16,
+        open_per_session_max: 1 << 13,
+        open_bytes_max: 64 << 20,
+        jobs_max: 1 << 17,
+        served_max: 1 << 17,
+        answers_bytes_max: 32 << 20,
+        parts_bytes_max: 4 * PAYLOAD_BYTES_MAX,
+        streams_max: 1 << 11,
+    };
+}
+
+const _: () = assert!(CALL_ACCEPT.as_nanos() < CALL_RESEND.as_nanos());
+const _: () = assert!(CALL_DEADLINE_MAX.as_nanos() < CALL_STREAM_IDLE.as_nanos());
