@@ -21,8 +21,8 @@
 //! `want` (what subscribers elsewhere want), `route` and `link_state` (ways between clusters, two
 //! kinds), `plan` (which of them count), `breaker` (which links work), `control` (joins them). `way`
 //! and `hop` (one hop of a message) are what shards do with the view it makes; `graph` and `tape` are
-//! tools. `function` (who runs a call) and `call_graph` (calls that take each other's results) are not
-//! joined yet.
+//! tools. `function` (who runs a call) is part of `call` (a call from its client to its worker and back);
+//! `call_graph` (calls that take each other's results) is not joined yet.
 #![no_std]
 #![forbid(unsafe_code)]
 

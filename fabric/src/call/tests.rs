@@ -2,7 +2,6 @@
 //! and a small network in which everything goes wrong.
 
 mod ask;
-mod bench;
 mod net;
 mod serve;
 mod sim;

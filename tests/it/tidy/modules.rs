@@ -12,9 +12,10 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 /// `fact`, `id`, `time`, `limits` and `handoff` are words; `subscription`, `rng`, `graph`, `tape` and
 /// `way` are tools; `session`, `interest` and `forward` do not know each other; `shard` joins them. `member`,
 /// `dial`, `route`, `link_state`, `plan` and `want` are parts of the control core and know nobody;
-/// `control` joins them. `catalog` is what `gossip` keeps. `function` is not joined yet.
+/// `control` joins them. `catalog` is what `gossip` keeps. `call` joins `function` to calls.
 const FABRIC: Edges = &[
     ("breaker", &["time"]),
+    ("call", &["function", "handoff", "limits", "time", "way"]),
     ("call_graph", &["limits", "time"]),
     ("catalog", &["limits", "time"]),
     (
