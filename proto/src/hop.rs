@@ -265,6 +265,7 @@ pub struct Flags(pub u16);
 impl Flags {
     const TRACE: u16 = 1;
     const REPORT: u16 = 2;
+    const CALL: u16 = 4;
 
     pub const fn traced() -> Self {
         Self(Self::TRACE)
@@ -272,6 +273,15 @@ impl Flags {
 
     pub const fn report() -> Self {
         Self(Self::REPORT)
+    }
+
+    pub const fn call() -> Self {
+        Self(Self::CALL)
+    }
+
+    /// It is about a call: its one frame's header block is a [`crate::call::Message`].
+    pub const fn is_call(self) -> bool {
+        self.0 & Self::CALL != 0
     }
 
     /// Each node on the way is to say what it did with the message, and no subscriber gets it.

@@ -262,6 +262,6 @@ const _: () = assert!(
     "a call with everything fits"
 );
 const _: () = assert!(1 + 16 + 8 + 3 + ERROR_TEXT_BYTES_MAX <= CALL_HEAD_BYTES_MAX);
-const _: () =
-    assert!(CONSTRAINT_BYTES_MAX <= u8::MAX as usize && ERROR_TEXT_BYTES_MAX <= u8::MAX as usize);
+const _: () = assert!(CONSTRAINT_BYTES_MAX <= u8::MAX as usize, "one byte holds each");
+const _: () = assert!(ERROR_TEXT_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(CALL_HEAD_BYTES_MAX <= HEADERS_BYTES_MAX);

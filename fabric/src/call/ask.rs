@@ -456,13 +456,10 @@ impl Calls {
         }
         self.hedge(caller, &mut open, step);
         for by in 0..open.tries.len() {
-            if open.is_due(by, step.now) {
-                match self.try_due(open, by, step) {
-                    Ok(back) => open = back,
-                    Err((back, ran, failure)) => {
-                        return self.try_failed(caller, back, ran, failure, step);
-                    }
-                }
+            if open.is_due(by, step.now)
+                && let Some((ran, failure)) = self.try_due(&mut open, by, step)
+            {
+                return self.try_failed(caller, open, ran, failure, step);
             }
         }
         self.put(caller, open);
@@ -492,25 +489,24 @@ impl Calls {
         is_begun
     }
 
-    /// No word for long from another node: it is asked again, unless it is gone.
-    #[expect(clippy::type_complexity, reason = "a call goes on, or back with why not")]
+    /// No word for long from another node: it is asked again, unless it is gone, and the try over.
     fn try_due(
         &mut self,
-        mut open: Open,
+        open: &mut Open,
         by: usize,
         step: &mut Step<'_>,
-    ) -> Result<Open, (Open, Ran, Box<Failure>)> {
+    ) -> Option<(Ran, Box<Failure>)> {
         let (id, name, until) = (open.id, open.name.clone(), open.until);
         let spare = open.spare.as_ref().expect("who asks another node has what to ask with");
-        let Some(Try { at: At::Far(far), .. }) = open.tries[by].as_mut() else { return Ok(open) };
+        let Some(Try { at: At::Far(far), .. }) = open.tries[by].as_mut() else { return None };
         let is_gone = !self.functions.is_offered(&name, far.node, far.life);
         if is_gone && far.is_silent(step.now) {
             let ran = if far.is_dropped() { Ran::No } else { Ran::Perhaps };
             let text = "the node that was asked is gone";
             let failure = self.failure(CallError::Unreachable, &name, text);
             let failure = self.at_node(failure, far, &[]);
-            self.end_try(&mut open, by, step);
-            return Err((open, ran, failure));
+            self.end_try(open, by, step);
+            return Some((ran, failure));
         }
         step.count(Counted::Resent);
         if far.is_accepted {
@@ -518,7 +514,7 @@ impl Calls {
         } else {
             far.ask(&spare.question((id, &name), until), step);
         }
-        Ok(open)
+        None
     }
 
     /// Another node that is asked has nothing more to say.

@@ -247,14 +247,8 @@ fn a_failure_says_where_and_by_which_way() {
     let (name, value, deadline_left) = (sum(), Value::default(), Duration::ZERO);
     let heard = Input::Heard { from, name, message, value, deadline_left };
     node.calls.handle(heard, None, node.now, &mut out);
-    let failure = out.into_iter().find_map(|effect| match effect {
-        Effect::Failed { caller: of, failure } => {
-            assert_eq!(of, caller);
-            Some(failure)
-        }
-        _ => None,
-    });
-    let failure = failure.unwrap();
+    let Some(Effect::Failed { caller: of, failure }) = out.pop() else { panic!("{out:?}") };
+    assert_eq!(of, caller);
     assert_eq!(failure.path, [NodeId(1), NodeId(77)]);
     assert_eq!(failure.target.node, Some(NodeId(2)));
     assert_eq!(failure.text, "hop_budget_exhausted");
