@@ -28,9 +28,9 @@
 //! - Parts of a result come in order, none twice; after a part no other endpoint is asked.
 //! - When calls, answers and streams are over and workers have answered, nothing is held.
 //!
-//! Inputs and effects are [`Input`] and [`Effect`]. Parts: `ask.rs` (the side of the caller), `far.rs`
-//! (one node that is asked), `serve.rs` (the side of the worker), `job.rs` (what workers have),
-//! `window.rs` (what came before), `tests/`.
+//! Inputs and effects are [`Input`] and [`Effect`]. Parts: the side of the caller are `ask.rs` (whom to
+//! ask), `hear.rs` (what they say), `open.rs` (a call), `far.rs` (one node that is asked) and `failure.rs`; that
+//! of the worker are `serve.rs` and `window.rs` (what came before); `job.rs` is what workers have; `tests/`.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -52,13 +52,16 @@ use crate::time::Instant;
 use crate::way::Table;
 
 mod ask;
+mod failure;
 mod far;
+mod hear;
 mod job;
+mod open;
 mod serve;
 mod window;
 
-use ask::Open;
 use job::{Job, JobKey};
+use open::Open;
 use serve::Served;
 use window::Window;
 

@@ -17,6 +17,7 @@ use core::time::Duration;
 use mpreg_proto::call::{Ask, CallError, CallId, Message, Refusal};
 use mpreg_proto::function::{FunctionName, Version};
 
+use super::failure::error_of;
 use super::job::{Client, JobKey, Task};
 use super::window::Verdict;
 use super::{Calls, Counted, Due, Effect, Reply, Step, Value, draw_of};
@@ -397,16 +398,6 @@ fn forgotten(call: CallId, verdict: Verdict) -> Message {
     };
     let text = text.into();
     Message::Failed(Refusal { call, error, may_have_run, is_by_function: false, text }.into())
-}
-
-fn error_of(why: &function::Why) -> CallError {
-    match why {
-        function::Why::NotFound => CallError::NotFound,
-        function::Why::NoVersion { .. } => CallError::NoVersion,
-        function::Why::NoResource { .. } => CallError::NoResource,
-        function::Why::Unreachable { .. } => CallError::Unreachable,
-        function::Why::Overloaded { .. } => CallError::Overloaded,
-    }
 }
 
 /// What a part takes while it is held.

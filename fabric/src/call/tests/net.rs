@@ -56,6 +56,13 @@ impl Faults {
     }
 }
 
+impl Faults {
+    fn is_mild(&self) -> bool {
+        let Self { loss, late, crashes, cuts, worker_ends, bounds, .. } = *self;
+        loss < 100 && [late, crashes, cuts, worker_ends] == [0; 4] && bounds == CallBounds::NODE
+    }
+}
+
 struct Peer {
     /// None: it is down.
     calls: Option<Calls>,
@@ -109,6 +116,8 @@ struct Promise {
     life: u64,
     until: Instant,
     is_idempotent: bool,
+    /// When its worker said the last word.
+    done_at: Option<Instant>,
     /// None: it has not ended. Its client is gone, if it is silent.
     end: Option<End>,
     parts: u32,
@@ -217,6 +226,14 @@ impl Net {
                 End::Silent => (),
                 End::Result => assert!(0 < runs, "call {token} has a result and did not run"),
                 End::Failed(failure) => {
+                    // With some loss and nothing worse, an answer gets there.
+                    let by = promise.done_at.map(|at| at + Duration::from_secs(3));
+                    let is_due = by.is_some_and(|by| by <= promise.until);
+                    let is_cancelled = failure.error == CallError::Cancelled;
+                    assert!(
+                        !is_due || is_cancelled || !self.faults.is_mild(),
+                        "call {token} was answered: {failure:?}"
+                    );
                     assert!(failure.may_have_run || runs == 0, "call {token} did run: {failure:?}");
                 }
             }
@@ -417,8 +434,8 @@ impl Net {
             ..request("")
         };
         let (life, until) = (self.peers[node].life, self.now + deadline);
-        let (end, parts) = (None, 0);
-        self.promises.push(Promise { node, life, until, is_idempotent, end, parts });
+        let (done_at, end, parts) = (None, None, 0);
+        self.promises.push(Promise { node, life, until, is_idempotent, done_at, end, parts });
         self.by_caller.insert((node, life, caller), token);
         self.tell(node, Input::Call { caller, request });
     }
@@ -634,11 +651,14 @@ impl Net {
     /// Once only: a worker that was told to stop may have said the last word.
     fn worker_says(&mut self, node: usize, session: SessionId, job: JobId, reply: Reply) {
         let Some(at) = self.peers[node].workers.get_mut(&session) else { return };
-        let is_known = match reply {
-            Reply::Part(_) => at.jobs.contains_key(&job),
-            Reply::Done(_) | Reply::Failed { .. } => at.jobs.remove(&job).is_some(),
+        let token = match reply {
+            Reply::Part(_) => at.jobs.get(&job).copied(),
+            Reply::Done(_) | Reply::Failed { .. } => at.jobs.remove(&job),
         };
-        if is_known {
+        if let Some(token) = token {
+            if matches!(reply, Reply::Done(_)) {
+                self.promises[token as usize].done_at = Some(self.now);
+            }
             self.tell(node, Input::Replied { session, job, reply });
         }
     }
