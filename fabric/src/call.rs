@@ -240,7 +240,7 @@ pub struct Calls {
     calls_made: u64,
     jobs_made: u64,
     /// Calls of clients of this node. No connection is without one.
-    sessions: BTreeMap<SessionId, BTreeMap<u64, Open>>,
+    sessions: BTreeMap<SessionId, BTreeMap<u64, Box<Open>>>,
     open_count: usize,
     open_bytes: usize,
     /// Those that other nodes were asked to run, by number.

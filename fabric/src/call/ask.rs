@@ -34,7 +34,7 @@ impl Calls {
         }
         self.calls_made += 1;
         let id = CallId::new(self.here.node, self.life, self.shard, self.calls_made);
-        let mut open = Open::new(id, request, step.now);
+        let mut open = Box::new(Open::new(id, request, step.now));
         match self.begin_try(caller, &mut open, step) {
             Ok(()) => self.put(caller, open),
             Err(failure) => fail(caller, failure, step),
@@ -63,7 +63,7 @@ impl Calls {
     pub(super) fn cancel(&mut self, caller: Caller, step: &mut Step<'_>) {
         if let Some(open) = self.take(caller) {
             let failure = self.failure(CallError::Cancelled, &open.name, "the caller said so");
-            self.give_up(caller, open, failure, step);
+            self.give_up(caller, *open, failure, step);
         }
     }
 
@@ -78,7 +78,7 @@ impl Calls {
             .collect();
         for number in numbers {
             let open = self.take(Caller { session, number });
-            self.close(open.expect("it was just listed"), step);
+            self.close(*open.expect("it was just listed"), step);
             step.count(Counted::Abandoned);
         }
     }
@@ -148,7 +148,7 @@ impl Calls {
     pub(super) fn try_failed(
         &mut self,
         caller: Caller,
-        mut open: Open,
+        mut open: Box<Open>,
         ran: Ran,
         failure: Box<Failure>,
         step: &mut Step<'_>,
@@ -164,7 +164,7 @@ impl Calls {
             Ran::Perhaps => spare.is_idempotent,
             Ran::Failed => false,
         }) else {
-            return self.give_up(caller, open, failure, step);
+            return self.give_up(caller, *open, failure, step);
         };
         spare.last = Some(failure);
         match self.begin_try(caller, &mut open, step) {
@@ -172,7 +172,7 @@ impl Calls {
                 step.count(Counted::Rerouted);
                 self.put(caller, open);
             }
-            Err(failure) => self.give_up(caller, open, failure, step),
+            Err(failure) => self.give_up(caller, *open, failure, step),
         }
     }
 
@@ -253,7 +253,7 @@ impl Calls {
             }
             Reply::Done(value) => {
                 open.tries[by] = None;
-                self.give_result(caller, open, value, step);
+                self.give_result(caller, *open, value, step);
             }
             Reply::Failed { text } => {
                 open.tries[by] = None;
@@ -282,7 +282,7 @@ impl Calls {
                 Some(Try { at: At::Here(_), .. }) => self.at_here(failure),
                 None => failure,
             };
-            return self.give_up(caller, open, failure, step);
+            return self.give_up(caller, *open, failure, step);
         }
         self.hedge(caller, &mut open, step);
         for by in 0..open.tries.len() {

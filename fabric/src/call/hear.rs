@@ -47,7 +47,7 @@ impl Calls {
         }
         if is_last {
             self.end_try(&mut open, by, step);
-            return self.give_result(caller, open, value, step);
+            return self.give_result(caller, *open, value, step);
         }
         far.took_part(call, &name, step);
         self.give_part(caller, (&mut open, by), value, step);
@@ -123,7 +123,7 @@ impl Calls {
                 self.free(last.endpoint, step);
                 match open.tries.iter().any(Option::is_some) {
                     true => self.put(caller, open),
-                    false => self.give_up(caller, open, failure, step),
+                    false => self.give_up(caller, *open, failure, step),
                 }
             }
         }

@@ -151,7 +151,7 @@ impl Spare {
 }
 
 impl Calls {
-    pub(super) fn take(&mut self, caller: Caller) -> Option<Open> {
+    pub(super) fn take(&mut self, caller: Caller) -> Option<Box<Open>> {
         let calls = self.sessions.get_mut(&caller.session)?;
         let open = calls.remove(&caller.number)?;
         if calls.is_empty() {
@@ -163,7 +163,7 @@ impl Calls {
         Some(open)
     }
 
-    pub(super) fn put(&mut self, caller: Caller, mut open: Open) {
+    pub(super) fn put(&mut self, caller: Caller, mut open: Box<Open>) {
         open.timer = open.next_due();
         self.timers.insert((open.timer, Due::Open(caller)));
         self.open_count += 1;
@@ -176,7 +176,7 @@ impl Calls {
         &mut self,
         from: &ReplyWay,
         call: CallId,
-    ) -> Option<(Caller, Open, usize)> {
+    ) -> Option<(Caller, Box<Open>, usize)> {
         self.take_call(call, |far| far.node == from.origin)
     }
 
@@ -184,7 +184,7 @@ impl Calls {
         &mut self,
         call: CallId,
         is_it: impl Fn(&Far) -> bool,
-    ) -> Option<(Caller, Open, usize)> {
+    ) -> Option<(Caller, Box<Open>, usize)> {
         let caller = *self.asked.get(&call.number)?;
         let open = self.take(caller).expect("who is asked is asked for an open call");
         match open.position(|at| matches!(at, At::Far(far) if is_it(far))) {
