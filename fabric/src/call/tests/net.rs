@@ -159,6 +159,20 @@ impl Net {
     pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::from_seed(seed);
         let faults = Faults::draw(&mut rng);
+        Self::with(faults, rng)
+    }
+
+    /// Some messages are lost and some doubled, and nothing else goes wrong.
+    pub(super) fn mild(seed: u64) -> Self {
+        let mut rng = Rng::from_seed(seed);
+        let (loss, doubled, bounds) = (80, 50, CallBounds::NODE);
+        let (late, crashes, cuts, worker_ends) = (0, 0, 0, 0);
+        let drawn = Faults::draw(&mut rng);
+        let faults = Faults { loss, doubled, late, crashes, cuts, worker_ends, bounds, ..drawn };
+        Self::with(faults, rng)
+    }
+
+    fn with(faults: Faults, rng: Rng) -> Self {
         let peer = |_| Peer {
             calls: None,
             life: 0,
