@@ -349,7 +349,8 @@ impl Session {
             | Frame::Connected(_)
             | Frame::Subscribe(_)
             | Frame::Unsubscribe { .. }
-            | Frame::Drain => return Err(Disconnect::Malformed(ErrorCode::UnexpectedFrame)),
+            | Frame::Drain
+            | Frame::Rpc(_) => return Err(Disconnect::Malformed(ErrorCode::UnexpectedFrame)),
         }
         Ok(())
     }

@@ -181,7 +181,7 @@ pub enum Effect {
     },
 }
 
-const _: () = assert!(size_of::<Effect>() <= 112);
+const _: () = assert!(size_of::<Effect>() <= 128);
 
 /// One subscription of one session.
 #[derive(Debug)]
@@ -403,7 +403,7 @@ impl Shard {
         if at.phase != Phase::Hello {
             return self.refuse(session, ErrorCode::UnexpectedFrame, Sid(0), out);
         }
-        match Hello::parse(bytes).and_then(|hello| hello.answer(node)) {
+        match Hello::parse(bytes).and_then(|hello| hello.answer(node, 0)) {
             Ok(hello) => {
                 at.phase = Phase::Connecting;
                 out.push(Effect::Greet { session, hello });
@@ -445,7 +445,8 @@ impl Shard {
                 | Frame::For { .. }
                 | Frame::NoResponders { .. }
                 | Frame::Error(_)
-                | Frame::GoingAway,
+                | Frame::GoingAway
+                | Frame::Rpc(_),
             ) => self.refuse(session, ErrorCode::UnexpectedFrame, Sid(0), out),
         }
     }

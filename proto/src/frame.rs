@@ -2,7 +2,8 @@
 //!
 //! Every frame starts with its whole length (u32, little endian) and its kind (u8). A data frame is
 //! an [`Envelope`], topic, reply topic, payload. The others have three kind-specific bytes after
-//! the kind, then a fixed body, then names. `docs/WIRE.md` draws each.
+//! the kind, then a fixed body, then names. `docs/WIRE.md` draws each. Those about functions are in
+//! `rpc.rs`.
 //!
 //! Invariants:
 //! - [`decode`] is total: any bytes give a frame, the number of bytes to wait for, or a code. It
@@ -16,8 +17,14 @@ use crate::envelope::{ArchivedEnvelope, Encoding, Envelope, Priority};
 use crate::error::ErrorCode;
 use crate::id::{SessionId, Sid};
 use crate::limits::{
-    CLIENT_NAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, ENVELOPE_BYTES, ERROR_TEXT_BYTES_MAX,
-    FRAME_BYTES_MAX, FRAME_HEADER_BYTES, GROUP_BYTES_MAX,
+    CALL_FAILED_BYTES_MAX, CLIENT_NAME_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, ENVELOPE_BYTES,
+    ERROR_TEXT_BYTES_MAX, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, GROUP_BYTES_MAX,
+};
+
+mod rpc;
+
+pub use rpc::{
+    Answer, Call, CallFailed, Invoke, Path, Register, ResourceNames, Rpc, Unregistered, Why,
 };
 
 /// The fifth byte of every frame. Numbers are never reused.
@@ -39,6 +46,19 @@ pub enum Kind {
     NoResponders = 13,
     Error = 14,
     GoingAway = 15,
+    Register = 16,
+    Registered = 17,
+    Unregister = 18,
+    Unregistered = 19,
+    Health = 20,
+    Call = 21,
+    Cancel = 22,
+    Result = 23,
+    CallFailed = 24,
+    Invoke = 25,
+    Withdraw = 26,
+    Reply = 27,
+    ReplyFailed = 28,
 }
 
 /// One frame, borrowed from the bytes it was read from.
@@ -62,9 +82,9 @@ pub enum Frame<'a> {
     Ping { token: u64 },
     /// Both ways: I am. Carries the token of the ping.
     Pong { token: u64 },
-    /// Client: end every subscription, send what is queued, then say so.
+    /// Client: end every subscription, call nothing here any more, send what is queued, then say so.
     Drain,
-    /// Router: the queue is empty and nothing more will come.
+    /// Router: the queue is empty, every job is answered, and nothing more will come.
     Drained,
     /// Router: the data frame that follows is for this subscription alone (one of a queue group).
     For { sid: Sid },
@@ -74,6 +94,8 @@ pub enum Frame<'a> {
     Error(Refusal<'a>),
     /// Router: shutting down; the connection ends once the queue is sent.
     GoingAway,
+    /// Both ways: about functions.
+    Rpc(Rpc<'a>),
 }
 
 /// A message. `frame` is all its bytes, as they came and as they go on.
@@ -175,8 +197,8 @@ pub fn peek(bytes: &[u8]) -> Result<Option<(usize, Kind)>, ErrorCode> {
     let kind = Kind::from_wire(head[4]).ok_or(ErrorCode::UnknownKind)?;
     match frame_bytes {
         0..FRAME_HEADER_BYTES => Err(ErrorCode::Malformed),
-        FRAME_HEADER_BYTES..=CONTROL_FRAME_BYTES_MAX => Ok(Some((frame_bytes, kind))),
-        _ => Err(ErrorCode::FrameTooLarge),
+        _ if kind.bytes_max() < frame_bytes => Err(ErrorCode::FrameTooLarge),
+        _ => Ok(Some((frame_bytes, kind))),
     }
 }
 
@@ -236,17 +258,24 @@ fn decode_control(kind: Kind, whole: &[u8]) -> Result<Frame<'_>, ErrorCode> {
         Kind::Error => {
             let code = ErrorCode::from_wire(number).ok_or(ErrorCode::Malformed)?;
             let sid = Sid(body.u32()?);
-            let text = core::str::from_utf8(body.rest()).map_err(|_| ErrorCode::Malformed)?;
-            if ERROR_TEXT_BYTES_MAX < text.len() {
-                return Err(ErrorCode::Malformed);
-            }
-            Frame::Error(Refusal { code, sid, text })
+            Frame::Error(Refusal { code, sid, text: body.rest_text()? })
         }
         Kind::GoingAway => Frame::GoingAway,
+        Kind::Register
+        | Kind::Registered
+        | Kind::Unregister
+        | Kind::Unregistered
+        | Kind::Health
+        | Kind::Call
+        | Kind::Cancel
+        | Kind::Result
+        | Kind::CallFailed
+        | Kind::Invoke
+        | Kind::Withdraw
+        | Kind::Reply
+        | Kind::ReplyFailed => Frame::Rpc(Rpc::parse(kind, small, number, &mut body)?),
     };
-    let uses_small = matches!(kind, Kind::Connect | Kind::Subscribe);
-    let uses_number = matches!(kind, Kind::Connect | Kind::Subscribe | Kind::Error);
-    if !uses_small && small != 0 || !uses_number && number != 0 {
+    if !kind.has_small() && small != 0 || !kind.has_number() && number != 0 {
         return Err(ErrorCode::ReservedBits);
     }
     if body.0.is_empty() { Ok(frame) } else { Err(ErrorCode::Malformed) }
@@ -286,6 +315,12 @@ impl<'a> Body<'a> {
 
     fn rest(&mut self) -> &'a [u8] {
         core::mem::take(&mut self.0)
+    }
+
+    /// What is left, a text for people.
+    fn rest_text(&mut self) -> Result<&'a str, ErrorCode> {
+        let text = core::str::from_utf8(self.rest()).map_err(|_| ErrorCode::Malformed)?;
+        if text.len() <= ERROR_TEXT_BYTES_MAX { Ok(text) } else { Err(ErrorCode::Malformed) }
     }
 }
 
@@ -452,6 +487,7 @@ impl Frame<'_> {
                 put_control(out, Kind::Error, 0, code.as_wire(), &parts);
             }
             Frame::GoingAway => put_control(out, Kind::GoingAway, 0, 0, &[]),
+            Frame::Rpc(rpc) => rpc.put(out),
         }
     }
 }
@@ -462,7 +498,7 @@ fn put_number(out: &mut Vec<u8>, kind: Kind, number: u32) {
 
 fn put_control(out: &mut Vec<u8>, kind: Kind, small: u8, number: u16, parts: &[&[u8]]) {
     let bytes = FRAME_HEADER_BYTES + parts.iter().map(|part| part.len()).sum::<usize>();
-    debug_assert!(bytes <= CONTROL_FRAME_BYTES_MAX);
+    debug_assert!(bytes <= kind.bytes_max());
     out.extend_from_slice(&(bytes as u32).to_le_bytes());
     out.extend_from_slice(&[kind as u8, small]);
     out.extend_from_slice(&number.to_le_bytes());
@@ -479,7 +515,7 @@ fn cut(text: &str, bytes_max: usize) -> &str {
 }
 
 impl Kind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 28] = [
         Self::Data,
         Self::Connect,
         Self::Connected,
@@ -495,10 +531,69 @@ impl Kind {
         Self::NoResponders,
         Self::Error,
         Self::GoingAway,
+        Self::Register,
+        Self::Registered,
+        Self::Unregister,
+        Self::Unregistered,
+        Self::Health,
+        Self::Call,
+        Self::Cancel,
+        Self::Result,
+        Self::CallFailed,
+        Self::Invoke,
+        Self::Withdraw,
+        Self::Reply,
+        Self::ReplyFailed,
     ];
 
     fn from_wire(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).wrapping_sub(1)).copied()
+    }
+
+    /// Whether what it carries is an application's, of up to 1 MiB.
+    pub const fn has_payload(self) -> bool {
+        matches!(self, Self::Data | Self::Call | Self::Result | Self::Invoke | Self::Reply)
+    }
+
+    /// Bytes of the longest frame.
+    pub const fn bytes_max(self) -> usize {
+        if self.has_payload() {
+            FRAME_BYTES_MAX
+        } else if matches!(self, Self::CallFailed) {
+            CALL_FAILED_BYTES_MAX
+        } else {
+            CONTROL_FRAME_BYTES_MAX
+        }
+    }
+
+    /// Whether the byte behind the kind says something.
+    fn has_small(self) -> bool {
+        matches!(
+            self,
+            Self::Connect
+                | Self::Subscribe
+                | Self::Health
+                | Self::Call
+                | Self::Result
+                | Self::CallFailed
+                | Self::Invoke
+                | Self::Reply
+        )
+    }
+
+    /// Whether the two bytes behind that one do.
+    fn has_number(self) -> bool {
+        matches!(
+            self,
+            Self::Connect
+                | Self::Subscribe
+                | Self::Error
+                | Self::Unregistered
+                | Self::Call
+                | Self::Result
+                | Self::CallFailed
+                | Self::Reply
+        )
     }
 }
 

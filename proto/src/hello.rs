@@ -13,6 +13,9 @@ pub const MAGIC: [u8; 8] = *b"MPREG\r\n\x89";
 /// The only version there is.
 pub const VERSION: u16 = 1;
 
+/// The feature of functions: the frames of [`crate::frame::Rpc`] may come.
+pub const FUNCTIONS: u64 = 1;
+
 /// The hello, either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -20,8 +23,8 @@ pub struct Hello {
     pub version_min: u16,
     pub version_max: u16,
     pub role: Role,
-    /// Optional parts of the protocol, one bit each; in the answer, those both sides know. None are
-    /// defined in version 1.
+    /// Optional parts of the protocol, one bit each, such as [`FUNCTIONS`]; in the answer, those both
+    /// sides know.
     pub features: u64,
     /// The router's node id; from a client, a number it drew at random for this connection.
     pub id: u128,
@@ -36,11 +39,12 @@ pub enum Role {
 
 impl Hello {
     pub fn client(id: u128) -> Self {
-        Self { version_min: VERSION, version_max: VERSION, role: Role::Client, features: 0, id }
+        let (role, features) = (Role::Client, FUNCTIONS);
+        Self { version_min: VERSION, version_max: VERSION, role, features, id }
     }
 
-    /// The router's answer to a client, or why there is none.
-    pub fn answer(&self, node: u128) -> Result<Self, ErrorCode> {
+    /// The answer of a router with these features to a client, or why there is none.
+    pub fn answer(&self, node: u128, features: u64) -> Result<Self, ErrorCode> {
         if self.role != Role::Client {
             return Err(ErrorCode::UnexpectedFrame);
         }
@@ -51,7 +55,7 @@ impl Hello {
             version_min: VERSION,
             version_max: VERSION,
             role: Role::Router,
-            features: 0,
+            features: self.features & features,
             id: node,
         })
     }
@@ -122,11 +126,26 @@ mod tests {
     #[test]
     fn answers_only_a_client_with_a_version_in_common() {
         let hello = Hello::client(7);
-        let answer = hello.answer(9).unwrap();
+        let answer = hello.answer(9, 0).unwrap();
         assert_eq!((answer.role, answer.id, answer.version_min), (Role::Router, 9, VERSION));
-        assert_eq!(answer.answer(9), Err(ErrorCode::UnexpectedFrame));
+        assert_eq!(answer.answer(9, 0), Err(ErrorCode::UnexpectedFrame));
         let future = Hello { version_min: VERSION + 1, version_max: VERSION + 3, ..hello };
-        assert_eq!(future.answer(9), Err(ErrorCode::VersionUnsupported));
+        assert_eq!(future.answer(9, 0), Err(ErrorCode::VersionUnsupported));
+    }
+
+    #[test]
+    fn features_are_those_of_both_sides() {
+        let features = |client: u64, router: u64| {
+            let hello = Hello { features: client, ..Hello::client(7) };
+            hello.answer(9, router).unwrap().features
+        };
+        assert_eq!(Hello::client(7).features, FUNCTIONS);
+        assert_eq!(features(0b110, 0b011), 0b010);
+        assert_eq!(
+            features(FUNCTIONS, 0),
+            0,
+            "a router without functions does not say it has them"
+        );
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub const HEADERS_BYTES_MAX: usize = u16::MAX as usize;
 pub const FRAME_BYTES_MAX: usize =
     ENVELOPE_BYTES + 2 * TOPIC_BYTES_MAX + HEADERS_BYTES_MAX + PAYLOAD_BYTES_MAX;
 
-/// Bytes of any frame that is not a data frame: the largest is a subscription with its pattern
-/// and group, or an error with its text.
+/// Bytes of any frame without a payload but one: the largest is the registration of a function with its
+/// version and resources.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 1024;
 
 /// Bytes of a client's name, for logs and `mpreg status`.
@@ -233,6 +233,35 @@ pub const OFFERS_BYTES_MAX: usize = 1
     + 1
     + OFFERS_MAX * (1 + VERSION_BYTES_MAX + 4 + 1 + RESOURCES_MAX * (1 + RESOURCE_BYTES_MAX));
 
+/// Bytes of the frame that tells a client that its call failed: where it was for and the nodes it came
+/// through, of which there may be [`HOP_PATH_MAX`].
+pub const CALL_FAILED_BYTES_MAX: usize =
+    FRAME_HEADER_BYTES + 8 + 16 + 16 + 1 + 16 * HOP_PATH_MAX + ERROR_TEXT_BYTES_MAX;
+
+const _: () = assert!(
+    FRAME_HEADER_BYTES
+        + 24
+        + 3
+        + FUNCTION_NAME_BYTES_MAX
+        + VERSION_BYTES_MAX
+        + RESOURCES_MAX * (1 + RESOURCE_BYTES_MAX)
+        <= CONTROL_FRAME_BYTES_MAX,
+    "a registration fits a control frame"
+);
+const _: () = assert!(CONTROL_FRAME_BYTES_MAX < CALL_FAILED_BYTES_MAX);
+const _: () = assert!(
+    FRAME_HEADER_BYTES
+        + 16
+        + 4
+        + CLUSTER_NAME_BYTES_MAX
+        + FUNCTION_NAME_BYTES_MAX
+        + CONSTRAINT_BYTES_MAX
+        + RESOURCES_MAX * (1 + RESOURCE_BYTES_MAX)
+        + PAYLOAD_BYTES_MAX
+        <= FRAME_BYTES_MAX,
+    "the longest call is no longer than the longest message"
+);
+const _: () = assert!(FUNCTION_NAME_BYTES_MAX <= u8::MAX as usize, "one byte holds each of these");
 const _: () = assert!(OFFERS_BYTES_MAX <= CATALOG_BODY_BYTES_MAX);
 const _: () = assert!(FUNCTION_NAME_BYTES_MAX <= CATALOG_NAME_BYTES_MAX);
 const _: () = assert!(
@@ -240,7 +269,7 @@ const _: () = assert!(
         && 3 + FUNCTION_NAME_SEGMENTS_MAX <= TOPIC_SEGMENTS_MAX,
     "calls of a function have a topic"
 );
-const _: () = assert!(VERSION_BYTES_MAX <= u8::MAX as usize, "one byte holds each of these");
+const _: () = assert!(VERSION_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(RESOURCE_BYTES_MAX <= u8::MAX as usize);
 const _: () = assert!(RESOURCES_MAX <= u8::MAX as usize);
 const _: () = assert!(OFFERS_MAX <= u8::MAX as usize);

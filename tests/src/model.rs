@@ -215,7 +215,8 @@ impl Model {
             | Frame::Subscribe(_)
             | Frame::Unsubscribe { .. }
             | Frame::Drain
-            | Frame::For { .. } => {
+            | Frame::For { .. }
+            | Frame::Rpc(_) => {
                 self.note(Err(Violation::new("vocabulary", format!("{client:?} got {frame:?}"))));
             }
         }

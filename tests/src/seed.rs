@@ -2,6 +2,7 @@
 //! the wire changes them too. `cargo run -p mpreg-tests --bin seed-corpus` writes them.
 
 mod fabric;
+mod rpc;
 
 use crate::fuzz_case::REQUEST;
 use mpreg_proto::envelope::{Encoding, Priority};
@@ -100,7 +101,8 @@ fn every_frame() -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn frame() -> Vec<Seed> {
-    let frames = every_frame();
+    let mut frames = every_frame();
+    frames.extend(rpc::every_frame());
     let all = frames.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<u8>>();
     let mut seeds: Vec<Seed> = frames.into_iter().map(|(name, bytes)| seed(name, bytes)).collect();
     seeds.push(seed("cut", &all[..all.len() - 3]));

@@ -220,7 +220,7 @@ impl Forwarder {
     }
 
     fn greet(&mut self, from: ConnectionIx, hello: &[u8; HELLO_BYTES]) -> Result<(), Nonsense> {
-        let answer = Hello::parse(hello).and_then(|hello| hello.answer(NODE));
+        let answer = Hello::parse(hello).and_then(|hello| hello.answer(NODE, 0));
         let answer = answer.map_err(|_| Nonsense)?;
         self.connections[from.index()].is_greeted = true;
         self.queue_bytes(from, &answer.to_bytes());
@@ -259,7 +259,8 @@ impl Forwarder {
             | Frame::For { .. }
             | Frame::NoResponders { .. }
             | Frame::Error(_)
-            | Frame::GoingAway => return Err(Nonsense),
+            | Frame::GoingAway
+            | Frame::Rpc(_) => return Err(Nonsense),
         };
         let mut bytes = Vec::new();
         answer.put(&mut bytes);

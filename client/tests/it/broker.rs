@@ -54,7 +54,7 @@ async fn serve(broker: Arc<Broker>, socket: TcpStream, id: SessionId) {
     let (outbound, mut frames) = mpsc::channel::<Vec<u8>>(FRAMES_WAITING_MAX);
     let mut hello = [0; HELLO_BYTES];
     reader.read_exact(&mut hello).await.unwrap();
-    let answer = Hello::parse(&hello).unwrap().answer(1).unwrap();
+    let answer = Hello::parse(&hello).unwrap().answer(1, 0).unwrap();
     outbound.try_send(answer.to_bytes().to_vec()).unwrap();
     let session = Session { outbound, subscriptions: BTreeMap::new() };
     broker.sessions.lock().unwrap().insert(id, session);
@@ -130,7 +130,8 @@ fn command(id: SessionId, session: &mut Session, frame: Frame<'_>) -> Option<Fra
         | Frame::For { .. }
         | Frame::NoResponders { .. }
         | Frame::Error(_)
-        | Frame::GoingAway) => panic!("no client says {other:?} here"),
+        | Frame::GoingAway
+        | Frame::Rpc(_)) => panic!("no client says {other:?} here"),
     }
 }
 

@@ -97,7 +97,7 @@ impl Peer {
         }
         let hello = self.bytes.split_to(HELLO_BYTES);
         let hello = Hello::parse(hello.first_chunk().unwrap()).unwrap();
-        self.say_bytes(&hello.answer(7).unwrap().to_bytes()).await;
+        self.say_bytes(&hello.answer(7, 0).unwrap().to_bytes()).await;
     }
 
     /// The next frame, or `hung up`.
@@ -190,6 +190,7 @@ fn render(frame: Frame<'_>) -> String {
         | Frame::For { .. }
         | Frame::NoResponders { .. }
         | Frame::Error(_)
-        | Frame::GoingAway) => panic!("no client says {other:?}"),
+        | Frame::GoingAway
+        | Frame::Rpc(_)) => panic!("no client says {other:?}"),
     }
 }

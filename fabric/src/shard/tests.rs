@@ -590,6 +590,7 @@ fn word(frame: &Frame<'_>) -> String {
         | Frame::Unsubscribe { .. }
         | Frame::Drain
         | Frame::For { .. }
-        | Frame::NoResponders { .. } => panic!("a shard does not say {frame:?}"),
+        | Frame::NoResponders { .. }
+        | Frame::Rpc(_) => panic!("a shard does not say {frame:?}"),
     }
 }

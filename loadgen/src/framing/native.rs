@@ -175,7 +175,8 @@ fn decoded(bytes: &[u8]) -> Result<Option<Inbound<'_>>, ErrorCode> {
         | Frame::Pong { .. }
         | Frame::Drain
         | Frame::Drained
-        | Frame::For { .. } => Control::Other,
+        | Frame::For { .. }
+        | Frame::Rpc(_) => Control::Other,
     };
     Ok(Some(Inbound { bytes, what: What::Control(control) }))
 }

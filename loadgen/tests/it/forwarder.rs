@@ -134,7 +134,7 @@ fn serve(hub: &Hub, mut stream: Socket) {
     if stream.read_exact(&mut hello).is_err() {
         return;
     }
-    let answer = Hello::parse(&hello).unwrap().answer(1).unwrap();
+    let answer = Hello::parse(&hello).unwrap().answer(1, 0).unwrap();
     let session = hub.enter(&stream, &answer.to_bytes());
     read_frames(hub, session, &mut stream);
     hub.leave(session);
@@ -269,7 +269,8 @@ impl Hub {
             | Frame::For { .. }
             | Frame::NoResponders { .. }
             | Frame::Error(_)
-            | Frame::GoingAway => panic!("a generator does not send {frame:?}"),
+            | Frame::GoingAway
+            | Frame::Rpc(_) => panic!("a generator does not send {frame:?}"),
         }
     }
 }

@@ -117,7 +117,8 @@ fn words(mut bytes: &[u8]) -> Vec<String> {
             | Frame::Drain
             | Frame::Drained
             | Frame::Error(_)
-            | Frame::GoingAway) => panic!("nobody queued {other:?}"),
+            | Frame::GoingAway
+            | Frame::Rpc(_)) => panic!("nobody queued {other:?}"),
         }
         bytes = &bytes[taken..];
     }

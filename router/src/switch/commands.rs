@@ -617,7 +617,8 @@ impl Switch {
                 | Frame::Connect(_)
                 | Frame::Subscribe(_)
                 | Frame::Unsubscribe { .. }
-                | Frame::Drain => (),
+                | Frame::Drain
+                | Frame::Rpc(_) => (),
             }
             if client.is_to_be_introduced() {
                 info::put(nats, client, "", Occasion::Open, &mut text);

@@ -2,7 +2,8 @@
 
 use mpreg_proto::frame::{self, Data, Decoded, Frame, Kind, Publish};
 use mpreg_proto::limits::{
-    CONTROL_FRAME_BYTES_MAX, ENVELOPE_BYTES, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, TOPIC_BYTES_MAX,
+    CALL_FAILED_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, ENVELOPE_BYTES, FRAME_BYTES_MAX,
+    FRAME_HEADER_BYTES, TOPIC_BYTES_MAX,
 };
 
 /// Reads `bytes` as a run of frames to its end or to the first that is refused.
@@ -31,7 +32,10 @@ pub fn frame(mut bytes: &[u8]) {
 fn bound(bytes: &[u8]) -> usize {
     match frame::peek(bytes) {
         Ok(None) => 5,
-        Ok(Some((_, Kind::Data))) => FRAME_BYTES_MAX,
+        Ok(Some((_, Kind::Data | Kind::Call | Kind::Result | Kind::Invoke | Kind::Reply))) => {
+            FRAME_BYTES_MAX
+        }
+        Ok(Some((_, Kind::CallFailed))) => CALL_FAILED_BYTES_MAX,
         Ok(Some(_)) => CONTROL_FRAME_BYTES_MAX,
         Err(code) => panic!("{code}: known from the first bytes, and waits for more"),
     }
@@ -61,7 +65,8 @@ fn check_whole(frame: Frame<'_>, whole: &[u8]) {
         | Frame::Drained
         | Frame::For { .. }
         | Frame::Error(_)
-        | Frame::GoingAway => false,
+        | Frame::GoingAway
+        | Frame::Rpc(_) => false,
     };
     if !is_too_long {
         let mut written = Vec::new();

@@ -1,7 +1,7 @@
 //! Any 64 bytes are a hello or refused; strangers show early and answers are hellos themselves.
 
 use mpreg_proto::error::ErrorCode;
-use mpreg_proto::hello::{Hello, Role};
+use mpreg_proto::hello::{FUNCTIONS, Hello, Role};
 use mpreg_proto::limits::HELLO_BYTES;
 
 const NODE: u128 = 7;
@@ -25,7 +25,7 @@ pub fn hello(bytes: &[u8]) {
     };
     assert_eq!(hello.to_bytes(), *bytes);
     (0..=bytes.len()).for_each(|cut| assert!(Hello::may_begin_with(&bytes[..cut])));
-    if let Ok(answer) = hello.answer(NODE) {
+    if let Ok(answer) = hello.answer(NODE, FUNCTIONS) {
         assert_eq!((hello.role, answer.role, answer.id), (Role::Client, Role::Router, NODE));
         assert_eq!(answer.version_min, answer.version_max);
         assert!((hello.version_min..=hello.version_max).contains(&answer.version_min));

@@ -337,7 +337,8 @@ impl Node {
             | Frame::Unsubscribe { .. }
             | Frame::Drain
             | Frame::For { .. }
-            | Frame::NoResponders { .. } => panic!("routers do not say {frame:?} here"),
+            | Frame::NoResponders { .. }
+            | Frame::Rpc(_) => panic!("routers do not say {frame:?} here"),
         }
     }
 

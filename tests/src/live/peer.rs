@@ -327,6 +327,7 @@ pub fn told(frame: Option<Frame<'_>>) -> String {
         only_clients_say @ (Frame::Connect(_)
         | Frame::Subscribe(_)
         | Frame::Unsubscribe { .. }
-        | Frame::Drain) => panic!("the router said {only_clients_say:?}"),
+        | Frame::Drain
+        | Frame::Rpc(_)) => panic!("the router said {only_clients_say:?}"),
     }
 }
