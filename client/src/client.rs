@@ -1,4 +1,4 @@
-//! The handle applications hold: publish, subscribe, request, flush, drain, close.
+//! The handle applications hold: publish, subscribe, request, call, serve, flush, drain, close.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,10 @@ use mpreg_proto::limits::{ENVELOPE_BYTES, PAYLOAD_BYTES_MAX};
 use mpreg_proto::topic::Topic;
 use tokio::time;
 
+use crate::call::Call;
 use crate::error::{
-    CloseError, ConnectError, DrainError, FlushError, PublishError, RequestError, SubscribeError,
+    CloseError, ConnectError, DrainError, FlushError, PublishError, RequestError, ServeError,
+    SubscribeError,
 };
 use crate::event::Events;
 use crate::inbox::Inbox;
@@ -22,6 +24,7 @@ use crate::session::Counts;
 use crate::shared::Shared;
 use crate::subscription::Subscription;
 use crate::url::Url;
+use crate::worker::{Function, Worker};
 
 /// A client of one router. Clones share the connection, which closes once all of them and all
 /// subscriptions are dropped; [`Client::close`] also says whether everything was sent.
@@ -51,7 +54,7 @@ impl Client {
     pub async fn connect_with(url: Url, options: ConnectOptions) -> Result<Self, ConnectError> {
         let established = life::connect(&url, &options).await?;
         let shared = Arc::new(Shared::new(url, options));
-        let opening = shared.connected(&established.connected);
+        let opening = shared.connected(&established.connected, established.features);
         tokio::spawn(life::run(Arc::clone(&shared), established, opening));
         Ok(Self { handle: Arc::new(Handle { shared }) })
     }
@@ -132,6 +135,16 @@ impl Client {
         Ok(reply)
     }
 
+    /// A call of the function of this name, wherever it runs; [`Call::send`] makes it.
+    pub fn call<'a>(&'a self, name: &'a str) -> Call<'a> {
+        Call::new(self, name)
+    }
+
+    /// Runs a function for whoever calls it. Returns once calls may come.
+    pub async fn serve(&self, function: Function<'_>) -> Result<Worker, ServeError> {
+        Worker::register(self, function).await
+    }
+
     /// Waits until the router has read everything this client has published so far. Without a
     /// connection, waits for one.
     pub async fn flush(&self) -> Result<(), FlushError> {
@@ -140,7 +153,8 @@ impl Client {
     }
 
     /// Ends every subscription without losing what the router holds for them: returns once all of
-    /// it is in the inboxes, which end after it. Pending requests fail. Publishing, and so
+    /// it is in the inboxes, which end after it. No further jobs come, and those under way are waited
+    /// for. Pending requests and calls fail. Publishing, and so
     /// replying, goes on as long as the connection does; it is not replaced. Waits no longer than
     /// [`DRAIN_DEADLINE`].
     pub async fn drain(&self) -> Result<(), DrainError> {

@@ -30,7 +30,7 @@ use crate::transport::{Reader, Writer};
 
 /// Serves a connection until it ends, and says why it did. `opening` is written first.
 pub(crate) async fn serve(shared: &Shared, established: Established, opening: &[u8]) -> Disconnect {
-    let Established { reader, writer, chunk, connected } = established;
+    let Established { reader, writer, chunk, connected, features: _ } = established;
     let is_heard = AtomicBool::new(true);
     let mut batch = Batch::default();
     let reason = tokio::select! {

@@ -3,9 +3,13 @@
 use std::io;
 use std::time::Duration;
 
+use mpreg_proto::call::{CallError, Failure};
 use mpreg_proto::error::ErrorCode;
+use mpreg_proto::frame::Why;
+use mpreg_proto::function::{ConstraintError, FunctionNameError, ResourceError, VersionError};
 
 use crate::url::ParseUrlError;
+use crate::workers::Dismissed;
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -147,6 +151,128 @@ pub enum ReplyError {
     Expired,
     #[error("sending the reply")]
     Publish(#[source] PublishError),
+}
+
+/// Why a call has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallFailed {
+    /// Whoever was to run it, or a node on the way there, says so; or nobody said anything in time.
+    #[error("{0}")]
+    Failed(Box<Failure>),
+    #[error(transparent)]
+    Name(#[from] FunctionNameError),
+    #[error(transparent)]
+    Constraint(#[from] ConstraintError),
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    #[error("{0:?} is not the name of a cluster")]
+    Cluster(String),
+    /// Only what may run twice can be asked for twice.
+    #[error("call is hedged and not idempotent")]
+    Hedge,
+    #[error("value is larger than the router takes")]
+    TooLarge,
+    /// As many calls are pending as may be.
+    #[error("too many calls are pending")]
+    TooMany,
+    /// The connection was lost while the call was open: it may have run.
+    #[error("connection was lost")]
+    Disconnected,
+    /// The function answers in parts: `stream` takes them.
+    #[error("function answers in parts")]
+    Streamed,
+    /// The parts of the result came faster than they were taken.
+    #[error("result came faster than it was taken")]
+    Overrun,
+    #[error("router knows no functions")]
+    Unsupported,
+    #[error("client is drained")]
+    Drained,
+    #[error("client is closed")]
+    Closed,
+}
+
+impl CallFailed {
+    /// The word for it, as the fabric has them; `None`: the call could not be made at all.
+    pub fn code(&self) -> Option<CallError> {
+        match self {
+            Self::Failed(failure) => Some(failure.error),
+            Self::Name(_)
+            | Self::Constraint(_)
+            | Self::Resource(_)
+            | Self::Cluster(_)
+            | Self::Hedge
+            | Self::TooLarge => Some(CallError::Malformed),
+            Self::TooMany | Self::Overrun => Some(CallError::Overloaded),
+            Self::Disconnected => Some(CallError::Unreachable),
+            Self::Streamed | Self::Unsupported | Self::Drained | Self::Closed => None,
+        }
+    }
+
+    /// Whether the function may have been started; if not, calling again is safe.
+    pub fn may_have_run(&self) -> bool {
+        match self {
+            Self::Failed(failure) => failure.may_have_run,
+            Self::Disconnected | Self::Streamed | Self::Overrun => true,
+            Self::Drained | Self::Closed => true,
+            Self::Name(_)
+            | Self::Constraint(_)
+            | Self::Resource(_)
+            | Self::Cluster(_)
+            | Self::Hedge
+            | Self::TooLarge
+            | Self::TooMany
+            | Self::Unsupported => false,
+        }
+    }
+}
+
+impl From<Failure> for CallFailed {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure.into())
+    }
+}
+
+/// Why a function is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Name(#[from] FunctionNameError),
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    #[error("router refused the function: {} {text}", why.word())]
+    Refused { why: Why, text: String },
+    #[error("router knows no functions")]
+    Unsupported,
+    #[error("client is drained")]
+    Drained,
+    #[error("client is closed")]
+    Closed,
+}
+
+impl From<Dismissed> for ServeError {
+    fn from(why: Dismissed) -> Self {
+        match why {
+            Dismissed::Refused { why, text } => Self::Refused { why, text },
+            Dismissed::Unsupported => Self::Unsupported,
+            Dismissed::Drained => Self::Drained,
+            Dismissed::Unregistered | Dismissed::Closed => Self::Closed,
+        }
+    }
+}
+
+/// Why an answer to a job was not taken for sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    /// The connection the job came on is lost: nobody is there to hear of it.
+    #[error("connection was lost")]
+    Disconnected,
+    #[error("value is larger than the router takes")]
+    TooLarge,
+    #[error("client is closed")]
+    Closed,
 }
 
 /// Why a flush did not complete.

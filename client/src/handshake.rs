@@ -26,6 +26,8 @@ pub(crate) struct Established {
     /// What was read past the handshake, and the memory to read on into.
     pub(crate) chunk: BytesMut,
     pub(crate) connected: Connected,
+    /// What the router knows beside the first version, a bit each.
+    pub(crate) features: u64,
 }
 
 /// One attempt, within the deadline of the options.
@@ -55,13 +57,14 @@ async fn shake_hands(
     let written = writer.write_all(&opening).await;
 
     let mut chunk = BytesMut::with_capacity(READ_CHUNK_BYTES);
-    read_hello(&mut reader, &mut chunk).await?;
+    let features = read_hello(&mut reader, &mut chunk).await?;
     let connected = read_connected(&mut reader, &mut chunk).await?;
     written?;
-    Ok(Established { reader, writer, chunk, connected })
+    Ok(Established { reader, writer, chunk, connected, features })
 }
 
-async fn read_hello(reader: &mut Reader, chunk: &mut BytesMut) -> Result<(), ConnectError> {
+/// The features of the router.
+async fn read_hello(reader: &mut Reader, chunk: &mut BytesMut) -> Result<u64, ConnectError> {
     loop {
         if !Hello::may_begin_with(chunk) {
             return Err(read_refusal(reader, chunk).await);
@@ -78,7 +81,7 @@ async fn read_hello(reader: &mut Reader, chunk: &mut BytesMut) -> Result<(), Con
             return Err(ConnectError::NotARouter { code: ErrorCode::VersionUnsupported });
         }
         drop(chunk.split_to(HELLO_BYTES));
-        return Ok(());
+        return Ok(hello.features);
     }
 }
 

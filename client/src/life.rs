@@ -48,7 +48,7 @@ pub(crate) async fn run(shared: Arc<Shared>, established: Established, mut openi
         }
         next = reconnect(&shared, &mut backoff).await;
         if let Some(established) = &next {
-            opening = shared.connected(&established.connected);
+            opening = shared.connected(&established.connected, established.features);
         }
     }
     shared.end(&last);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mpreg_proto::limits::TOPIC_BYTES_MAX;
+use mpreg_proto::limits::{CONTROL_FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX, TOPIC_BYTES_MAX};
 
 /// Bytes of one receive chunk. Payloads point into it, so it is also what one kept message can
 /// hold on to.
@@ -31,6 +31,24 @@ pub const TOPICS_REMEMBERED_MAX: usize = 4096;
 
 /// Requests that may wait for their replies at once.
 pub const REQUESTS_PENDING_MAX: usize = 1 << 16;
+
+/// Calls that may wait for their results at once.
+pub const CALLS_PENDING_MAX: usize = 1 << 16;
+
+/// Default time for a call, as the router has it for clients that say none. This one always says it,
+/// so that it knows when to stop waiting.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time after its deadline in which a call still waits for the router to say how it ended: the word says
+/// more than the clock.
+pub const CALL_GRACE: Duration = Duration::from_millis(500);
+
+/// Bytes of a result in parts that may wait for a caller that is late. Past it the call ends: parts
+/// cannot be left out.
+pub const CALL_PARTS_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes a call or a reply is charged with beside its payload: no head of one is longer.
+pub const CALL_HEAD_BYTES: usize = CONTROL_FRAME_BYTES_MAX;
 
 /// Flushes that may wait for their pongs at once.
 pub const FLUSHES_PENDING_MAX: usize = 1024;
@@ -84,4 +102,5 @@ pub const REPLY_TOPIC_BYTES_MAX: usize = 7 + 16 + 1 + 20;
 
 const _: () = assert!(READ_ROOM_BYTES_MIN < READ_CHUNK_BYTES);
 const _: () = assert!(READ_CHUNK_BYTES * CHUNKS_PINNED_MAX <= INBOX_BYTES);
+const _: () = assert!(PAYLOAD_BYTES_MAX + MESSAGE_OVERHEAD_BYTES <= CALL_PARTS_BYTES_MAX);
 const _: () = assert!(REPLY_TOPIC_BYTES_MAX <= TOPIC_BYTES_MAX);

@@ -5,9 +5,11 @@
 //! without room waits its turn. Frames that are not messages are few and take no room.
 //!
 //! ```text
-//!   [ Held ] --open--> [ Open ] --finish--> [ Finishing ]
+//!   [ Shut ] --open--> [ Open ] --finish--> [ Finishing ]
 //!       ^                 |                     |
-//!       +------ hold -----+                     v written out: hang up
+//!       |                hold                   v written out: hang up
+//!       |                 v
+//!       +---- lost --- [ Held ]  messages wait, all else goes
 //! ```
 //!
 //! Invariants:
@@ -37,8 +39,17 @@ struct State {
     charged: usize,
     /// Pongs among `bytes`.
     pongs: u32,
-    is_open: bool,
+    gate: Gate,
     is_finishing: bool,
+}
+
+/// What of that which waits the connection may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Shut,
+    /// What is not a message: the router is leaving, and hears of jobs that it still waits for.
+    Held,
+    Open,
 }
 
 /// What the connection is writing.
@@ -71,7 +82,7 @@ impl Outbound {
                 bytes: Vec::new(),
                 charged: 0,
                 pongs: 0,
-                is_open: false,
+                gate: Gate::Shut,
                 is_finishing: false,
             }),
             room: Semaphore::new(bytes_max as usize),
@@ -133,13 +144,13 @@ impl Outbound {
 
     /// Lets the connection take what waits.
     pub(crate) fn open(&self) {
-        self.lock().is_open = true;
+        self.lock().gate = Gate::Open;
         self.changed.notify_one();
     }
 
-    /// Keeps what waits.
+    /// Keeps the messages that wait.
     pub(crate) fn hold(&self) {
-        self.lock().is_open = false;
+        self.lock().gate = Gate::Held;
     }
 
     /// Takes no further messages; the connection hangs up once all is written.
@@ -149,12 +160,14 @@ impl Outbound {
         self.changed.notify_one();
     }
 
-    /// Fills an empty batch with all that waits.
+    /// Fills an empty batch with all that waits and may go.
     pub(crate) fn take(&self, batch: &mut Batch) -> Taken {
         debug_assert!(batch.rest().is_empty());
         let mut state = self.lock();
-        if !state.is_open {
-            return Taken::Nothing;
+        match state.gate {
+            Gate::Shut => return Taken::Nothing,
+            Gate::Held => return state.take_held(batch),
+            Gate::Open => (),
         }
         if state.bytes.is_empty() {
             return if state.is_finishing { Taken::Finished } else { Taken::Nothing };
@@ -183,7 +196,7 @@ impl Outbound {
     /// The connection is lost: keeps the messages it had not taken whole, before all others.
     pub(crate) fn put_back(&self, batch: &mut Batch) {
         let mut state = self.lock();
-        state.is_open = false;
+        state.gate = Gate::Shut;
         state.pongs = 0;
         let mut kept = Vec::new();
         let mut sent_end = 0;
@@ -217,6 +230,28 @@ impl Outbound {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while holding it")
+    }
+}
+
+impl State {
+    /// Fills an empty batch with what is not a message.
+    fn take_held(&mut self, batch: &mut Batch) -> Taken {
+        batch.bytes.clear();
+        batch.written = 0;
+        let mut kept = Vec::new();
+        for_each_frame(&self.bytes, |kind, bytes| {
+            let to = if kind == Kind::Data { &mut kept } else { &mut batch.bytes };
+            to.extend_from_slice(bytes);
+        });
+        if batch.bytes.is_empty() {
+            return Taken::Nothing;
+        }
+        let charged = self.charged.min(kept.len());
+        batch.charged += self.charged - charged;
+        self.charged = charged;
+        self.bytes = kept;
+        self.pongs = 0;
+        Taken::Bytes
     }
 }
 

@@ -11,7 +11,8 @@
 //!
 //! Frames come in, frames to be sent are appended to `out`, and what else the shell must do is an
 //! [`Effect`]. What outlives a connection is here: subscriptions, requests, counts. What does not is
-//! settled by [`Session::disconnected`].
+//! settled by [`Session::disconnected`]. Parts: `delivery.rs` (messages), `entry.rs` (subscriptions),
+//! `rpc.rs` (calls and workers).
 //!
 //! Invariants:
 //! - A subscription is confirmed, refused or ended exactly once to whoever asked for it.
@@ -24,23 +25,26 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{self, Decoded, Frame, Kind, Overload, Refusal, Subscribe};
+use mpreg_proto::hello::FUNCTIONS;
 use mpreg_proto::id::{SessionId, Sid};
 use mpreg_proto::limits::GROUP_BYTES_MAX;
 use mpreg_proto::topic::{Dialect, Pattern, Topic};
 use tokio::sync::oneshot;
 
-use crate::error::{Disconnect, DrainError, FlushError, RequestError, SubscribeError};
+use crate::calls::Calls;
+use crate::error::{CallFailed, Disconnect, DrainError, FlushError, RequestError, SubscribeError};
 use crate::event::Event;
 use crate::flush::Flushes;
 use crate::inbox::{ChunkIx, Ended, Inbox, Pushed, Run};
 use crate::interest::Interest;
 use crate::options::SubscribeOptions;
 use crate::request::{Outcome, ReplyTopic, RequestIx, Requests, Settled};
+use crate::workers::{Dismissed, Workers};
 use entry::{Confirmation, Entry, Sink};
 
 #[derive(Debug)]
@@ -51,6 +55,10 @@ pub(crate) struct Session {
     entries: BTreeMap<Sid, Entry>,
     interest: Interest,
     requests: Requests,
+    calls: Calls,
+    workers: Workers,
+    /// Whether the router of this connection knows functions.
+    has_functions: bool,
     /// The subscription replies arrive on, once a request was made.
     replies: Option<Sid>,
     flushes: Flushes,
@@ -97,7 +105,7 @@ pub struct Counts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Link {
     Down,
-    /// `awaited` subscriptions are not confirmed yet.
+    /// `awaited` subscriptions and registrations are not confirmed yet.
     Resuming {
         session: SessionId,
         awaited: usize,
@@ -129,6 +137,9 @@ impl Session {
             entries: BTreeMap::new(),
             interest: Interest::default(),
             requests: Requests::new(token),
+            calls: Calls::default(),
+            workers: Workers::default(),
+            has_functions: false,
             replies: None,
             flushes: Flushes::default(),
             addressed: None,
@@ -151,19 +162,23 @@ impl Session {
         !matches!(self.drain, Drain::Never)
     }
 
-    /// A new connection: asks for every subscription again.
+    /// A new connection, to a router with these features: asks for every subscription again, and for
+    /// every registration.
     pub(crate) fn connected(
         &mut self,
         session: SessionId,
+        features: u64,
         out: &mut Vec<u8>,
         effects: &mut Vec<Effect>,
     ) {
-        self.link = Link::Resuming { session, awaited: self.entries.len() };
+        self.has_functions = features & FUNCTIONS != 0;
         for (&sid, entry) in &mut self.entries {
             entry.is_awaited = true;
             entry.received_before = entry.received;
             entry.put(sid, out);
         }
+        let awaited = self.entries.len() + self.register_all(out);
+        self.link = Link::Resuming { session, awaited };
         self.resume_if_complete(effects);
     }
 
@@ -172,6 +187,8 @@ impl Session {
         self.link = Link::Down;
         self.addressed = None;
         self.flushes.end(FlushError::Disconnected);
+        self.calls.end(&CallFailed::Disconnected);
+        self.workers.disconnected();
         self.settle_drain(Err(DrainError::Disconnected));
         let leaving: Vec<Sid> =
             self.entries.iter().filter(|(_, e)| e.is_leaving).map(|(&sid, _)| sid).collect();
@@ -185,6 +202,7 @@ impl Session {
         self.is_over = true;
         self.disconnected();
         self.end_all(&Ended::Closed, &RequestError::Closed);
+        self.workers.end(&Dismissed::Closed);
     }
 
     pub(crate) fn subscribe(
@@ -317,6 +335,9 @@ impl Session {
             return self.deliver(bytes, arrival, out, effects);
         }
         match frame::decode(&bytes).map_err(Disconnect::Malformed)? {
+            Decoded::Frame { frame: Frame::Rpc(rpc), .. } if self.addressed.is_none() => {
+                self.rpc(rpc, &bytes, arrival.at, out, effects)
+            }
             Decoded::Frame { frame, .. } => self.command(frame, effects),
             Decoded::Need(_) => Err(Disconnect::Malformed(ErrorCode::Malformed)),
         }
@@ -337,6 +358,8 @@ impl Session {
             Frame::Drained => {
                 self.settle_drain(Ok(()));
                 self.end_all(&Ended::Drained, &RequestError::Drained);
+                self.calls.end(&CallFailed::Drained);
+                self.workers.end(&Dismissed::Drained);
             }
             Frame::For { sid } => self.addressed = Some(sid),
             Frame::NoResponders { reply } => self.no_responders(reply, effects),
@@ -358,6 +381,7 @@ impl Session {
 
 mod delivery;
 mod entry;
+mod rpc;
 
 #[cfg(test)]
 mod tests;

@@ -9,13 +9,13 @@ use std::sync::{Mutex, MutexGuard};
 
 use mpreg_proto::frame::Connected;
 use mpreg_proto::limits::FRAME_BYTES_MAX;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{SemaphorePermit, broadcast, watch};
 
 use crate::error::{CloseError, Disconnect};
 use crate::event::{Event, Events};
 use crate::limits::EVENTS_MAX;
 use crate::options::ConnectOptions;
-use crate::outbound::{Batch, Outbound};
+use crate::outbound::{Batch, Closed, Outbound};
 use crate::session::{Effect, Session};
 use crate::url::Url;
 
@@ -30,9 +30,19 @@ pub(crate) struct Shared {
     /// Largest frame the router takes, as last heard.
     frame_bytes_max: AtomicU32,
     events: broadcast::Sender<Event>,
+    standing: watch::Sender<Standing>,
     is_closing: watch::Sender<bool>,
     /// How it ended, once it has.
     closed: watch::Sender<Option<Result<(), CloseError>>>,
+}
+
+/// Whether calls can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Down,
+    Up,
+    /// No connection is there and none will come.
+    Over,
 }
 
 impl Shared {
@@ -45,6 +55,7 @@ impl Shared {
             session: Mutex::new(Session::new(fastrand::u64(..))),
             frame_bytes_max: AtomicU32::new(FRAME_BYTES_MAX as u32),
             events: broadcast::Sender::new(EVENTS_MAX),
+            standing: watch::Sender::new(Standing::Down),
             is_closing: watch::Sender::new(false),
             closed: watch::Sender::new(None),
         }
@@ -65,13 +76,37 @@ impl Shared {
         result
     }
 
-    /// A connection is there. What to write before anything else.
-    pub(crate) fn connected(&self, connected: &Connected) -> Vec<u8> {
+    /// Asks the session for leave to say something that takes `room`, and appends what `put` writes if it
+    /// gives it. Nothing else is said between both.
+    pub(crate) fn say<T: Copy, E>(
+        &self,
+        room: SemaphorePermit<'_>,
+        ask: impl FnOnce(&mut Session) -> Result<T, E>,
+        put: impl FnOnce(T, &mut Vec<u8>),
+    ) -> Result<Result<T, E>, Closed> {
+        let mut session = self.session();
+        let leave = ask(&mut session);
+        if let Ok(leave) = leave {
+            self.outbound.append(room, |out| put(leave, out))?;
+        }
+        Ok(leave)
+    }
+
+    /// Resolves once calls can be said.
+    pub(crate) async fn up(&self) -> Result<(), Closed> {
+        let mut standing = self.standing.subscribe();
+        let up = standing.wait_for(|&standing| standing != Standing::Down).await;
+        // The sender is ours, so it is not gone.
+        if up.is_ok_and(|standing| *standing == Standing::Up) { Ok(()) } else { Err(Closed) }
+    }
+
+    /// A connection is there, to a router with these features. What to write before anything else.
+    pub(crate) fn connected(&self, connected: &Connected, features: u64) -> Vec<u8> {
         let frame_bytes_max = connected.frame_bytes_max.min(FRAME_BYTES_MAX as u32);
         self.frame_bytes_max.store(frame_bytes_max, Ordering::Relaxed);
         let (mut opening, mut effects) = (Vec::new(), Vec::new());
         let mut session = self.session();
-        session.connected(connected.session, &mut opening, &mut effects);
+        session.connected(connected.session, features, &mut opening, &mut effects);
         self.perform(effects);
         opening
     }
@@ -80,6 +115,7 @@ impl Shared {
     pub(crate) fn disconnected(&self, batch: &mut Batch) {
         let mut session = self.session();
         session.disconnected();
+        self.standing.send_replace(Standing::Down);
         self.outbound.put_back(batch);
     }
 
@@ -87,6 +123,7 @@ impl Shared {
     pub(crate) fn end(&self, last: &Disconnect) {
         self.begin_close();
         self.session().end();
+        self.standing.send_replace(Standing::Over);
         let unsent_bytes = self.outbound.waiting_bytes();
         let outcome = match last {
             _ if unsent_bytes != 0 => Err(CloseError::Unsent { bytes: unsent_bytes }),
@@ -153,13 +190,62 @@ impl Shared {
             match effect {
                 Effect::Emit(event) => self.emit(event),
                 Effect::Pong { token } => self.outbound.append_pong(token),
-                Effect::Open => self.outbound.open(),
-                Effect::Hold => self.outbound.hold(),
+                Effect::Open => {
+                    self.outbound.open();
+                    self.standing.send_replace(Standing::Up);
+                }
+                Effect::Hold => {
+                    self.outbound.hold();
+                    self.standing.send_replace(Standing::Down);
+                }
             }
         }
     }
 
     fn session(&self) -> MutexGuard<'_, Session> {
         self.session.lock().expect("nothing panics while holding it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use mpreg_proto::id::SessionId;
+
+    use super::*;
+
+    /// Whether calls can be said, if that is known.
+    fn up(shared: &Shared) -> Option<Result<(), Closed>> {
+        match pin!(shared.up()).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(up) => Some(up),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn calls_can_be_said_while_a_router_is_there_and_stays() {
+        let shared = Shared::new("mpreg://nowhere:1".parse().unwrap(), ConnectOptions::default());
+        let connected = Connected {
+            session: SessionId(1),
+            frame_bytes_max: 0,
+            queue_bytes: 0,
+            ping_interval_ms: 0,
+            subscriptions_max: 0,
+        };
+        assert_eq!(up(&shared), None);
+        for leave in [Some(Effect::Hold), None] {
+            shared.connected(&connected, 0);
+            assert_eq!(up(&shared), Some(Ok(())));
+            if let Some(hold) = leave {
+                shared.perform(vec![hold]);
+                assert_eq!(up(&shared), None);
+            }
+            shared.disconnected(&mut Batch::default());
+            assert_eq!(up(&shared), None);
+        }
+        shared.end(&Disconnect::HungUp);
+        assert_eq!(up(&shared), Some(Err(Closed)));
     }
 }

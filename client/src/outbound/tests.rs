@@ -115,6 +115,31 @@ fn while_held_nothing_is_taken() {
 }
 
 #[test]
+fn while_the_router_leaves_only_messages_are_held() {
+    let outbound = open(1000);
+    let mut batch = Batch::default();
+    outbound.hold();
+    publish(&outbound, 1);
+    assert_eq!(outbound.take(&mut batch), Taken::Nothing);
+    let room = pin!(outbound.room(100)).poll(&mut Context::from_waker(Waker::noop()));
+    let Poll::Ready(Ok(room)) = room else { panic!("there is room") };
+    outbound.append(room, |out| Frame::Ping { token: 7 }.put(out)).unwrap();
+    publish(&outbound, 2);
+    assert_eq!(outbound.take(&mut batch), Taken::Bytes);
+    assert_eq!(render(batch.rest()), "Ping");
+    let count = batch.rest().len();
+    outbound.wrote(&mut batch, count);
+    assert_eq!(outbound.take(&mut batch), Taken::Nothing);
+    assert_eq!(outbound.room.available_permits(), 1000 - 2 * FRAME_BYTES as usize);
+    outbound.put_back(&mut batch);
+    outbound.append_pong(8);
+    assert_eq!(outbound.take(&mut batch), Taken::Nothing, "nothing goes where nobody is");
+    outbound.open();
+    assert_eq!(outbound.take(&mut batch), Taken::Bytes);
+    assert_eq!(render(batch.rest()), "1 2 Pong");
+}
+
+#[test]
 fn a_lost_connection_leaves_what_it_had_not_taken_whole() {
     let outbound = open(1000);
     publish(&outbound, 1);
@@ -147,7 +172,7 @@ fn losing_connections_over_and_over_keeps_the_room_right() {
     let outbound = Outbound::new(10 * FRAME_BYTES);
     let mut batch = Batch::default();
     for _ in 0..10_000 {
-        match fastrand::u32(0..5) {
+        match fastrand::u32(0..6) {
             0 | 1 => drop(publish(&outbound, 1)),
             2 => {
                 outbound.open();
@@ -160,6 +185,12 @@ fn losing_connections_over_and_over_keeps_the_room_right() {
                 outbound.wrote(&mut batch, count);
             }
             3 => outbound.append_pong(1),
+            4 => {
+                outbound.hold();
+                if batch.rest().is_empty() {
+                    outbound.take(&mut batch);
+                }
+            }
             _ => outbound.put_back(&mut batch),
         }
         let state = outbound.lock();

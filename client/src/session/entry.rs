@@ -154,7 +154,7 @@ impl Session {
         }
     }
 
-    fn one_less_awaited(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn one_less_awaited(&mut self, effects: &mut Vec<Effect>) {
         if let Link::Resuming { awaited, .. } = &mut self.link {
             *awaited -= 1;
         }

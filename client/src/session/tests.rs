@@ -7,6 +7,8 @@ use mpreg_proto::frame::Publish;
 
 use super::*;
 
+mod rpc;
+
 const SESSION: SessionId = SessionId(9);
 const TOKEN: u64 = 0xabc;
 /// Where the first request of a session is answered.
@@ -32,7 +34,7 @@ impl Desk {
     }
 
     fn connect(&mut self) {
-        self.session.connected(SESSION, &mut self.out, &mut self.effects);
+        self.session.connected(SESSION, FUNCTIONS, &mut self.out, &mut self.effects);
     }
 
     fn subscribe(&mut self, pattern: &str) -> Sub {

@@ -7,19 +7,25 @@ use std::sync::{Arc, Mutex};
 use bytes::BytesMut;
 use mpreg_client::{SessionId, Sid};
 use mpreg_proto::frame::{self, Connected, Data, Decoded, Frame};
-use mpreg_proto::hello::Hello;
+use mpreg_proto::hello::{FUNCTIONS, Hello};
 use mpreg_proto::limits::{FRAME_BYTES_MAX, HELLO_BYTES};
 use mpreg_proto::topic::{Pattern, Topic};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
+mod functions;
+
+use functions::Functions;
+
 /// More than any example has on its way at once.
 const FRAMES_WAITING_MAX: usize = 100_000;
 
 #[derive(Default)]
 struct Broker {
+    /// Locked first.
     sessions: Mutex<BTreeMap<SessionId, Session>>,
+    functions: Mutex<Functions>,
 }
 
 struct Session {
@@ -54,7 +60,7 @@ async fn serve(broker: Arc<Broker>, socket: TcpStream, id: SessionId) {
     let (outbound, mut frames) = mpsc::channel::<Vec<u8>>(FRAMES_WAITING_MAX);
     let mut hello = [0; HELLO_BYTES];
     reader.read_exact(&mut hello).await.unwrap();
-    let answer = Hello::parse(&hello).unwrap().answer(1, 0).unwrap();
+    let answer = Hello::parse(&hello).unwrap().answer(1, FUNCTIONS).unwrap();
     outbound.try_send(answer.to_bytes().to_vec()).unwrap();
     let session = Session { outbound, subscriptions: BTreeMap::new() };
     broker.sessions.lock().unwrap().insert(id, session);
@@ -67,11 +73,20 @@ async fn serve(broker: Arc<Broker>, socket: TcpStream, id: SessionId) {
     let mut bytes = BytesMut::new();
     while reader.read_buf(&mut bytes).await.is_ok_and(|count| count != 0) {
         while let Decoded::Frame { frame, bytes: taken } = frame::decode(&bytes).unwrap() {
-            broker.obey(id, frame);
+            if let Frame::Rpc(rpc) = frame {
+                let sessions = broker.sessions.lock().unwrap();
+                let called = broker.functions.lock().unwrap().obey(&sessions, id, rpc);
+                if let Some((job, deadline)) = called {
+                    tokio::spawn(functions::end_in_time(Arc::clone(&broker), job, deadline));
+                }
+            } else {
+                broker.obey(id, frame);
+            }
             drop(bytes.split_to(taken));
         }
     }
     broker.sessions.lock().unwrap().remove(&id);
+    broker.functions.lock().unwrap().ended(id);
 }
 
 impl Broker {

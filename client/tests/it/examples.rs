@@ -4,6 +4,9 @@ use crate::broker;
 use crate::router::within;
 
 #[expect(dead_code, reason = "an example has a main of its own")]
+#[path = "../../examples/call.rs"]
+mod call;
+#[expect(dead_code, reason = "an example has a main of its own")]
 #[path = "../../examples/publish_subscribe.rs"]
 mod publish_subscribe;
 #[expect(dead_code, reason = "an example has a main of its own")]
@@ -12,6 +15,9 @@ mod queue_group;
 #[expect(dead_code, reason = "an example has a main of its own")]
 #[path = "../../examples/request_reply.rs"]
 mod request_reply;
+#[expect(dead_code, reason = "an example has a main of its own")]
+#[path = "../../examples/serve.rs"]
+mod serve;
 
 #[tokio::test]
 async fn publish_subscribe_completes() {
@@ -26,6 +32,16 @@ async fn request_reply_completes() {
 #[tokio::test]
 async fn queue_group_completes() {
     within(queue_group::run(&broker::start().await)).await.unwrap();
+}
+
+#[tokio::test]
+async fn call_completes() {
+    within(call::run(&broker::start().await)).await.unwrap();
+}
+
+#[tokio::test]
+async fn serve_completes() {
+    within(serve::run(&broker::start().await)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
 mod broker;
+mod call;
 mod connect;
 mod examples;
 mod outage;
@@ -10,3 +11,4 @@ mod publish;
 mod request;
 mod router;
 mod subscribe;
+mod work;

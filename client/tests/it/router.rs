@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use mpreg_client::{Client, ConnectOptions, Overload, Publish, SessionId, Sid};
-use mpreg_proto::frame::{self, Connected, Decoded, Echo, Frame};
-use mpreg_proto::hello::Hello;
+use mpreg_proto::frame::{self, Connected, Decoded, Echo, Frame, Rpc};
+use mpreg_proto::hello::{FUNCTIONS, Hello};
 use mpreg_proto::limits::{FRAME_BYTES_MAX, HELLO_BYTES};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +26,7 @@ pub(crate) fn within<T>(future: impl Future<Output = T>) -> impl Future<Output =
 
 pub(crate) struct Router {
     listener: TcpListener,
+    pub(crate) features: u64,
     pub(crate) connected: Connected,
 }
 
@@ -38,7 +39,8 @@ impl Router {
             ping_interval_ms: 10_000,
             subscriptions_max: 100,
         };
-        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap(), connected }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { listener, features: FUNCTIONS, connected }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -49,7 +51,7 @@ impl Router {
     pub(crate) async fn accept_raw(&self) -> Peer {
         let (socket, _) = within(self.listener.accept()).await.unwrap();
         socket.set_nodelay(true).unwrap();
-        Peer { socket, bytes: BytesMut::new() }
+        Peer { socket, bytes: BytesMut::new(), features: self.features }
     }
 
     /// A client that has been let in, and how it introduced itself.
@@ -87,6 +89,7 @@ pub(crate) fn quick() -> ConnectOptions {
 pub(crate) struct Peer {
     pub(crate) socket: TcpStream,
     bytes: BytesMut,
+    features: u64,
 }
 
 impl Peer {
@@ -97,7 +100,7 @@ impl Peer {
         }
         let hello = self.bytes.split_to(HELLO_BYTES);
         let hello = Hello::parse(hello.first_chunk().unwrap()).unwrap();
-        self.say_bytes(&hello.answer(7, 0).unwrap().to_bytes()).await;
+        self.say_bytes(&hello.answer(7, self.features).unwrap().to_bytes()).await;
     }
 
     /// The next frame, or `hung up`.
@@ -147,6 +150,10 @@ impl Peer {
         within(self.socket.write_all(bytes)).await.unwrap();
     }
 
+    pub(crate) async fn say_rpc(&mut self, rpc: Rpc<'_>) {
+        self.say(Frame::Rpc(rpc)).await;
+    }
+
     /// Expects a subscription and confirms it.
     pub(crate) async fn confirm(&mut self, want: &str) {
         self.hears(want).await;
@@ -183,6 +190,7 @@ fn render(frame: Frame<'_>) -> String {
             let deadline = data.deadline_ms().map(|_| " deadline").unwrap_or_default();
             format!("data {}{reply}{deadline} {}", text(data.topic()), text(data.payload()))
         }
+        Frame::Rpc(rpc) => render_rpc(rpc),
         other @ (Frame::Connected(_)
         | Frame::Subscribed { .. }
         | Frame::Unsubscribed { .. }
@@ -190,7 +198,44 @@ fn render(frame: Frame<'_>) -> String {
         | Frame::For { .. }
         | Frame::NoResponders { .. }
         | Frame::Error(_)
-        | Frame::GoingAway
-        | Frame::Rpc(_)) => panic!("no client says {other:?}"),
+        | Frame::GoingAway) => panic!("no client says {other:?}"),
+    }
+}
+
+fn render_rpc(rpc: Rpc<'_>) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match rpc {
+        Rpc::Register(register) => {
+            let mut line = format!("register {} {}", register.number, register.name);
+            line += &format!(" {} limit={}", register.version, register.limit);
+            register.resources.iter().for_each(|name| line += &format!(" +{name}"));
+            line
+        }
+        Rpc::Unregister { number } => format!("unregister {number}"),
+        Rpc::Health { number, is_well } => format!("health {number} {is_well}"),
+        Rpc::Call(call) => {
+            assert_ne!(call.deadline_ms, 0, "this client always says one");
+            let mut line = format!("call {} {}", call.number, call.name);
+            for (sign, word) in [(" ", call.constraint), (" in ", call.cluster)] {
+                line += &if word.is_empty() { String::new() } else { format!("{sign}{word}") };
+            }
+            call.resources.iter().for_each(|name| line += &format!(" +{name}"));
+            if call.is_idempotent {
+                line += &format!(" idempotent hedge={}", call.hedge_after_ms);
+            }
+            format!("{line} {}", text(call.payload))
+        }
+        Rpc::Cancel { number } => format!("cancel {number}"),
+        Rpc::Reply(reply) => {
+            let word = if reply.is_last { "reply" } else { "part" };
+            format!("{word} {} {}", reply.number, text(reply.payload))
+        }
+        Rpc::ReplyFailed { job, text } => format!("failed {job} {text}"),
+        other @ (Rpc::Registered { .. }
+        | Rpc::Unregistered(_)
+        | Rpc::Result(_)
+        | Rpc::CallFailed(_)
+        | Rpc::Invoke(_)
+        | Rpc::Withdraw { .. }) => panic!("no client says {other:?}"),
     }
 }
