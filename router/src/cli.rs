@@ -10,6 +10,7 @@ use std::process::ExitCode;
 
 mod ask;
 mod ca;
+mod call;
 mod catalog;
 mod child;
 mod completions;
@@ -32,10 +33,12 @@ mod request;
 mod routes;
 mod running;
 mod serve;
+mod serve_fn;
 mod status;
 mod stop;
 mod subscribe;
 mod trace;
+mod value;
 
 pub use nats_server::NatsServer;
 
@@ -55,6 +58,8 @@ pub enum Command {
     Sub(subscribe::Sub),
     Request(request::Request),
     Reply(reply::Reply),
+    Call(call::CallFunction),
+    ServeFn(serve_fn::ServeFn),
     Status(status::AskStatus),
     Peers(peers::AskPeers),
     Leave(leave::Leave),
@@ -115,6 +120,10 @@ pub enum CommandError {
     Ca(#[from] crate::ca::CaError),
     #[error(transparent)]
     Request(#[from] request::AskRouterError),
+    #[error(transparent)]
+    Call(#[from] call::CallFunctionError),
+    #[error(transparent)]
+    ServeFn(#[from] serve_fn::ServeFnError),
     /// Whoever reads the answer has gone, or its disk is full.
     #[error("writing the answer")]
     Output(#[from] io::Error),
@@ -151,6 +160,8 @@ impl Command {
             Self::Sub(subscribe) => subscribe.run(out),
             Self::Request(request) => request.run(out),
             Self::Reply(reply) => reply.run(out),
+            Self::Call(call) => call.run(out),
+            Self::ServeFn(serve) => serve.run(out),
             Self::Status(status) => status.run(out),
             Self::Peers(peers) => peers.run(out),
             Self::Leave(leave) => leave.run(out),
@@ -180,6 +191,8 @@ impl CommandError {
             | Self::Pub(_)
             | Self::Sub(_)
             | Self::Request(_)
+            | Self::Call(_)
+            | Self::ServeFn(_)
             | Self::Demo(_)
             | Self::HashPassword(_)
             | Self::Ca(_)
@@ -256,6 +269,8 @@ mod tests {
               sub            Print every message that matches a pattern, one a line, until interrupted
               request        Publish a request and print the first reply. Exit code 1 if nobody answers
               reply          Answer requests, one after the other, until interrupted
+              call           Call a function, wherever it runs, and print the result. Exit code 1 if there is none, 2 if it could not be called
+              serve-fn       Run a function for whoever calls it, by a command, until interrupted
               status         Show how a running router is. Exit code 1 if it is being stopped
               peers          Show which nodes a running router is linked to
               leave          Have a running router say goodbye to clients and other nodes, and end
