@@ -106,13 +106,14 @@ impl Peers {
         Ok(key)
     }
 
-    /// Does what can be done for one connection.
-    pub(super) fn serve(&mut self, key: usize, now: Instant, out: &mut Vec<Event>) {
+    /// Does what can be done for one connection. Says how many bytes came.
+    pub(super) fn serve(&mut self, key: usize, now: Instant, out: &mut Vec<Event>) -> usize {
         let connection = &mut self.connections[key];
         connection.wants_turn = false;
+        let mut count = 0;
         match connection.socket.connected() {
             Ok(true) => {
-                let count = connection.socket.receive(&mut connection.link, now);
+                count = connection.socket.receive(&mut connection.link, now);
                 self.probe.bytes_in.add(count as u64);
             }
             Ok(false) if connection.link.deadline() <= now => {
@@ -125,7 +126,8 @@ impl Peers {
         let is_over = self.connections[key].link.tick(now);
         self.hear(key, now, out);
         if self.connections[key].is_agreed {
-            return self.hand_over(key, out);
+            self.hand_over(key, out);
+            return count;
         }
         self.flush(key, now);
         // What went wrong while sending.
@@ -134,6 +136,7 @@ impl Peers {
         if is_over || (connection.is_over && connection.socket.is_done()) {
             self.connections.remove(key);
         }
+        count
     }
 
     pub(super) fn flush(&mut self, key: usize, now: Instant) {
