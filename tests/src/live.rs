@@ -102,7 +102,8 @@ impl Launch {
     pub fn of(shards: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the files of a router");
         let shards = shards.to_string();
-        let arguments = ["--admin", "127.0.0.1:0", "--log", "warn", "--shards", &shards];
+        let log = std::env::var("MPREG_LOG").unwrap_or("warn".to_owned());
+        let arguments = ["--admin", "127.0.0.1:0", "--log", &log, "--shards", &shards];
         Self {
             folder,
             file: "limits.ping_interval_ms = 60_000\nlimits.connections_max = 10_000".to_owned(),
