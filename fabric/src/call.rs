@@ -46,7 +46,7 @@ use mpreg_proto::hop::{Here, Reason};
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId, SessionId, ShardIx};
 
 use crate::function::{self, Functions, Target, Worker};
-use crate::handoff::ReplyWay;
+use crate::hop::ReplyWay;
 use crate::limits::CallBounds;
 use crate::time::Instant;
 use crate::way::Table;
@@ -184,6 +184,36 @@ pub enum Effect {
     },
     Function(function::Effect),
     Count(Counted),
+}
+
+impl Input {
+    /// Bytes of the value it carries.
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Self::Call { request, .. } => request.value.bytes.len(),
+            Self::Replied { reply: Reply::Part(value) | Reply::Done(value), .. }
+            | Self::Heard { value, .. } => value.bytes.len(),
+            Self::Replied { reply: Reply::Failed { .. }, .. }
+            | Self::Function(_)
+            | Self::Cancel(_)
+            | Self::Ended(_)
+            | Self::NotSent { .. }
+            | Self::Tick => 0,
+        }
+    }
+}
+
+impl Effect {
+    /// Bytes of the value it carries.
+    pub fn value_bytes(&self) -> usize {
+        match self {
+            Self::Invoke { value, .. }
+            | Self::Part { value, .. }
+            | Self::Result { value, .. }
+            | Self::Send { value, .. } => value.bytes.len(),
+            Self::Withdraw { .. } | Self::Failed { .. } | Self::Function(_) | Self::Count(_) => 0,
+        }
+    }
 }
 
 /// What is counted, once each time.

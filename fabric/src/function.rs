@@ -29,23 +29,25 @@
 //!
 //! Inputs and effects are [`Input`] and [`Effect`]. Parts: `namespace.rs` (names and ids), `worker.rs`
 //! (who registers here), `far.rs` (what other nodes offer), `select.rs` (the choice), `split.rs`
-//! (shares of versions), `tests/`.
+//! (shares of versions), `list.rs` (what operators see), `tests/`.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use mpreg_proto::function::{FunctionName, Resources, Version};
+use mpreg_proto::function::{FunctionName, Resources, Shares, Version};
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId, SessionId};
 
 use crate::limits::SPLITS_MAX;
 
 mod far;
+mod list;
 mod namespace;
 mod select;
 mod split;
 mod worker;
 
+pub use list::Row;
 use namespace::Namespace;
 pub use namespace::Taken;
 pub use select::{Call, Chosen, Failure, Target, Why, Within};
@@ -98,6 +100,12 @@ pub enum Input {
         name: Bytes,
         body: Option<Bytes>,
     },
+    /// What a node says of how calls are split: an entry came, is otherwise, or went.
+    Shares {
+        owner: NodeId,
+        name: Bytes,
+        body: Option<Bytes>,
+    },
     /// None: calls are no longer split.
     Split {
         name: FunctionName,
@@ -116,6 +124,8 @@ pub enum Effect {
         worker: Worker,
         why: Refusal,
     },
+    /// It is not registered any more, because its client said so.
+    Unregistered(Worker),
     /// What was registered is not any more: the namespace of the cluster is another's.
     Revoked {
         worker: Worker,
@@ -176,6 +186,7 @@ pub struct Functions {
     /// What the catalog was last told.
     offered: BTreeMap<FunctionName, Bytes>,
     splits: BTreeMap<FunctionName, Split>,
+    said: split::Said,
 }
 
 impl Functions {
@@ -192,18 +203,27 @@ impl Functions {
             namespace: Namespace::default(),
             offered: BTreeMap::new(),
             splits: BTreeMap::new(),
+            said: split::Said::default(),
         }
     }
 
     pub fn handle(&mut self, input: Input, out: &mut Vec<Effect>) {
         match input {
             Input::Register { worker, registration } => self.register(worker, registration, out),
-            Input::Unregister(worker) => self.unregister(worker, out),
+            Input::Unregister(worker) if self.workers.contains_key(&worker) => {
+                self.unregister(worker, out);
+                out.push(Effect::Unregistered(worker));
+            }
+            // It was told why it is not registered.
+            Input::Unregister(_) => (),
             Input::Ended(session) => self.ended(session, out),
             Input::Health { worker, health } => self.set_health(worker, health, out),
             Input::Drain(session) => self.drain(session, out),
             Input::Changed { owner, cluster, name, body } => {
                 self.changed(owner, cluster, &name, body.as_deref(), out);
+            }
+            Input::Shares { owner, name, body } => {
+                self.hear_shares(owner, &name, body.as_deref(), out);
             }
             Input::Split { name, split } => self.set_split(name, split, out),
         }
@@ -245,6 +265,21 @@ impl Functions {
         let endpoints = self.functions.get(name).into_iter().flat_map(Endpoints::iter);
         let mut there = endpoints.filter(|(_, known)| known.place.node() == Some(node));
         there.any(|(_, known)| known.life == life)
+    }
+
+    fn hear_shares(
+        &mut self,
+        owner: NodeId,
+        name: &[u8],
+        body: Option<&[u8]>,
+        out: &mut Vec<Effect>,
+    ) {
+        let shares = body.map(Shares::parse).transpose();
+        let (Ok(name), Ok(shares)) = (FunctionName::parse(name), shares) else {
+            return out.push(Effect::Unreadable { owner });
+        };
+        let split = self.said.hear(owner, &name, shares);
+        self.set_split(name, split, out);
     }
 
     fn set_split(&mut self, name: FunctionName, split: Option<Split>, out: &mut Vec<Effect>) {

@@ -2,12 +2,16 @@
 //!
 //! Each ordered pair of shards has one first-in-first-out ring; the rules below lean on it.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::Bytes;
-use mpreg_proto::id::{ClusterId, NodeId, ShardIx};
+use mpreg_proto::id::ShardIx;
 use mpreg_proto::topic::{Dialect, Pattern};
+
+use crate::call;
+use crate::hop::ReplyWay;
 
 /// Identifies one conversation of the shard that opened it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,16 +44,10 @@ pub enum Handoff {
     Forgotten { ticket: Ticket },
     /// From an owner: no literal subscription is left in this bucket of my topics.
     Emptied { bucket: u32 },
-}
-
-/// Who on another node asked for a reply.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplyWay {
-    pub origin: NodeId,
-    /// The origin's.
-    pub cluster: ClusterId,
-    /// The nodes the request came through, the last one first and the origin at the end.
-    pub back: Vec<NodeId>,
+    /// To the home of a function: what a client or another node says of it.
+    Call(Box<call::Input>),
+    /// From the home: what a client of the receiver is to hear.
+    Told(Box<call::Effect>),
 }
 
 /// A pattern on its way.

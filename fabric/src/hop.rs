@@ -102,6 +102,16 @@ pub struct Dropped {
     pub reason: Reason,
 }
 
+/// Who on another node asked for a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplyWay {
+    pub origin: NodeId,
+    /// The origin's.
+    pub cluster: ClusterId,
+    /// The nodes the request came through, the last one first and the origin at the end.
+    pub back: Vec<NodeId>,
+}
+
 /// One copy on one link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Share {

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use mpreg_proto::limits::PAYLOAD_BYTES_MAX;
+use mpreg_proto::limits::{PAYLOAD_BYTES_MAX, SHARES_MAX};
 
 /// Topics whose route a shard remembers. At about 150 bytes each, 10 MiB a shard.
 pub const ROUTES_CACHED_MAX: usize = 1 << 16;
@@ -296,7 +296,7 @@ pub const FUNCTION_WORKERS_PER_SESSION_MAX: usize = 256;
 pub const SPLITS_MAX: usize = 256;
 
 /// Versions of one split: the old, the new, and some experiments.
-pub const SPLIT_VERSIONS_MAX: usize = 8;
+pub const SPLIT_VERSIONS_MAX: usize = SHARES_MAX;
 
 /// Milliseconds are what a call usually takes; who says nothing waits as long as for a slow page.
 pub const CALL_DEADLINE_DEFAULT: Duration = Duration::from_secs(10);
@@ -324,6 +324,10 @@ pub const CALL_ACCEPT: Duration = Duration::from_millis(20);
 /// No word from a node that offers the function no more, for so long: nobody runs it there. A few
 /// questions may be lost.
 pub const CALL_GONE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// No word from a node to which no way leads, for so long: its answer is not waited for. A cluster that fell
+/// silent is offered for longer than that. Ways are found anew within two seconds, and cables are put back.
+pub const CALL_CUT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long one that cannot be reached is asked again, if nobody else can be asked: ways are found
 /// anew within two seconds.

@@ -28,7 +28,7 @@ use ahash::RandomState;
 use bytes::Bytes;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Connect, Connected, Echo, Frame, Overload, Refusal};
-use mpreg_proto::hello::Hello;
+use mpreg_proto::hello::{FUNCTIONS, Hello};
 use mpreg_proto::id::{NodeId, SessionId, ShardIx, Sid};
 use mpreg_proto::limits::{FRAME_BYTES_MAX, HELLO_BYTES};
 use mpreg_proto::topic::Dialect;
@@ -181,7 +181,7 @@ pub enum Effect {
     },
 }
 
-const _: () = assert!(size_of::<Effect>() <= 128);
+const _: () = assert!(size_of::<Effect>() <= 144);
 
 /// One subscription of one session.
 #[derive(Debug)]
@@ -341,6 +341,26 @@ impl Shard {
         }
     }
 
+    /// The connection in this slot.
+    pub fn session_id(&self, session: SessionIx) -> Option<SessionId> {
+        Some(self.sessions.get(session.0 as usize)?.as_ref()?.id)
+    }
+
+    /// Whether it asked to drain.
+    pub fn is_draining(&self, session: SessionIx) -> bool {
+        let slot = self.sessions.get(session.0 as usize).and_then(Option::as_ref);
+        slot.is_some_and(|session| session.phase == Phase::Draining)
+    }
+
+    pub fn node(&self) -> NodeId {
+        self.settings.node
+    }
+
+    /// The shard that knows all workers of a function, and of the calls to it. As it is for topics.
+    pub fn home(&self, function: &[u8]) -> ShardIx {
+        self.owner(self.hash(function))
+    }
+
     pub fn subscriptions_count(&self) -> usize {
         self.subs.len()
     }
@@ -403,7 +423,7 @@ impl Shard {
         if at.phase != Phase::Hello {
             return self.refuse(session, ErrorCode::UnexpectedFrame, Sid(0), out);
         }
-        match Hello::parse(bytes).and_then(|hello| hello.answer(node, 0)) {
+        match Hello::parse(bytes).and_then(|hello| hello.answer(node, FUNCTIONS)) {
             Ok(hello) => {
                 at.phase = Phase::Connecting;
                 out.push(Effect::Greet { session, hello });
@@ -562,11 +582,13 @@ impl Shard {
     /// What another shard says, messages apart.
     fn hear(&mut self, from: ShardIx, handoff: Handoff, out: &mut Vec<Effect>) {
         match handoff {
-            // The shell routes messages; nothing else may send them here.
+            // The shell takes messages and calls; nothing else may send them here.
             Handoff::Run { .. }
             | Handoff::Member { .. }
             | Handoff::Returned { .. }
-            | Handoff::Asked { .. } => (),
+            | Handoff::Asked { .. }
+            | Handoff::Call(_)
+            | Handoff::Told(_) => (),
             Handoff::Ask { topic } => self.answer(from, topic, out),
             Handoff::Answer { topic, wanted } => self.answered(&topic, &wanted, out),
             Handoff::Want { pattern, group, members, ticket } => {

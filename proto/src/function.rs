@@ -9,7 +9,7 @@
 //! - Every refusal says what is wrong, and with what.
 //!
 //! Parts: `version.rs`, `constraint.rs`, `resource.rs` (words), `offer.rs` (what a node says in the
-//! catalog that it runs), `tests.rs`.
+//! catalog that it runs), `shares.rs` (how calls are split between versions), `tests.rs`.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -22,11 +22,13 @@ use crate::limits::{FUNCTION_NAME_BYTES_MAX, FUNCTION_NAME_SEGMENTS_MAX};
 mod constraint;
 mod offer;
 mod resource;
+mod shares;
 mod version;
 
 pub use constraint::{Constraint, ConstraintError};
 pub use offer::{Offer, Offers};
 pub use resource::{ResourceError, Resources};
+pub use shares::Shares;
 pub use version::{Version, VersionError};
 
 /// Words of `a-z A-Z 0-9 - _`, separated by dots.

@@ -223,6 +223,9 @@ pub const RESOURCES_MAX: usize = 8;
 /// Bytes of a resource's name.
 pub const RESOURCE_BYTES_MAX: usize = 48;
 
+/// Versions that the calls of one function are split between: the old one and some candidates.
+pub const SHARES_MAX: usize = 8;
+
 /// Versions times sets of resources in which one node offers one function.
 pub const OFFERS_MAX: usize = 16;
 

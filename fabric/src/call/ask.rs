@@ -21,7 +21,7 @@ use super::job::{Client, JobKey, Task};
 use super::open::{At, Open, Ran, Try};
 use super::{Caller, Calls, Counted, Effect, Reply, Request, Step, Value, draw_of};
 use crate::function::{self, Place, Within};
-use crate::limits::CALL_TRIES_MAX;
+use crate::limits::{CALL_CUT_PATIENCE, CALL_GONE_PATIENCE, CALL_TRIES_MAX};
 
 impl Calls {
     pub(super) fn call(&mut self, caller: Caller, request: Request, step: &mut Step<'_>) {
@@ -329,10 +329,16 @@ impl Calls {
         let (id, name, until) = (open.id, open.name.clone(), open.until);
         let spare = open.spare.as_ref().expect("who asks another node has what to ask with");
         let Some(Try { at: At::Far(far), .. }) = open.tries[by].as_mut() else { return None };
-        let is_gone = !self.functions.is_offered(&name, far.node, far.life);
-        if is_gone && far.is_silent(step.now) {
+        let is_gone = !self.functions.is_offered(&name, far.node, far.life)
+            && far.is_silent(CALL_GONE_PATIENCE, step.now);
+        let is_cut_off = step.distance()(far.target(self.here)).is_none()
+            && far.is_silent(CALL_CUT_PATIENCE, step.now);
+        if is_gone || is_cut_off {
             let ran = if far.is_dropped() { Ran::No } else { Ran::Perhaps };
-            let text = "the node that was asked is gone";
+            let text = match is_gone {
+                true => "the node that was asked is gone",
+                false => "no way leads to the node that was asked any more",
+            };
             let failure = self.failure(CallError::Unreachable, &name, text);
             let failure = self.at_node(failure, far, &[]);
             self.end_try(open, by, step);

@@ -12,12 +12,14 @@ use core::time::Duration;
 
 use mpreg_proto::call::{Ask, CallId, Message};
 use mpreg_proto::function::{Constraint, FunctionName, Resources, Version};
+use mpreg_proto::hop::Here;
 use mpreg_proto::id::{ClusterId, Incarnation, NodeId};
 
 use super::{Effect, Step, Value};
+use crate::function::Target;
 use crate::limits::{
-    CALL_DEADLINE_MAX, CALL_DROP_PATIENCE, CALL_GONE_PATIENCE, CALL_PARTS_PER_ACK, CALL_POLL,
-    CALL_RESEND, CALL_TRIES_MAX, CALL_WAIT_MAX, CALL_WORD_DEADLINE,
+    CALL_DEADLINE_MAX, CALL_DROP_PATIENCE, CALL_PARTS_PER_ACK, CALL_POLL, CALL_RESEND,
+    CALL_TRIES_MAX, CALL_WAIT_MAX, CALL_WORD_DEADLINE,
 };
 use crate::time::Instant;
 
@@ -174,9 +176,17 @@ impl Far {
         self.asked_at + CALL_DROP_PATIENCE <= now
     }
 
-    /// Whether nothing was heard for so long that one that is not known any more is gone.
-    pub(super) fn is_silent(&self, now: Instant) -> bool {
-        self.heard_at + CALL_GONE_PATIENCE <= now
+    /// What ways lead to.
+    pub(super) fn target(&self, here: Here) -> Target {
+        match self.cluster == here.cluster {
+            true => Target::Node(self.node),
+            false => Target::Cluster(self.cluster),
+        }
+    }
+
+    /// Whether nothing was heard for so long.
+    pub(super) fn is_silent(&self, patience: Duration, now: Instant) -> bool {
+        self.heard_at + patience <= now
     }
 
     fn wait_longer(&mut self, now: Instant) {

@@ -9,7 +9,7 @@ use mpreg_proto::hop::Reason;
 use super::failure::error_of_drop;
 use super::open::Ran;
 use super::{Calls, Counted, Effect, Step, Value};
-use crate::handoff::ReplyWay;
+use crate::hop::ReplyWay;
 use crate::limits::CALL_WORD_DEADLINE;
 
 impl Calls {

@@ -15,7 +15,7 @@ use super::far::{Far, Question};
 use super::job::JobKey;
 use super::{Caller, Calls, Due, Request, Value};
 use crate::function::{EndpointId, Place};
-use crate::handoff::ReplyWay;
+use crate::hop::ReplyWay;
 use crate::limits::{CALL_DEADLINE_DEFAULT, CALL_DEADLINE_MAX};
 use crate::time::Instant;
 

@@ -22,7 +22,7 @@ use super::job::{Client, JobKey, Task};
 use super::window::Verdict;
 use super::{Calls, Counted, Due, Effect, Reply, Step, Value, draw_of};
 use crate::function::{self, EndpointId, Place, Within, Worker};
-use crate::handoff::ReplyWay;
+use crate::hop::ReplyWay;
 use crate::limits::{
     CALL_ACCEPT, CALL_ANSWER_OVERHEAD_BYTES, CALL_DEADLINE_MAX, CALL_WORD_DEADLINE,
 };

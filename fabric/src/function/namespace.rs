@@ -54,6 +54,11 @@ impl Namespace {
         }
     }
 
+    /// What the name stands for; of several that contradict each other, by the word of the least node.
+    pub(super) fn id(&self, name: &FunctionName) -> Option<FunctionId> {
+        self.ids.get(name)?.first_key_value().map(|(_, &id)| id)
+    }
+
     /// Whether the node has said just this.
     pub(super) fn has(&self, node: NodeId, name: &FunctionName, id: FunctionId) -> bool {
         self.ids.get(name).and_then(|claims| claims.get(&node)) == Some(&id)

@@ -4,10 +4,11 @@
 //! asked again, as long as the split and who can take calls are the same. The draw is over the shares of
 //! those versions that can take the call: where some cannot, theirs is the others', in proportion.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
-use mpreg_proto::function::Version;
+use mpreg_proto::function::{FunctionName, Shares, Version};
+use mpreg_proto::id::NodeId;
 
 use crate::graph::affinity;
 use crate::limits::SPLIT_VERSIONS_MAX;
@@ -49,6 +50,10 @@ impl Split {
         &self.0
     }
 
+    pub(super) fn weight(&self, version: &Version) -> Option<u32> {
+        self.0.iter().find_map(|(known, weight)| (known == version).then_some(*weight))
+    }
+
     /// Which version a call is drawn for, of those that are there for it. None if none is.
     pub(super) fn draw(&self, call: u64, is_there: impl Fn(&Version) -> bool) -> Option<&Version> {
         let there = || self.0.iter().filter(|(version, _)| is_there(version));
@@ -63,6 +68,32 @@ impl Split {
             }
         }
         None
+    }
+}
+
+/// What nodes say of how calls are split. Of several, what was said last counts.
+#[derive(Debug, Default)]
+pub(super) struct Said(BTreeMap<FunctionName, BTreeMap<NodeId, Shares>>);
+
+impl Said {
+    /// What holds from here on; none: calls of the function are not split.
+    pub(super) fn hear(
+        &mut self,
+        owner: NodeId,
+        name: &FunctionName,
+        shares: Option<Shares>,
+    ) -> Option<Split> {
+        let said = self.0.entry(name.clone()).or_default();
+        match shares {
+            Some(shares) => _ = said.insert(owner, shares),
+            None => _ = said.remove(&owner),
+        }
+        let last = said.iter().max_by_key(|&(owner, shares)| (shares.said_at, *owner));
+        let split = last.and_then(|(_, shares)| Split::new(shares.weights.clone()).ok());
+        if said.is_empty() {
+            self.0.remove(name);
+        }
+        split
     }
 }
 

@@ -51,6 +51,9 @@ impl Kind {
     /// use them.
     pub const QUEUE: Self = Self(6);
     pub const CACHE: Self = Self(7);
+    /// How calls of a function are split between its versions. The name is a
+    /// [`crate::function::FunctionName`], the body [`crate::function::Shares`].
+    pub const SPLIT: Self = Self(8);
 
     /// The word logs, metrics and `--json` use.
     pub const fn word(self) -> &'static str {
@@ -62,6 +65,7 @@ impl Kind {
             Self::FUNCTION => "function",
             Self::QUEUE => "queue",
             Self::CACHE => "cache",
+            Self::SPLIT => "split",
             Self(_) => "unknown",
         }
     }

@@ -42,7 +42,10 @@ fn an_entry_is_what_workers_add_up_to() {
     assert_eq!(ended, [offer(&["1.10.0 2 gpu"])]);
     let ill = Input::Health { worker: one, health: Health::Ill };
     assert_eq!(handle(&mut functions, ill), [offer(&["1.10.0 0 gpu"])]);
-    assert_eq!(handle(&mut functions, Input::Unregister(one)), [retract()]);
+    assert_eq!(
+        handle(&mut functions, Input::Unregister(one)),
+        [retract(), Effect::Unregistered(one)]
+    );
     assert_eq!(handle(&mut functions, Input::Unregister(one)), []);
     assert!(functions.is_empty() && functions.functions.is_empty());
 }
@@ -361,7 +364,7 @@ proptest! {
                     }
                     Effect::Retract { name } => prop_assert!(told.remove(&name).is_some()),
                     Effect::Registered { .. } | Effect::Refused { .. } | Effect::Revoked { .. } => (),
-                    Effect::Drained(_) => (),
+                    Effect::Unregistered(_) | Effect::Drained(_) => (),
                     other @ (Effect::Unreadable { .. } | Effect::SplitRefused { .. }) => {
                         prop_assert!(false, "{:?}", other);
                     }

@@ -126,3 +126,32 @@ fn splits_are_bounded() {
     assert_eq!(handle(&mut functions, split(SPLITS_MAX)), [refused]);
     assert_eq!(handle(&mut functions, split(0)), [], "in place of the one before");
 }
+
+#[test]
+fn what_was_said_last_counts_whoever_said_it() {
+    let mut functions = functions();
+    register(&mut functions, worker(1, 1), "sum 1.2.0");
+    register(&mut functions, worker(1, 2), "sum 1.3.0");
+    let mut say = |owner: u128, said_at: u64, weights: Option<&[(&str, u32)]>| {
+        let body = weights.map(|weights| {
+            let weights = weights.iter().map(|(of, weight)| (version(of), *weight)).collect();
+            let mut body = Vec::new();
+            Shares { said_at, weights }.put(&mut body);
+            Bytes::from(body)
+        });
+        let (owner, name) = (NodeId(owner), Bytes::from_static(b"sum"));
+        let effects = handle(&mut functions, Input::Shares { owner, name, body });
+        assert_eq!(effects, []);
+        shares(&functions, ["1.2.0", "1.3.0"], "*")
+    };
+    near(&say(7, 100, Some(&[("1.2.0", 9), ("1.3.0", 1)])), &[90_000, 10_000]);
+    near(&say(8, 99, Some(&[("1.2.0", 1), ("1.3.0", 1)])), &[90_000, 10_000]);
+    near(&say(8, 101, Some(&[("1.2.0", 1), ("1.3.0", 1)])), &[50_000, 50_000]);
+    near(&say(9, 102, Some(&[])), &[0, 100_000]);
+    near(&say(9, 102, None), &[50_000, 50_000]);
+    near(&say(8, 101, None), &[90_000, 10_000]);
+    near(&say(7, 100, None), &[0, 100_000]);
+    let name = Bytes::from_static(b"sum");
+    let nonsense = Input::Shares { owner: NodeId(7), name, body: Some(Bytes::from_static(b"2")) };
+    assert_eq!(handle(&mut functions, nonsense), [Effect::Unreadable { owner: NodeId(7) }]);
+}
