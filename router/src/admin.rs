@@ -49,6 +49,7 @@ use crate::reload::Reloader;
 
 mod connections;
 pub mod fabric;
+mod functions;
 mod metrics;
 mod monitor;
 mod routes;

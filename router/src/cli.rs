@@ -17,6 +17,7 @@ mod completions;
 mod connect;
 mod demo;
 mod doctor;
+mod functions;
 mod hash_password;
 mod host;
 mod leave;
@@ -34,6 +35,7 @@ mod routes;
 mod running;
 mod serve;
 mod serve_fn;
+mod split;
 mod status;
 mod stop;
 mod subscribe;
@@ -64,6 +66,8 @@ pub enum Command {
     Peers(peers::AskPeers),
     Leave(leave::Leave),
     Catalog(catalog::AskCatalog),
+    Functions(functions::AskFunctions),
+    Split(split::Split),
     Routes(routes::AskRoutes),
     #[command(subcommand)]
     Route(routes::AskRoute),
@@ -166,6 +170,8 @@ impl Command {
             Self::Peers(peers) => peers.run(out),
             Self::Leave(leave) => leave.run(out),
             Self::Catalog(catalog) => catalog.run(out),
+            Self::Functions(functions) => functions.run(out),
+            Self::Split(split) => split.run(out),
             Self::Routes(routes) => routes.run(out),
             Self::Route(route) => route.run(out),
             Self::LinkState(link_state) => link_state.run(out),
@@ -275,6 +281,8 @@ mod tests {
               peers          Show which nodes a running router is linked to
               leave          Have a running router say goodbye to clients and other nodes, and end
               catalog        Show what the nodes of the fabric offer, as far as a running router knows
+              functions      Show which functions a running router knows, and who runs them
+              split          Split the calls of a function between its versions, on all nodes: `mpreg split sum 1.2.0:90 1.3.0:10`
               routes         Show the way to every cluster that a running router knows
               route          Ask about one way
               link-state     Show which links the nodes say that they have, as far as a running router knows

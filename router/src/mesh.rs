@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use crossbeam::queue::SegQueue;
 use crossbeam::utils::CachePadded;
+use mpreg_fabric::catalog::Changed;
 use mpreg_fabric::control::View;
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::want::Stale;
@@ -54,6 +55,8 @@ pub enum Command {
     View { view: Arc<View>, stale: Stale },
     /// What happened in the fabric, as a message for whoever listens.
     News { frame: Bytes },
+    /// What another node offers of a function, or no more; how calls of one are split.
+    Function(Arc<Changed>),
     /// An operator wants to know where messages of a topic go.
     Trace { topic: Bytes, number: trace::Number },
 }
@@ -197,6 +200,10 @@ impl Mesh {
         self.me
     }
 
+    pub fn shards_count(&self) -> usize {
+        self.bells.len()
+    }
+
     pub fn bell(&self) -> &Bell {
         &self.bells[self.me.index()]
     }
@@ -284,6 +291,8 @@ fn payload_bytes(handoff: &Handoff) -> usize {
     match handoff {
         Handoff::Run { frames } => frames.len(),
         Handoff::Member { frame, .. } | Handoff::Returned { frame, .. } => frame.len(),
+        Handoff::Call(input) => input.value_bytes(),
+        Handoff::Told(effect) => effect.value_bytes(),
         Handoff::Asked { .. }
         | Handoff::Ask { .. }
         | Handoff::Answer { .. }

@@ -20,6 +20,7 @@ use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::session::Timing;
 use mpreg_fabric::shard::{Settings, Shard as Machine};
+use mpreg_proto::hop::Here;
 use mpreg_proto::id::{Incarnation, NodeId, ShardIx};
 use mpreg_proto::limits::SHARDS_MAX;
 use mpreg_proto::nats::Bounds;
@@ -202,7 +203,7 @@ impl Node {
             spin: config.node.spin,
             clock,
             probe: probes[index].clone(),
-            clustered: clustered(config, &desk, index, incarnation),
+            clustered: clustered(config, &desk, index, (id, incarnation)),
             started: started.clone(),
         });
         let shards = cpus.shards.iter().zip(plans).map(|(&cpu, plan)| plan.start(cpu));
@@ -514,10 +515,12 @@ fn clustered(
     config: &Config,
     desk: &Desk,
     index: usize,
-    incarnation: Incarnation,
+    (node, incarnation): (NodeId, Incarnation),
 ) -> Option<Clustered> {
-    let hop_budget = config.peer.as_ref()?.hop_budget;
-    Some(Clustered { reporter: desk.reporters.of(shard_ix(index)), incarnation, hop_budget })
+    let peer = config.peer.as_ref()?;
+    let (reporter, hop_budget) = (desk.reporters.of(shard_ix(index)), peer.hop_budget);
+    let here = Here { node, cluster: peer.cluster.id() };
+    Some(Clustered { here, reporter, incarnation, hop_budget })
 }
 
 fn means(config: &Config, shards_count: usize) -> Means {

@@ -11,6 +11,10 @@ use mpreg_fabric::fact::{DropReason, EndReason, LinkEndReason};
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::hop::Reason;
 
+mod calls;
+
+pub use calls::CallProbe;
+
 /// A number with one writer: a plain add, no locked instruction.
 #[derive(Debug, Default)]
 pub struct Count(AtomicU64);
@@ -83,6 +87,7 @@ pub struct ShardProbe {
     pub trace_reports: Count,
     pub trace_reports_dropped: Count,
     pub link_dropped: [Count; LinkDrop::COUNT],
+    pub calls: CallProbe,
 }
 
 /// Why a message that was for another node, or from one, did not get where it was meant to.
@@ -382,6 +387,10 @@ impl ShardProbe {
             let value = if name.contains("_seconds") { count / 1e9 } else { count };
             out.push(Row { name, help, kind, labels: vec![label.clone()], value });
         }
+        for (kind, name, help, count) in self.calls.plain() {
+            let value = count.get() as f64;
+            out.push(Row { name, help, kind, labels: vec![label.clone()], value });
+        }
         let mut labelled = |name, help, key, word: &str, count: &Count| {
             let labels = vec![label.clone(), (key, word.to_owned())];
             let value = count.get() as f64;
@@ -396,6 +405,10 @@ impl ShardProbe {
             let count = &self.link_dropped[reason.index()];
             let help = "Messages that did not get to, or through, another node.";
             labelled("mpreg_link_dropped_total", help, "reason", reason.word(), count);
+        }
+        for (word, count) in self.calls.failed() {
+            let help = "Calls of clients without a result.";
+            labelled("mpreg_calls_failed_total", help, "error", word, count);
         }
         for (code, count) in ErrorCode::ALL.into_iter().zip(&self.refused) {
             let help = "Frames, commands and sessions refused.";

@@ -1,19 +1,24 @@
-//! Who is connected: what an operator asks a shard, and what the shard answers.
+//! Who is connected and which functions there are: what an operator asks a shard, and what the shard
+//! answers.
 //!
-//! There are two questions, so that a page of a long list costs a shard no more than that page: which
-//! connections there are, and what is known of some. NATS clients are listed and native ones are not.
+//! About connections there are two questions, so that a page of a long list costs a shard no more than that
+//! page: which there are, and what is known of some. NATS clients are listed and native ones are not.
 //!
-//! Invariant: an answer holds at most [`CONNECTIONS_LISTED_MAX`] connections and
-//! [`SUBSCRIPTIONS_LISTED_MAX`] subscriptions, numbers of connections apart.
+//! Invariant: an answer holds at most [`CONNECTIONS_LISTED_MAX`] connections,
+//! [`SUBSCRIPTIONS_LISTED_MAX`] subscriptions and [`FUNCTIONS_LISTED_MAX`] functions, numbers of
+//! connections apart.
 //!
 //! [`CONNECTIONS_LISTED_MAX`]: crate::limits::CONNECTIONS_LISTED_MAX
 //! [`SUBSCRIPTIONS_LISTED_MAX`]: crate::limits::SUBSCRIPTIONS_LISTED_MAX
+//! [`FUNCTIONS_LISTED_MAX`]: crate::limits::FUNCTIONS_LISTED_MAX
 
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::sync::Arc;
 
 use crossbeam::channel::Sender;
+use mpreg_proto::function::FunctionName;
+use serde::{Deserialize, Serialize};
 
 /// Where the answer goes has room for one of every shard; nobody may be there any more.
 #[derive(Clone, Debug)]
@@ -22,6 +27,35 @@ pub enum Question {
     Numbers { answers: Sender<Vec<u64>> },
     /// What is known of these, which are sorted, in their order.
     Details { of: Arc<[u64]>, subscriptions: Subscriptions, answers: Sender<Vec<Connection>> },
+    /// The functions that this shard is the home of; of one name only, if there is one.
+    Functions { name: Option<FunctionName>, answers: Sender<Vec<Function>> },
+}
+
+/// One version of a function, at one worker of this node or at another node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    pub name: String,
+    /// 32 hexadecimal digits. Known of functions of this node's cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    pub version: String,
+    pub resources: Vec<String>,
+    /// `here`, `mate` (a node of this cluster), `remote`.
+    pub place: String,
+    pub cluster: String,
+    pub node: String,
+    /// The connection of this node's worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// Calls at a time.
+    pub limit: u32,
+    /// Calls that run there, as far as this node knows.
+    pub in_flight: u32,
+    /// Whether it takes calls.
+    pub is_open: bool,
+    /// What of the calls goes to its version, in parts of the sum over all versions that are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u32>,
 }
 
 /// Whether a connection's subscriptions are listed.

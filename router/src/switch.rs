@@ -11,7 +11,8 @@
 //! Parts: `receive.rs` (bytes to frames), `commands.rs` (to commands of NATS), `admission.rs` (other accounts), `run.rs`, `deliver.rs` (runs to
 //! queues), `text.rs` (those of NATS clients), `effect.rs` (what the machine wants), `fabric.rs` (links with
 //! other nodes), `pulse.rs` (whether they carry), `carry.rs` (their messages), `replies.rs` (and the way back),
-//! `trace.rs` (what is told of some of them).
+//! `trace.rs` (what is told of some of them), `calls.rs` (functions and calls to
+//! them), `rpc.rs` (as clients say it), `call_hops.rs` (as nodes do).
 
 use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -26,6 +27,7 @@ use mpreg_fabric::shard::{Effect, Input, Shard as Machine};
 use mpreg_fabric::time::Instant;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{Frame, Refusal};
+use mpreg_proto::hop::Here;
 use mpreg_proto::id::{Incarnation, ShardIx, Sid};
 
 use crate::arena::Arena;
@@ -39,6 +41,8 @@ use crate::outbound::{Budget, Piece, Spares};
 use crate::probe::ShardProbe;
 
 mod admission;
+mod call_hops;
+mod calls;
 mod carry;
 mod commands;
 mod deliver;
@@ -48,11 +52,13 @@ mod pulse;
 mod receive;
 mod replies;
 mod roster;
+mod rpc;
 mod run;
 mod text;
 mod trace;
 mod wires;
 
+use calls::Desk;
 use fabric::Fabric;
 
 /// Connections of the whole node, counted by all shards.
@@ -95,6 +101,7 @@ pub struct Means {
 #[derive(Debug)]
 pub struct Clustered {
     pub reporter: Reporter,
+    pub here: Here,
     /// The life this node is in.
     pub incarnation: Incarnation,
     /// Links that a message which starts here may cross.
@@ -147,6 +154,7 @@ pub struct Switch {
     is_lame: bool,
     /// How long clients may read what is queued once the node stops.
     drain: Duration,
+    desk: Desk,
     /// `None` in a node that is in no cluster.
     fabric: Option<Box<Fabric>>,
     probe: Arc<ShardProbe>,
@@ -163,6 +171,7 @@ impl Switch {
     ) -> Self {
         let Means { queue_bytes, memory_bytes, drain } = means;
         Self {
+            desk: Desk::alone(&machine, mesh.me()),
             machine,
             links: Vec::new(),
             free: Vec::new(),
@@ -203,6 +212,7 @@ impl Switch {
 
     /// The node is one of a cluster: other nodes are told what is wanted here.
     pub fn join(&mut self, clustered: Clustered) {
+        self.desk = Desk::new(clustered.here, clustered.incarnation, self.mesh.me());
         self.fabric = Some(Box::new(Fabric::new(clustered)));
         self.machine.join();
     }
@@ -300,6 +310,7 @@ impl Switch {
                 Command::Reload { accounts, desk } => self.reload(accounts, desk),
                 Command::PeerLink(link) => self.take_link(*link),
                 Command::View { view, stale } => self.view(view, &stale),
+                Command::Function(changed) => self.function_elsewhere(&changed),
                 Command::News { frame } => self.deliver_news(&frame),
                 Command::Trace { topic, number } => self.begin_trace(&topic, number),
             }
@@ -332,6 +343,7 @@ impl Switch {
         {
             self.introduce_late(session, false);
         }
+        self.keep_calls();
         self.resume_paused();
         self.feel_pulses();
         if let Some(fabric) = &mut self.fabric {
@@ -342,6 +354,7 @@ impl Switch {
     /// When something is next due.
     pub fn deadline(&self) -> Option<Instant> {
         let machine = self.machine.deadline().map(|(at, _why)| at);
+        let calls = self.desk.machine.deadline().map(|(at, _why)| at);
         let going = self.going.first().map(|&(at, _)| at);
         let introducing = self.introducing.first().map(|&(at, _)| at);
         let of_link =
@@ -351,7 +364,14 @@ impl Switch {
         let telling = is_telling.then(|| self.now + WAIT_MAX);
         let pulses = self.fabric.as_ref().map(|at| at.pulses_due).filter(|at| *at < Instant::NEVER);
         let telling = telling.into_iter().chain(pulses);
-        machine.into_iter().chain(going).chain(introducing).chain(paused).chain(telling).min()
+        machine
+            .into_iter()
+            .chain(calls)
+            .chain(going)
+            .chain(introducing)
+            .chain(paused)
+            .chain(telling)
+            .min()
     }
 
     /// Stopped, and every client is gone.
@@ -405,6 +425,7 @@ impl Switch {
         self.probe.subscriptions.set(self.machine.subscriptions_count() as u64);
         self.probe.held_bytes.set(self.machine.held_bytes() as u64);
         self.probe.routes_cached.set(self.machine.routes_count() as u64);
+        self.probe.calls.look(&self.desk.machine);
         let counts = self.mesh.counts;
         self.probe.handoffs_out.set(counts.sent);
         self.probe.handoffs_in.set(counts.received);
@@ -430,13 +451,14 @@ impl Switch {
     /// Takes a link as far towards its end as it can go.
     pub fn advance(&mut self, session: SessionIx) {
         let until = self.now + LINGER;
+        let has_jobs = self.has_jobs(session);
         let Some(link) = self.link_mut(session) else { return };
         let is_sent = link.outbound.is_empty()
             && link.wire.is_empty()
             && !link.is_sending
             && !link.is_squeezed;
         match link.stage {
-            Stage::Opened if link.awaits_empty && is_sent => {
+            Stage::Opened if link.awaits_empty && is_sent && !has_jobs => {
                 link.awaits_empty = false;
                 self.tell(Input::Emptied { session });
             }

@@ -224,7 +224,7 @@ fn details(view: &View, of: Vec<u64>, subscriptions: Subscriptions) -> Vec<Conne
 }
 
 /// Asks every shard and waits for the answers; whoever does not answer in time is left out.
-fn ask<T>(view: &View, question: impl Fn(Sender<T>) -> Question) -> Vec<T> {
+pub(super) fn ask<T>(view: &View, question: impl Fn(Sender<T>) -> Question) -> Vec<T> {
     let (sender, answers): (_, Receiver<T>) = bounded(view.bells.len());
     for bell in view.bells.iter() {
         bell.command(Command::List(question(sender.clone())));

@@ -353,10 +353,10 @@ fn whole(error: &dyn std::error::Error) -> String {
 }
 
 fn parse_kind(word: &str) -> Result<Kind, Fault> {
-    let known = (1..=Kind::CACHE.0).map(Kind).find(|kind| kind.word() == word);
+    let known = (1..=Kind::SPLIT.0).map(Kind).find(|kind| kind.word() == word);
     known.ok_or_else(|| {
         bad_query(
-            "kind is node, subscription, cluster_interest, route_key, function, queue or cache",
+            "kind is node, subscription, cluster_interest, route_key, function, queue, cache or split",
         )
     })
 }

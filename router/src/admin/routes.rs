@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use super::{View, connections, fabric, metrics, monitor, trace};
+use super::{View, connections, fabric, functions, metrics, monitor, trace};
 use crate::peer::roster::Row;
 
 /// Every answer that is not the one asked for.
@@ -47,6 +47,7 @@ pub(super) fn router(view: View) -> Router {
         .route("/log", put(change_log))
         .route("/leave", put(leave))
         .merge(fabric::pages())
+        .merge(functions::pages())
         .merge(trace::pages())
         .merge(of_nats_server())
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "no such page"))

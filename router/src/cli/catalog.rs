@@ -10,7 +10,7 @@ use crate::admin::fabric::{CatalogPage, CatalogRow, HintRow};
 /// Show what the nodes of the fabric offer, as far as a running router knows.
 #[derive(Debug, clap::Args)]
 pub struct AskCatalog {
-    /// Only these: node, subscription, cluster_interest, route_key, function, queue, cache.
+    /// Only these: node, subscription, cluster_interest, route_key, function, queue, cache, split.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// Skip so many.

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 use mio::event::Event as Ready;
+use mpreg_fabric::catalog::Key;
 use mpreg_fabric::control::{
     Command, Control, Effect, End, Fact, Input, LinkUp, Origin, Record, Ticket,
 };
@@ -23,6 +24,7 @@ use mpreg_fabric::fact::LinkEndReason;
 use mpreg_fabric::rng::Rng;
 use mpreg_fabric::route::{Provided, WallClock};
 use mpreg_fabric::time::Instant;
+use mpreg_proto::catalog::{Kind, Scope};
 use mpreg_proto::id::{Incarnation, NodeId, ShardIx};
 use mpreg_proto::member::{LeaveReason, PeerAddress};
 use mpreg_proto::peer::{Lane, Plane};
@@ -162,6 +164,13 @@ impl Network {
                 true => Input::LinkWorked { peer },
                 false => Input::LinkFailed { peer },
             }),
+            Report::Function { name, body } => {
+                let (scope, key) = (Scope::Fabric, Key { kind: Kind::FUNCTION, name });
+                self.inputs.push_back(Input::Command(match body {
+                    Some(body) => Command::Offer { scope, key, body },
+                    None => Command::Retract { scope, key },
+                }));
+            }
             // Who opened it opens another.
             Report::PeerLost { direction: Direction::Incoming, .. } => (),
         }
@@ -343,6 +352,7 @@ impl Network {
             Effect::Fact(fact) => {
                 facts::record(&fact, self.peers.probe());
                 self.announce(&fact, now);
+                self.spread_function(fact);
             }
         }
     }
@@ -356,6 +366,18 @@ impl Network {
         for frame in frames {
             for bell in self.bells.iter() {
                 bell.command(mesh::Command::News { frame: frame.clone() });
+            }
+        }
+    }
+
+    /// Tells shards what another node offers of a function, and how calls are split, whoever says so.
+    fn spread_function(&self, fact: Fact) {
+        let Fact::Entry(changed) = fact else { return };
+        let is_elsewhere = changed.feed.node != self.control.view().here.node;
+        if changed.key.kind == Kind::SPLIT || (changed.key.kind == Kind::FUNCTION && is_elsewhere) {
+            let changed = Arc::new(changed);
+            for bell in self.bells.iter() {
+                bell.command(mesh::Command::Function(Arc::clone(&changed)));
             }
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Wants are told once each has settled for a turn: a subscription that comes and goes between two
 //! turns is not told, and what finds no room in the channel waits on its shard, the last word for each
-//! pattern and group. So a shard holds no more than its clients subscribe to. Of how a link fared, the
-//! last word of a turn is told.
+//! pattern and group. So a shard holds no more than its clients subscribe to. Of how a link fared, and of
+//! what is offered of a function, the last word of a turn is told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +33,11 @@ pub enum Report {
         peer: NodeId,
         is_working: bool,
     },
+    /// What workers of this node offer of a function, as an entry of the catalog; none: no more.
+    Function {
+        name: Bytes,
+        body: Option<Bytes>,
+    },
 }
 
 /// One shard's end.
@@ -49,6 +54,8 @@ pub struct Reporter {
     lost: Vec<(NodeId, Direction)>,
     /// How links fared, as last heard and not told.
     fared: BTreeMap<NodeId, bool>,
+    /// Entries by the name of the function, as last heard and not told.
+    functions: BTreeMap<Bytes, Option<Bytes>>,
 }
 
 /// What the shards' ends are made of.
@@ -83,6 +90,7 @@ impl Reporters {
             wants: BTreeMap::new(),
             lost: Vec::new(),
             fared: BTreeMap::new(),
+            functions: BTreeMap::new(),
         }
     }
 }
@@ -101,6 +109,10 @@ impl Reporter {
         self.fared.insert(peer, is_working);
     }
 
+    pub fn function(&mut self, name: Bytes, body: Option<Bytes>) {
+        self.functions.insert(name, body);
+    }
+
     /// Tells operators what a node says of a traced message; false if there is no room.
     pub fn trace(&self, report: Vec<u8>) -> bool {
         self.traces.try_send(report).is_ok()
@@ -108,7 +120,10 @@ impl Reporter {
 
     /// Whether something is not told yet.
     pub fn is_waiting(&self) -> bool {
-        !self.wants.is_empty() || !self.lost.is_empty() || !self.fared.is_empty()
+        !self.wants.is_empty()
+            || !self.lost.is_empty()
+            || !self.fared.is_empty()
+            || !self.functions.is_empty()
     }
 
     /// Tells what there is room for.
@@ -136,6 +151,14 @@ impl Reporter {
             let want = Want { shard, name: name.clone(), members };
             if !self.tell(Report::Want(want)) {
                 self.wants.insert(name, members);
+                break;
+            }
+            is_told = true;
+        }
+        while let Some((name, body)) = self.functions.pop_first() {
+            let (told, copy) = (name.clone(), body.clone());
+            if !self.tell(Report::Function { name: told, body: copy }) {
+                self.functions.insert(name, body);
                 break;
             }
             is_told = true;

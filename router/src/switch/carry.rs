@@ -20,9 +20,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mpreg_fabric::forward::{Held, Reach, Source};
-use mpreg_fabric::handoff::{Handoff, ReplyWay};
+use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::hop::seen::{Seen, Verdict};
-use mpreg_fabric::hop::{self, Decision, Start, Wanted};
+use mpreg_fabric::hop::{self, Decision, ReplyWay, Start, Wanted};
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::shard::{Place, Route};
 use mpreg_fabric::time::Instant;
@@ -104,7 +104,11 @@ impl Switch {
             traffic.messages_in.add(messages);
         }
         (self.stall, self.link_stall) = (Duration::ZERO, Duration::ZERO);
-        self.carry(&header, body, &run, self.now);
+        if header.flags().is_call() {
+            self.carry_call(&header, &run, self.now);
+        } else {
+            self.carry(&header, body, &run, self.now);
+        }
         Ok(())
     }
 
@@ -359,7 +363,7 @@ impl Fresh<'_> {
     }
 }
 
-fn lane_of(data: Data<'_>) -> peer::Lane {
+pub(super) fn lane_of(data: Data<'_>) -> peer::Lane {
     peer::Lane::of(data.priority())
 }
 

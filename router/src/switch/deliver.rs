@@ -485,6 +485,8 @@ impl Switch {
                 self.deliver_to_member(from, &frame, &group, tried);
             }
             Handoff::Asked { reply, way } => self.asked(reply, way),
+            Handoff::Call(input) => self.tell_calls(*input),
+            Handoff::Told(effect) => self.told(*effect, from),
             Handoff::Returned { frame, group, tried } => self.draw_again(&frame, &group, tried),
             handoff @ (Handoff::Ask { .. }
             | Handoff::Answer { .. }

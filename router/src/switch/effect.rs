@@ -52,6 +52,7 @@ impl Switch {
                 if let Some(link) = self.link_mut(session) {
                     link.awaits_empty = true;
                 }
+                self.drain_calls(session);
                 self.mark_dirty(session);
             }
             Effect::Freed { session } => {
@@ -106,6 +107,7 @@ impl Switch {
     }
 
     fn end(&mut self, session: SessionIx, reason: EndReason) {
+        self.end_calls(session);
         self.settle_session(session);
         self.start_going(session, reason);
         tracing::debug!(session = session.0, reason = reason.word(), "session ended");

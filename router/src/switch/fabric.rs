@@ -32,7 +32,7 @@ use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::limits::{FLOWS_KEPT, STREAMS_SEEN_MAX};
 use mpreg_fabric::time::Instant;
 use mpreg_fabric::want::Stale;
-use mpreg_fabric::way::{self, Flowlets};
+use mpreg_fabric::way::{self, Flowlets, Table};
 use mpreg_proto::hop::Reason;
 use mpreg_proto::id::{Incarnation, NodeId};
 use mpreg_proto::limits::FRAME_HEADER_BYTES;
@@ -78,7 +78,7 @@ pub(super) struct Fabric {
 
 impl Fabric {
     pub(super) fn new(clustered: Clustered) -> Self {
-        let Clustered { reporter, incarnation, hop_budget } = clustered;
+        let Clustered { reporter, incarnation, hop_budget, .. } = clustered;
         Self {
             reporter,
             incarnation,
@@ -97,6 +97,11 @@ impl Fabric {
             decision: Decision::default(),
             header: Vec::new(),
         }
+    }
+
+    /// What ways are looked up in, once the control core has said what there is.
+    pub(super) fn table(&self) -> Option<Table<'_>> {
+        Some(Table { links: &self.ways, ..self.view.as_ref()?.table() })
     }
 
     fn find_ways(&mut self) {

@@ -4,7 +4,7 @@ use mpreg_fabric::fact::EndReason;
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::shard::Input;
 use mpreg_proto::error::ErrorCode;
-use mpreg_proto::frame::{Data, Decoded, Kind, decode, peek};
+use mpreg_proto::frame::{Data, Decoded, Frame, Kind, decode, peek};
 use mpreg_proto::hello::Hello;
 use mpreg_proto::limits::HELLO_BYTES;
 
@@ -238,6 +238,10 @@ impl Switch {
 
     fn take_control(&mut self, session: SessionIx, frame: &[u8]) {
         match decode(frame) {
+            Ok(Decoded::Frame { frame: Frame::Rpc(rpc), .. }) => {
+                self.take_rpc(session, rpc);
+                self.perform();
+            }
             Ok(Decoded::Frame { frame, .. }) => self.tell(Input::Frame { session, frame }),
             Ok(Decoded::Need(_)) => self.refuse(session, ErrorCode::Malformed),
             Err(code) => self.refuse(session, code),

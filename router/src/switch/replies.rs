@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use bytes::Bytes;
-use mpreg_fabric::handoff::ReplyWay;
+use mpreg_fabric::hop::ReplyWay;
 use mpreg_fabric::time::Instant;
 
 use crate::limits::{REPLY_WAY_FOR, REPLY_WAYS_MAX};

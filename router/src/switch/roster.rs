@@ -14,12 +14,15 @@ impl Switch {
                 let numbers = self.listed().map(|(_, client)| client.id).collect();
                 answers.try_send(numbers).is_ok()
             }
+            Question::Functions { name, answers } => {
+                answers.try_send(self.functions(name.as_ref())).is_ok()
+            }
             Question::Details { of, subscriptions, answers } => {
                 answers.try_send(self.details(of, *subscriptions)).is_ok()
             }
         };
         if !is_heard {
-            tracing::debug!("nobody waits for a list of connections any more");
+            tracing::debug!("nobody waits for a list any more");
         }
     }
 

@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mpreg_fabric::forward::Source;
-use mpreg_fabric::handoff::ReplyWay;
-use mpreg_fabric::hop::{self, Decision, Share, Start, Target as HopTarget};
+use mpreg_fabric::hop::{self, Decision, ReplyWay, Share, Start, Target as HopTarget};
 use mpreg_fabric::shard::{Place, Route};
 use mpreg_fabric::time::Instant;
 use mpreg_fabric::way::{Flow, Table, Why};

@@ -422,6 +422,8 @@ impl Net {
                     Report::PeerLost { peer, direction, .. } => {
                         self.lost.push((n, peer.0 as usize - 1, direction));
                     }
+                    // Nobody here runs functions.
+                    Report::Function { .. } => (),
                     Report::Fared { peer, is_working } => {
                         self.fared.push((n, peer.0 as usize - 1, is_working));
                     }
@@ -543,7 +545,7 @@ impl Node {
             let (nats, probe) = (Arc::new(nats::Server::default()), probes[index].clone());
             let mut switch = Switch::new(machine, mesh, connections, nats, means, probe.clone());
             let reporter = reporters.of(me);
-            switch.join(Clustered { reporter, incarnation: Incarnation(1), hop_budget: 9 });
+            switch.join(Clustered { here, reporter, incarnation: Incarnation(1), hop_budget: 9 });
             Shard::new(Ring::new().unwrap(), switch, Vec::new(), Clock::start(), probe).unwrap()
         });
         let shards = shards.collect();
