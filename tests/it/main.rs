@@ -3,6 +3,7 @@
 mod clusters;
 mod fabric;
 mod flood;
+mod functions;
 mod hostile;
 mod idle;
 mod keys;

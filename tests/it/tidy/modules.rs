@@ -15,7 +15,7 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 /// `control` joins them. `catalog` is what `gossip` keeps. `call` joins `function` to calls.
 const FABRIC: Edges = &[
     ("breaker", &["time"]),
-    ("call", &["function", "handoff", "limits", "time", "way"]),
+    ("call", &["function", "hop", "limits", "time", "way"]),
     ("call_graph", &["limits", "time"]),
     ("catalog", &["limits", "time"]),
     (
@@ -43,7 +43,7 @@ const FABRIC: Edges = &[
     ("function", &["graph", "limits"]),
     ("gossip", &["catalog", "limits", "rng", "time"]),
     ("graph", &["rng"]),
-    ("handoff", &[]),
+    ("handoff", &["call", "hop"]),
     ("hop", &["graph", "limits", "time", "way"]),
     ("id", &[]),
     ("interest", &["handoff", "subscription"]),

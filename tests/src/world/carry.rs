@@ -204,6 +204,7 @@ impl World {
             Handoff::Member { frame, group, .. } => self.member_here(shard, &frame, &group),
             Handoff::Returned { .. } => panic!("clients here may have whatever they ask for"),
             Handoff::Asked { .. } => panic!("no world here has another node"),
+            Handoff::Call(_) | Handoff::Told(_) => panic!("nobody here calls functions"),
             handoff @ (Handoff::Ask { .. }
             | Handoff::Answer { .. }
             | Handoff::Want { .. }

@@ -1,0 +1,426 @@
+//! Functions on fabrics of real processes: registered by a client of one node, called by clients of
+//! others.
+//!
+//! Promised times are held eightfold beside other tests, and as they are with `MPREG_BOUNDS=exact`
+//! ([`bound`]).
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mpreg_client::{CallError, Client, Function, Worker};
+use mpreg_proto::function::FunctionId;
+use mpreg_tests::live::fabric::{Fabric, Seat, grid};
+use mpreg_tests::live::{Launch, Router, bound, program, until};
+use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+/// In time for any machine: what is late by this has hung.
+const PATIENT: Duration = Duration::from_secs(30);
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    Runtime::new().expect("threads are to be had").block_on(future)
+}
+
+async fn client_of(router: &Router) -> Client {
+    let url = format!("mpreg://{}", router.bound("native"));
+    Client::connect(&url).await.expect("the router serves")
+}
+
+/// How often each value was worked on.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<BTreeMap<u64, usize>>>);
+
+impl Log {
+    fn runs(&self) -> MutexGuard<'_, BTreeMap<u64, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, number: u64) {
+        *self.runs().entry(number).or_default() += 1;
+    }
+
+    fn runs_of(&self, number: u64) -> usize {
+        self.runs().get(&number).copied().unwrap_or(0)
+    }
+}
+
+fn number_of(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes.try_into().expect("a number"))
+}
+
+/// Runs `next`, which says the number after its own, after a wait. Ends with its client.
+fn run_next(mut worker: Worker, wait: Duration, log: Log) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Some(job) = worker.next().await {
+            let log = log.clone();
+            tokio::spawn(async move {
+                let number = number_of(job.payload());
+                log.note(number);
+                sleep(wait).await;
+                // A client that was cut off has nobody to say it to.
+                _ = job.reply(&(number + 1).to_le_bytes()).await.is_ok();
+            });
+        }
+    })
+}
+
+fn next() -> Function<'static> {
+    Function { limit: 1024.try_into().expect("not zero"), ..Function::new("next", "1.2.3") }
+}
+
+/// Waits until a node knows the function at so many endpoints.
+fn wait_known(router: &Router, name: &str, endpoints: usize) {
+    until("the function is known", || {
+        let (code, body) = router.get(&format!("/functions?name={name}"));
+        assert_eq!(code, 200, "{body}");
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&body).expect("a list");
+        (rows.len() == endpoints).then_some(())
+    });
+}
+
+#[test]
+fn calls_cross_four_clusters_and_all_come_back_right() {
+    let fabric = Fabric::start(grid(4, 3, |near, far| near + 1 == far));
+    fabric.wait_known();
+    let (caller, server) = (fabric.router(2), fabric.router(11));
+    block_on(async {
+        let service = client_of(server).await;
+        let log = Log::default();
+        let running = run_next(service.serve(next()).await.unwrap(), Duration::ZERO, log.clone());
+        wait_known(caller, "next", 1);
+        let client = client_of(caller).await;
+        let (mut calls, mut done) = (JoinSet::new(), 0);
+        for number in 0..3_000_u64 {
+            if 64 <= calls.len() {
+                calls.join_next().await.unwrap().unwrap();
+                done += 1;
+            }
+            let client = client.clone();
+            calls.spawn(async move {
+                let call = client.call("next").version("^1.2").deadline(PATIENT);
+                let result = call.send(&number.to_le_bytes()).await.unwrap();
+                assert_eq!(number_of(&result.payload), number + 1);
+            });
+        }
+        done += calls.join_all().await.len();
+        assert_eq!(done, 3_000);
+        assert!((0..3_000).all(|number| log.runs_of(number) == 1), "each ran once");
+        running.abort();
+    });
+}
+
+#[test]
+fn the_middle_is_killed_and_the_answer_comes_another_way() {
+    // 0 - {1, 2} - 3: clusters, of two gateways each.
+    let mut fabric =
+        Fabric::start(grid(4, 2, |near, far| far - near == 1 && near != 1 || far - near == 2));
+    fabric.wait_known();
+    block_on(async {
+        let service = client_of(fabric.router(6)).await;
+        let log = Log::default();
+        let wait = Duration::from_millis(500);
+        let running = run_next(service.serve(next()).await.unwrap(), wait, log.clone());
+        wait_known(fabric.router(0), "next", 1);
+        let client = client_of(fabric.router(0)).await;
+        let chosen = &fabric.explained(0, "c3").candidates[0];
+        let middle = if chosen.exit_cluster == "c1" { 1 } else { 2 };
+        let calls: Vec<_> = (0..20_u64)
+            .map(|number| {
+                let client = client.clone();
+                tokio::spawn(async move {
+                    let call = client.call("next").deadline(PATIENT);
+                    (number, call.send(&number.to_le_bytes()).await)
+                })
+            })
+            .collect();
+        until("all run", || (0..20).all(|number| log.runs_of(number) == 1).then_some(()));
+        let killed = Instant::now();
+        for at in [2 * middle, 2 * middle + 1] {
+            fabric.kill(at);
+        }
+        for call in calls {
+            let (number, result) = call.await.unwrap();
+            assert_eq!(number_of(&result.unwrap().payload), number + 1);
+        }
+        let (took, promised) = (killed.elapsed(), bound(Duration::from_secs(2)));
+        assert!(took <= promised, "{took:?}, promised within {promised:?}");
+        assert!((0..20).all(|number| log.runs_of(number) == 1), "each ran once");
+        running.abort();
+    });
+}
+
+#[test]
+fn the_cluster_that_runs_it_is_killed_and_no_call_hangs() {
+    let mut fabric = Fabric::start(grid(3, 2, |_, _| true));
+    fabric.wait_known();
+    block_on(async {
+        let log = Log::default();
+        let wait = Duration::from_millis(200);
+        let mut running = Vec::new();
+        let mut services = Vec::new();
+        for at in [2, 4] {
+            let service = client_of(fabric.router(at)).await;
+            running.push(run_next(service.serve(next()).await.unwrap(), wait, log.clone()));
+            services.push(service);
+        }
+        wait_known(fabric.router(0), "next", 2);
+        let client = client_of(fabric.router(0)).await;
+        let deadline = Duration::from_secs(20);
+        let (outcomes, started) = (Arc::new(AtomicUsize::new(0)), Instant::now());
+        let mut calls = JoinSet::new();
+        for number in 0..400_u64 {
+            let (client, outcomes) = (client.clone(), outcomes.clone());
+            calls.spawn(async move {
+                let call = client.call("next").deadline(deadline);
+                let result = call.send(&number.to_le_bytes()).await;
+                outcomes.fetch_add(1, Relaxed);
+                (number, result)
+            });
+            if number == 200 {
+                for at in [2, 3] {
+                    fabric.kill(at);
+                }
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+        let results = calls.join_all().await;
+        assert_eq!(outcomes.load(Relaxed), 400);
+        assert!(started.elapsed() < deadline + Duration::from_secs(10), "none hangs");
+        for (number, result) in results {
+            assert!(log.runs_of(number) <= 1, "{number} ran more than once");
+            match result {
+                Ok(value) => assert_eq!(number_of(&value.payload), number + 1),
+                Err(error) => {
+                    let code = error.code().expect("the router said so");
+                    assert_eq!(code, CallError::Unreachable, "{number}: {error}");
+                    assert!(error.may_have_run(), "what had not run went to the other cluster");
+                }
+            }
+        }
+        running.into_iter().for_each(|running| running.abort());
+    });
+}
+
+#[test]
+fn what_cannot_be_called_is_said_by_its_word() {
+    let mut seats = grid(3, 1, |near, far| near + 1 == far);
+    seats[0].more = "hop_budget = 1".to_owned();
+    let fabric = Fabric::start(seats);
+    fabric.wait_known();
+    block_on(async {
+        let near = client_of(fabric.router(1)).await;
+        let far = client_of(fabric.router(2)).await;
+        let mut workers = Vec::new();
+        let busy = Function { limit: 1.try_into().unwrap(), ..Function::new("busy", "1.0.0") };
+        let resources = &["gpu"];
+        let picky = Function { resources, ..Function::new("picky", "2.0.0") };
+        for function in [busy, picky] {
+            workers.push(near.serve(function).await.unwrap());
+        }
+        let distant = far.serve(Function::new("distant", "1.0.0")).await.unwrap();
+        for (name, at) in [("busy", 0), ("picky", 0), ("distant", 0)] {
+            wait_known(fabric.router(at), name, 1);
+        }
+        let client = client_of(fabric.router(0)).await;
+        let holder = client.clone();
+        let held = tokio::spawn(async move { holder.call("busy").send(b"").await });
+        let job = workers[0].next().await.unwrap();
+        let refused = async |call: mpreg_client::Call<'_>| {
+            let error = call.deadline(Duration::from_secs(5)).send(b"").await.unwrap_err();
+            error.code().expect("the router said so").word()
+        };
+        assert_eq!(refused(client.call("nothing")).await, "not_found");
+        assert_eq!(refused(client.call("picky").version("^1")).await, "no_version");
+        assert_eq!(refused(client.call("picky").resource("tpu")).await, "no_resource");
+        assert_eq!(refused(client.call("busy")).await, "overloaded");
+        assert_eq!(refused(client.call("distant")).await, "hop_budget_exhausted");
+        assert_eq!(refused(client.call("picky").cluster("c2")).await, "not_found");
+        assert_eq!(refused(client.call("picky").cluster("nowhere")).await, "unreachable");
+        let late = client.call("picky").deadline(Duration::from_millis(200)).send(b"").await;
+        assert_eq!(late.unwrap_err().code().unwrap().word(), "deadline");
+        job.fail("no luck");
+        let failed = held.await.unwrap().unwrap_err();
+        assert_eq!(failed.code().unwrap().word(), "worker_failed");
+        assert!(failed.to_string().contains("no luck"), "{failed}");
+        drop((workers, distant));
+    });
+}
+
+#[test]
+fn a_worker_that_drains_loses_no_call() {
+    let router = Launch::of(2).start();
+    block_on(async {
+        let log = Log::default();
+        let client = client_of(&router).await;
+        let wait = Duration::from_millis(5);
+        let first = client_of(&router).await;
+        let one = run_next(first.serve(next()).await.unwrap(), wait, log.clone());
+        let second = client_of(&router).await;
+        let two = run_next(second.serve(next()).await.unwrap(), wait, log.clone());
+        let mut calls = JoinSet::new();
+        for number in 0..1_000_u64 {
+            let client = client.clone();
+            calls.spawn(async move {
+                let result = client.call("next").send(&number.to_le_bytes()).await.unwrap();
+                assert_eq!(number_of(&result.payload), number + 1);
+            });
+            if number == 500 {
+                first.drain().await.unwrap();
+                first.close().await.unwrap();
+            }
+            if number % 8 == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+        assert_eq!(calls.join_all().await.len(), 1_000);
+        wait_known(&router, "next", 1);
+        assert!((0..1_000).all(|number| log.runs_of(number) == 1));
+        one.abort();
+        two.abort();
+    });
+}
+
+/// Two nodes of one cluster.
+fn pair_of_nodes() -> Vec<Seat> {
+    grid(1, 2, |_, _| false)
+}
+
+#[test]
+fn functions_are_gone_with_their_client_and_names_are_one_to_one() {
+    let fabric = Fabric::start(pair_of_nodes());
+    fabric.wait_known();
+    block_on(async {
+        let service = client_of(fabric.router(0)).await;
+        let worker = service.serve(next()).await.unwrap();
+        wait_known(fabric.router(1), "next", 1);
+        let other = client_of(fabric.router(1)).await;
+        let false_id = Function { id: Some(FunctionId(7)), ..next() };
+        let refused = other.serve(false_id).await;
+        assert!(refused.is_err(), "the name stands for another id there");
+        drop(worker);
+        service.close().await.unwrap();
+        wait_known(fabric.router(1), "next", 0);
+    });
+}
+
+#[test]
+fn one_call_in_ten_goes_to_the_new_version_wherever_that_was_said() {
+    const CALLS: u64 = 20_000;
+    let fabric = Fabric::start(pair_of_nodes());
+    fabric.wait_known();
+    block_on(async {
+        let service = client_of(fabric.router(0)).await;
+        let logs = [Log::default(), Log::default()];
+        let mut running = Vec::new();
+        for (version, log) in ["1.2.0", "1.3.0"].into_iter().zip(&logs) {
+            let worker = service.serve(Function { version, ..next() }).await.unwrap();
+            running.push(run_next(worker, Duration::ZERO, log.clone()));
+        }
+        wait_known(fabric.router(1), "next", 2);
+        let split = "/split?name=next&weights=1.2.0:90,1.3.0:10";
+        assert_eq!(fabric.router(0).ask("PUT", split).0, 204);
+        until("it is known", || {
+            fabric.router(1).get("/functions").1.contains("\"share\":10").then_some(())
+        });
+        let client = client_of(fabric.router(1)).await;
+        let mut calls = JoinSet::new();
+        for number in 0..CALLS {
+            if 64 <= calls.len() {
+                calls.join_next().await.unwrap().unwrap();
+            }
+            let client = client.clone();
+            calls.spawn(async move {
+                client.call("next").send(&number.to_le_bytes()).await.unwrap();
+            });
+        }
+        calls.join_all().await;
+        let [old, new] = logs.map(|log| log.runs().len() as u64);
+        assert_eq!(old + new, CALLS);
+        // Within 1 %: five standard deviations.
+        assert!(new.abs_diff(CALLS / 10) <= CALLS / 100, "{new} of {CALLS}");
+        assert_eq!(fabric.router(1).ask("DELETE", "/split?name=next").0, 204);
+        until("it is over everywhere", || {
+            fabric
+                .running()
+                .iter()
+                .all(|&at| !fabric.router(at).get("/functions").1.contains("share"))
+                .then_some(())
+        });
+        running.into_iter().for_each(|running| running.abort());
+    });
+}
+
+/// A command that runs a function, until it is dropped.
+struct Served(Child);
+
+impl Served {
+    fn start(router: &Router, arguments: &[&str]) -> Self {
+        let url = format!("mpreg://{}", router.bound("native"));
+        let mut command = Command::new(program::path());
+        command.args(["serve-fn", "--url", &url]).args(arguments);
+        Self(command.stdout(Stdio::null()).spawn().expect("the binary runs"))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended.
+        _ = self.0.kill().is_ok();
+        _ = self.0.wait().is_ok();
+    }
+}
+
+/// What `mpreg call --json` prints, and its exit code.
+fn call(router: &Router, arguments: &[&str]) -> (serde_json::Value, Option<i32>) {
+    let url = format!("mpreg://{}", router.bound("native"));
+    let mut command = Command::new(program::path());
+    command.args(["call", "--url", &url, "--json"]).args(arguments);
+    let output = command.output().expect("the binary runs");
+    let said = serde_json::from_slice(&output.stdout);
+    (said.unwrap_or(serde_json::Value::Null), output.status.code())
+}
+
+#[test]
+fn commands_run_and_call_functions() {
+    let router = Launch::of(2).start();
+    let shout = ["--name", "shout", "--version", "1.10.0", "--", "tr", "a-z", "A-Z"];
+    let older = ["--name", "shout", "--version", "1.9.0", "--", "cat"];
+    let broken =
+        ["--name", "broken", "--version", "1.0.0", "--", "sh", "-c", "echo no luck >&2; exit 3"];
+    let slow = ["--name", "slow", "--version", "1.0.0", "--", "sleep", "60"];
+    let _running: Vec<Served> = [&shout[..], &older, &broken, &slow]
+        .into_iter()
+        .map(|arguments| Served::start(&router, arguments))
+        .collect();
+    for (name, endpoints) in [("shout", 2), ("broken", 1), ("slow", 1)] {
+        wait_known(&router, name, endpoints);
+    }
+    assert_eq!(call(&router, &["shout", "--", "hello"]), (json!({ "result": "HELLO" }), Some(0)));
+    let older = call(&router, &["shout", "--version", "~1.9", "--", "hello"]);
+    assert_eq!(older, (json!({ "result": "hello" }), Some(0)));
+    let refused = |arguments: &[&str]| {
+        let (said, code) = call(&router, arguments);
+        assert_eq!(code, Some(1), "{said}");
+        let error = &said["error"];
+        assert!(error["target"].is_string() && error["path"].is_array(), "{said}");
+        let word = |key: &str| error[key].as_str().unwrap().to_owned();
+        (word("code"), word("reason"))
+    };
+    let (code, reason) = refused(&["broken", "--", "x"]);
+    assert_eq!(code, "worker_failed");
+    assert!(reason.contains("no luck"), "{reason}");
+    assert_eq!(refused(&["slow", "--deadline-ms", "300", "--", "x"]).0, "deadline");
+    assert_eq!(refused(&["shout", "--version", ">=2", "--", "x"]).0, "no_version");
+    assert_eq!(refused(&["nothing", "--", "x"]).0, "not_found");
+    let nobody = Command::new(program::path())
+        .args(["call", "--url", "mpreg://127.0.0.1:1", "shout", "--", "x"])
+        .output()
+        .expect("the binary runs");
+    assert_eq!(nobody.status.code(), Some(2));
+}
