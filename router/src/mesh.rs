@@ -75,7 +75,8 @@ pub struct Bell {
     ring_eventfd: OwnedFd,
     /// Read by the shard's executor while it parks; the ring signals it as well.
     park_eventfd: OwnedFd,
-    /// As many as there are sessions being verified, and a few of the process's life.
+    /// As many as there are sessions being verified, entries of functions that changed in a turn, and a few
+    /// of the process's life.
     commands: SegQueue<Command>,
 }
 

@@ -228,6 +228,7 @@ impl Switch {
             _function => function::Input::Changed { owner, cluster: *cluster, name, body },
         };
         self.tell_calls(Input::Function(input));
+        self.perform();
     }
 
     /// The client has said that it drains.
@@ -265,6 +266,7 @@ impl Switch {
     pub(super) fn keep_calls(&mut self) {
         if self.desk.machine.deadline().is_some_and(|(at, _why)| at <= self.now) {
             self.tell_calls(Input::Tick);
+            self.perform();
         }
     }
 
