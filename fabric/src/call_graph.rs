@@ -83,11 +83,12 @@ pub struct Settings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
     Start,
-    /// A call came back, over so many clusters' borders. Ignored if it is not under way.
+    /// A call came back, over so many clusters' borders if that is known. Ignored if it is not under
+    /// way.
     Finished {
         command: CommandIx,
         outcome: Outcome,
-        cluster_hops: u8,
+        cluster_hops: Option<u8>,
     },
     Cancel,
     DeadlineReached,
@@ -301,14 +302,14 @@ impl CallGraph {
         &mut self,
         command: CommandIx,
         outcome: Outcome,
-        cluster_hops: u8,
+        cluster_hops: Option<u8>,
         now: Instant,
         out: &mut Vec<Effect>,
     ) {
         let ix = usize::from(command.0);
         let Some(step) = self.steps.get_mut(ix) else { return };
         let State::UnderWay { .. } = step.state else { return };
-        step.spent.cluster_hops = Some(cluster_hops);
+        step.spent.cluster_hops = cluster_hops;
         let is_passed_on = self.settings.when == When::Streamed && step.consumers_left == 0;
         match outcome {
             Outcome::Failed(failure) => self.fail(ix, End::Failed(failure), now, out),

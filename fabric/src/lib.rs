@@ -22,7 +22,7 @@
 //! kinds), `plan` (which of them count), `breaker` (which links work), `control` (joins them). `way`
 //! and `hop` (one hop of a message) are what shards do with the view it makes; `graph` and `tape` are
 //! tools. `function` (who runs a call) is part of `call` (a call from its client to its worker and back);
-//! `call_graph` (calls that take each other's results) is not joined yet.
+//! `call_graph` (calls that take each other's results) is run by whoever calls, not by nodes.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -66,6 +66,25 @@ pub enum Refused {
     Cycle { commands: Vec<String> },
 }
 
+impl Refused {
+    /// The word logs and `--json` use.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::TooManyCommands { .. } => "too_many_commands",
+            Self::TooLarge { .. } => "too_large",
+            Self::TooManyReferences { .. } => "too_many_references",
+            Self::TooDeep { .. } => "too_deep",
+            Self::Name { .. } => "bad_name",
+            Self::Duplicate { .. } => "duplicate_name",
+            Self::Argument { .. } => "bad_argument",
+            Self::Unknown { .. } => "unknown_command",
+            Self::SelfReference { .. } => "self_reference",
+            Self::Cycle { .. } => "cycle",
+        }
+    }
+}
+
 /// A graph that may run.
 #[derive(Clone, Debug)]
 pub struct Plan {

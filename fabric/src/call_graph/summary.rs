@@ -15,7 +15,7 @@ pub struct Spent {
     pub queued: Duration,
     /// From there until it ended.
     pub calling: Duration,
-    /// Borders between clusters on the way; none if it did not come back.
+    /// Borders between clusters on the way; none if it did not come back, or nobody counted them.
     pub cluster_hops: Option<u8>,
 }
 

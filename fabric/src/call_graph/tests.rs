@@ -95,7 +95,7 @@ impl Bench {
 
     fn finished(&mut self, name: &str, outcome: Outcome, now: Instant) {
         let command = self.named(name);
-        self.input(Input::Finished { command, outcome, cluster_hops: 2 }, now);
+        self.input(Input::Finished { command, outcome, cluster_hops: Some(2) }, now);
     }
 }
 
@@ -320,7 +320,7 @@ fn an_outcome_counts_once_and_only_of_what_is_under_way() {
     let mut bench = Bench::new("a 1", AT_THE_END);
     bench.input(Input::Start, at(0));
     let outcome = Outcome::Failed(Bytes::new());
-    bench.input(Input::Finished { command: CommandIx(1), outcome, cluster_hops: 0 }, at(1));
+    bench.input(Input::Finished { command: CommandIx(1), outcome, cluster_hops: None }, at(1));
     assert_eq!(bench.seen, ["call a 1"]);
 }
 
@@ -371,7 +371,7 @@ fn passed_on(argument: Value, given: Value) -> Result<Value, End> {
     graph.handle(Input::Start, at(0), &mut out);
     out.clear();
     let (command, outcome) = (CommandIx(0), Outcome::Value(given));
-    graph.handle(Input::Finished { command, outcome, cluster_hops: 0 }, at(1), &mut out);
+    graph.handle(Input::Finished { command, outcome, cluster_hops: None }, at(1), &mut out);
     let mut ends = out.into_iter().filter_map(|effect| match effect {
         Effect::Call { argument, .. } => Some(Ok(argument)),
         Effect::Partial { command: CommandIx(1), end } => Some(Err(end)),

@@ -225,7 +225,7 @@ impl Run<'_> {
                 Outcome::Value(value)
             }
         };
-        self.input(Input::Finished { command: place(ix), outcome, cluster_hops: 0 }, now);
+        self.input(Input::Finished { command: place(ix), outcome, cluster_hops: None }, now);
     }
 
     /// By what is known so far.
@@ -385,7 +385,7 @@ fn random_graphs_stop_at_any_time() {
             };
             under_way.remove(&command);
             let outcome = Outcome::Value(json(r#"{"list": [0, 1], "of": {"a.b": 1}}"#));
-            inputs.push(Input::Finished { command, outcome, cluster_hops: 0 });
+            inputs.push(Input::Finished { command, outcome, cluster_hops: None });
         }
         let results = results.unwrap();
         assert_eq!(under_way, BTreeSet::new(), "seed {seed}");

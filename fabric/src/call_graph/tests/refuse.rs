@@ -82,6 +82,22 @@ fn references_are_well_formed() {
 }
 
 #[test]
+fn each_refusal_has_a_word() {
+    let word = |text: &str| refused(text).map(|refused| refused.word());
+    for (text, want) in [
+        ("", "empty"),
+        ("a.b 1", "bad_name"),
+        ("a 1\na 1", "duplicate_name"),
+        ("a {\"$ref\": 1.5}", "bad_argument"),
+        ("a {\"$ref\": \"b\"}", "unknown_command"),
+        ("a {\"$ref\": \"a\"}", "self_reference"),
+        ("a {\"$ref\": \"b\"}\nb {\"$ref\": \"a\"}", "cycle"),
+    ] {
+        assert_eq!(word(text), Some(want), "{text}");
+    }
+}
+
+#[test]
 fn graphs_have_bounds() {
     let many = |count: usize| (0..count).map(|ix| command(&format!("c{ix}"), "1")).collect();
     assert_eq!(Plan::new(many(0)).err(), Some(Refused::Empty));
