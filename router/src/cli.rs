@@ -18,6 +18,7 @@ mod connect;
 mod demo;
 mod doctor;
 mod functions;
+mod graph;
 mod hash_password;
 mod host;
 mod leave;
@@ -62,6 +63,7 @@ pub enum Command {
     Reply(reply::Reply),
     Call(call::CallFunction),
     ServeFn(serve_fn::ServeFn),
+    Graph(graph::RunGraph),
     Status(status::AskStatus),
     Peers(peers::AskPeers),
     Leave(leave::Leave),
@@ -128,6 +130,8 @@ pub enum CommandError {
     Call(#[from] call::CallFunctionError),
     #[error(transparent)]
     ServeFn(#[from] serve_fn::ServeFnError),
+    #[error(transparent)]
+    Graph(#[from] graph::GraphError),
     /// Whoever reads the answer has gone, or its disk is full.
     #[error("writing the answer")]
     Output(#[from] io::Error),
@@ -166,6 +170,7 @@ impl Command {
             Self::Reply(reply) => reply.run(out),
             Self::Call(call) => call.run(out),
             Self::ServeFn(serve) => serve.run(out),
+            Self::Graph(graph) => graph.run(out),
             Self::Status(status) => status.run(out),
             Self::Peers(peers) => peers.run(out),
             Self::Leave(leave) => leave.run(out),
@@ -199,6 +204,7 @@ impl CommandError {
             | Self::Request(_)
             | Self::Call(_)
             | Self::ServeFn(_)
+            | Self::Graph(_)
             | Self::Demo(_)
             | Self::HashPassword(_)
             | Self::Ca(_)
@@ -277,6 +283,7 @@ mod tests {
               reply          Answer requests, one after the other, until interrupted
               call           Call a function, wherever it runs, and print the result. Exit code 1 if there is none, 2 if it could not be called
               serve-fn       Run a function for whoever calls it, by a command, until interrupted
+              graph          Call functions that take each other's results, each as soon as its inputs are there. Exit code 1 if the graph is refused or a command of it fails, 2 if nothing could be called
               status         Show how a running router is. Exit code 1 if it is being stopped
               peers          Show which nodes a running router is linked to
               leave          Have a running router say goodbye to clients and other nodes, and end

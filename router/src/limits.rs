@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use mpreg_fabric::limits::DIALS_MAX;
+use mpreg_fabric::limits::{CALL_GRAPH_BYTES_MAX, DIALS_MAX};
 use mpreg_proto::limits::{FRAME_BYTES_MAX, PEER_CONTROL_FRAME_BYTES_MAX};
 
 /// Submission entries of a ring. One turn rarely queues more; a full queue is submitted early.
@@ -303,6 +303,10 @@ pub const PEER_TURN_BYTES_MAX: usize = 8 * PEER_READ_BYTES;
 /// who keeps to the interval.
 pub const PEER_PINGS_OUT_MAX: usize = 16;
 pub const PEER_PONGS_WAITING_MAX: usize = 16;
+
+/// Bytes of a file that describes a call graph: what it says is bounded by `CALL_GRAPH_BYTES_MAX`, and
+/// spaces and names of fields around it may be three times as much.
+pub const GRAPH_FILE_BYTES_MAX: usize = 4 * CALL_GRAPH_BYTES_MAX;
 
 const _: () = assert!(PEER_CONTROL_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX / 10);
 const _: () = assert!(STALL_BYTES < LINK_QUEUE_BYTES_MAX);

@@ -1,11 +1,12 @@
 //! `mpreg call`: calls a function, and prints the result.
 
 use core::time::Duration;
+use std::borrow::Cow;
 use std::io::Write;
 
 use mpreg_client::limits::CALL_DEADLINE;
 use mpreg_client::{CallFailed, Value};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::connect::{Loss, Payload, Router, TalkError, talk};
 use super::value::{Shown, value};
@@ -69,17 +70,15 @@ pub enum CallFunctionError {
 }
 
 /// A call without a result, as it is shown.
-#[derive(Debug, Serialize)]
-struct Failed<'a> {
-    code: &'static str,
-    reason: String,
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Failed {
+    pub(super) code: Cow<'static, str>,
+    pub(super) reason: String,
     /// The function, and where it was to run.
-    target: String,
+    pub(super) target: String,
     /// The nodes the call, or its refusal, came through.
-    path: Vec<String>,
-    may_have_run: bool,
-    #[serde(skip)]
-    error: &'a CallFailed,
+    pub(super) path: Vec<String>,
+    pub(super) may_have_run: bool,
 }
 
 impl CallFunction {
@@ -95,7 +94,7 @@ impl CallFunction {
         if self.json {
             writeln!(out, "{}", failed.json())?;
         } else {
-            complain(failed.error);
+            complain(source);
         }
         Ok(Exit::No)
     }
@@ -137,18 +136,21 @@ impl CallFunction {
     }
 }
 
-impl<'a> Failed<'a> {
+impl Failed {
     /// None if the router was not asked.
-    fn new(function: &str, error: &'a CallFailed) -> Option<Self> {
-        let code = error.code()?.word();
-        let may_have_run = error.may_have_run();
+    fn new(function: &str, error: &CallFailed) -> Option<Self> {
+        Some(Self::with(error.code()?.word(), function, error))
+    }
+
+    pub(super) fn with(code: &'static str, function: &str, error: &CallFailed) -> Self {
+        let (code, may_have_run) = (Cow::Borrowed(code), error.may_have_run());
         let CallFailed::Failed(failure) = error else {
             let (reason, target) = (error.to_string(), function.to_owned());
-            return Some(Self { code, reason, target, path: Vec::new(), may_have_run, error });
+            return Self { code, reason, target, path: Vec::new(), may_have_run };
         };
         let path = failure.path.iter().map(ToString::to_string).collect();
         let (reason, target) = (failure.text.clone(), failure.target.to_string());
-        Some(Self { code, reason, target, path, may_have_run, error })
+        Self { code, reason, target, path, may_have_run }
     }
 
     fn json(&self) -> String {
