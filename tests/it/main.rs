@@ -4,6 +4,7 @@ mod clusters;
 mod fabric;
 mod flood;
 mod functions;
+mod graph;
 mod hostile;
 mod idle;
 mod keys;
