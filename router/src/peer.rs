@@ -277,6 +277,8 @@ impl Peers {
         }
         let key = token.0 - self.listener_token.0 - 1;
         if let Some(connection) = self.connections.get_mut(key) {
+            // It may not be its turn yet, and the kernel does not say so again.
+            connection.wants_turn = true;
             connection.socket.may(
                 ready.is_readable() || ready.is_read_closed() || ready.is_error(),
                 ready.is_writable() || ready.is_write_closed() || ready.is_error(),
