@@ -251,9 +251,6 @@ pub const WEBSOCKET_SENT_FRAME_BYTES_MAX: usize = u16::MAX as usize;
 pub const CONNECTIONS_LISTED_MAX: usize = 1024;
 pub const SUBSCRIPTIONS_LISTED_MAX: usize = 4096;
 
-/// Endpoints of functions a shard names in one answer: a few hundred bytes each.
-pub const FUNCTIONS_LISTED_MAX: usize = 4_096;
-
 /// Bytes of one record of the state that survives. Snapshots are hints: what does not fit is learnt
 /// from others again.
 pub const STORE_RECORD_BYTES_MAX: usize = 4 << 20;
@@ -268,10 +265,6 @@ pub const PEER_LINKS_MAX: usize = 256;
 /// done or to time out.
 pub const PEER_STRANGERS_MAX: usize = 256;
 pub const PEER_STRANGERS_OF_ADDRESS_MAX: usize = 64;
-
-/// Connections that are no links yet, of which bytes are taken in one turn. Each may be a handshake, a
-/// millisecond or more of this core; links that are up are served between them.
-pub const PEER_GREETED_PER_TURN: usize = 4;
 
 /// Connections opened at the same time, so that the end of many nodes is no storm of dials.
 pub const PEER_DIALS_MAX: usize = 8;

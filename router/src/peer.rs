@@ -45,7 +45,7 @@ use mpreg_proto::peer::{Frame, Lane};
 use mpreg_proto::peer_hello::{Channel, PeerHello};
 use slab::Slab;
 
-use crate::limits::{PEER_GREETED_PER_TURN, PEER_LINKS_MAX};
+use crate::limits::PEER_LINKS_MAX;
 use crate::peer_link::PeerLink;
 use crate::probe::PeerProbe;
 
@@ -177,8 +177,6 @@ pub struct Peers {
     /// Links that were told of and are not down.
     links: BTreeMap<LinkId, usize>,
     links_named: u64,
-    /// The last that was no link yet and said something.
-    greeted_last: usize,
     /// On which connection a node is sent to.
     used: BTreeMap<NodeId, usize>,
     resolver: Resolver,
@@ -255,7 +253,6 @@ impl Peers {
             connections: Slab::new(),
             links: BTreeMap::new(),
             links_named: 0,
-            greeted_last: 0,
             used: BTreeMap::new(),
             resolver: Resolver::start(waker)?,
             resolving: 0,
@@ -277,8 +274,6 @@ impl Peers {
         }
         let key = token.0 - self.listener_token.0 - 1;
         if let Some(connection) = self.connections.get_mut(key) {
-            // It may not be its turn yet, and the kernel does not say so again.
-            connection.wants_turn = true;
             connection.socket.may(
                 ready.is_readable() || ready.is_read_closed() || ready.is_error(),
                 ready.is_writable() || ready.is_write_closed() || ready.is_error(),
@@ -304,26 +299,9 @@ impl Peers {
         {
             self.begin_data(node, shard, now, out);
         }
-        self.serve_all(now, out);
-    }
-
-    /// Links that are up, and some of the others: of those that say something so many at most.
-    fn serve_all(&mut self, now: Instant, out: &mut Vec<Event>) {
-        let connections = self.connections.iter();
-        let all = connections.map(|(key, connection)| (key, connection.link.is_up()));
-        let (up, others) = in_turn(all, self.greeted_last);
-        for key in up {
+        let keys: Vec<usize> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in keys {
             self.serve(key, now, out);
-        }
-        let mut left = PEER_GREETED_PER_TURN;
-        for key in others {
-            if self.serve(key, now, out) != 0 {
-                self.greeted_last = key;
-                left -= 1;
-            }
-            if left == 0 {
-                break;
-            }
         }
     }
 
@@ -454,18 +432,6 @@ impl Peers {
     }
 }
 
-/// Links that are up, and the others: first the one after the last that was greeted, so that none waits
-/// for those that came later.
-fn in_turn(all: impl Iterator<Item = (usize, bool)>, last: usize) -> (Vec<usize>, Vec<usize>) {
-    let (mut up, mut others) = (Vec::new(), Vec::new());
-    for (key, is_up) in all {
-        if is_up { &mut up } else { &mut others }.push(key);
-    }
-    let first = others.partition_point(|&key| key <= last);
-    others.rotate_left(first);
-    (up, others)
-}
-
 fn listening(
     listener: OwnedFd,
     registry: &Registry,
@@ -476,18 +442,4 @@ fn listening(
     let mut listener = mio::net::TcpListener::from_std(listener);
     registry.register(&mut listener, token, Interest::READABLE)?;
     Ok(listener)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::in_turn;
-
-    #[test]
-    fn who_was_greeted_last_is_the_last_to_be_greeted_again() {
-        let all = [(1, false), (2, true), (4, false), (5, false), (7, true)].into_iter();
-        assert_eq!(in_turn(all.clone(), 0), (vec![2, 7], vec![1, 4, 5]));
-        assert_eq!(in_turn(all.clone(), 1), (vec![2, 7], vec![4, 5, 1]));
-        assert_eq!(in_turn(all.clone(), 4), (vec![2, 7], vec![5, 1, 4]));
-        assert_eq!(in_turn(all, 9), (vec![2, 7], vec![1, 4, 5]));
-    }
 }

@@ -106,14 +106,13 @@ impl Peers {
         Ok(key)
     }
 
-    /// Does what can be done for one connection. Says how many bytes came.
-    pub(super) fn serve(&mut self, key: usize, now: Instant, out: &mut Vec<Event>) -> usize {
+    /// Does what can be done for one connection.
+    pub(super) fn serve(&mut self, key: usize, now: Instant, out: &mut Vec<Event>) {
         let connection = &mut self.connections[key];
         connection.wants_turn = false;
-        let mut count = 0;
         match connection.socket.connected() {
             Ok(true) => {
-                count = connection.socket.receive(&mut connection.link, now);
+                let count = connection.socket.receive(&mut connection.link, now);
                 self.probe.bytes_in.add(count as u64);
             }
             Ok(false) if connection.link.deadline() <= now => {
@@ -126,8 +125,7 @@ impl Peers {
         let is_over = self.connections[key].link.tick(now);
         self.hear(key, now, out);
         if self.connections[key].is_agreed {
-            self.hand_over(key, out);
-            return count;
+            return self.hand_over(key, out);
         }
         self.flush(key, now);
         // What went wrong while sending.
@@ -136,7 +134,6 @@ impl Peers {
         if is_over || (connection.is_over && connection.socket.is_done()) {
             self.connections.remove(key);
         }
-        count
     }
 
     pub(super) fn flush(&mut self, key: usize, now: Instant) {
