@@ -251,6 +251,9 @@ pub const WEBSOCKET_SENT_FRAME_BYTES_MAX: usize = u16::MAX as usize;
 pub const CONNECTIONS_LISTED_MAX: usize = 1024;
 pub const SUBSCRIPTIONS_LISTED_MAX: usize = 4096;
 
+/// Endpoints of functions a shard names in one answer: a few hundred bytes each.
+pub const FUNCTIONS_LISTED_MAX: usize = 4_096;
+
 /// Bytes of one record of the state that survives. Snapshots are hints: what does not fit is learnt
 /// from others again.
 pub const STORE_RECORD_BYTES_MAX: usize = 4 << 20;
