@@ -1,5 +1,6 @@
 //! All tests that span crates, one binary: one link, one list of names.
 
+mod calls;
 mod clusters;
 mod fabric;
 mod flood;

@@ -1,4 +1,4 @@
-//! Bugs planted to try the simulator of many nodes: each one change of one line, found by the seeds or
+//! Bugs planted to try the simulators of many nodes and of calls: each one change of one line, found by the seeds or
 //! the seeds are not worth much.
 //!
 //! ```text
@@ -29,6 +29,15 @@ pub struct Planted {
     pub file: &'static str,
     pub from: &'static str,
     pub to: &'static str,
+}
+
+impl Planted {
+    /// The argument of `sim` that plays where it is to be found.
+    pub fn simulator(&self) -> &'static str {
+        let is_of_calls = ["fabric/src/call.rs", "fabric/src/call/", "fabric/src/function"];
+        let is_of_calls = is_of_calls.iter().any(|start| self.file.starts_with(start));
+        if is_of_calls { "--calls" } else { "--mesh" }
+    }
 }
 
 /// Seeds within which each is found.

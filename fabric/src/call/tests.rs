@@ -1,10 +1,8 @@
-//! Rules one by one for the asking and the serving side, the window beside a set that forgets nothing,
-//! and a small network in which everything goes wrong.
+//! Rules one by one for the asking and the serving side, and the window beside a set that forgets
+//! nothing. A network in which everything goes wrong is in `tests/src/calls.rs`.
 
 mod ask;
-mod net;
 mod serve;
-mod sim;
 mod window;
 
 use alloc::format;

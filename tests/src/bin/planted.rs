@@ -45,7 +45,8 @@ fn search(sim: &Path, bug: usize) -> Result<String, String> {
     let started = Instant::now();
     for seed in 0..SEEDS {
         let mut one = Command::new(sim);
-        one.env(VARIABLE, bug.to_string()).args(["--mesh", "--seed", &seed.to_string()]);
+        let kind = ALL[bug - 1].simulator();
+        one.env(VARIABLE, bug.to_string()).args([kind, "--seed", &seed.to_string()]);
         let played = one.output().map_err(|error| error.to_string())?;
         if !played.status.success() {
             let said = String::from_utf8_lossy(&played.stderr).into_owned();

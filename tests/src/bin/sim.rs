@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mpreg_fabric::control::record::{Replayed, replay};
 use mpreg_fabric::control::{Effect, Input};
 use mpreg_fabric::time::Instant as Clock;
+use mpreg_tests::calls::plan::CallPlan;
 use mpreg_tests::faults::Faults;
 use mpreg_tests::history::{Cuts, Failure, Plan, Tally, play_cut};
 use mpreg_tests::mesh::plan::MeshPlan;
@@ -22,11 +23,12 @@ use serde_json::{Value, json};
 
 const USAGE: &str = "\
 usage: sim --replay FILE [--trace] [--json]
-       sim [--mesh] --seed N [--trace] [--shrink] [CUTS]
-       sim [--mesh] --seeds FROM..TO [--json] [--planted K] [CUTS]
+       sim [--mesh | --calls] --seed N [--trace] [--shrink] [CUTS]
+       sim [--mesh | --calls] --seeds FROM..TO [--json] [--planted K] [CUTS]
 
   --replay     play what a real node recorded (mpreg serve --record FILE)
   --mesh       many nodes, not the shards and clients of one; --json and --nodes mean it too
+  --calls      calls of functions, over a network that loses, doubles, delays and cuts
   --trace      show every step
   --shrink     cut a failing seed down to what still fails
   --json       say what came of it as JSON
@@ -65,8 +67,13 @@ fn main() -> ExitCode {
     }
     let is_mesh = ["--mesh", "--json", "--nodes", "--minutes"];
     let is_mesh = args.iter().any(|argument| is_mesh.contains(&argument.as_str()));
-    args.retain(|argument| argument != "--mesh");
-    if is_mesh { run::<MeshPlan>(&args) } else { run::<Faults>(&args) }
+    let is_calls = args.iter().any(|argument| argument == "--calls");
+    args.retain(|argument| argument != "--mesh" && argument != "--calls");
+    match (is_calls, is_mesh) {
+        (true, _) => run::<CallPlan>(&args),
+        (false, true) => run::<MeshPlan>(&args),
+        (false, false) => run::<Faults>(&args),
+    }
 }
 
 /// Builds a simulator with the bugs and lets it play the same with this one.
@@ -78,7 +85,8 @@ fn run_planted(name: &str, args: &[String]) -> ExitCode {
     eprintln!("with {}", planted::ALL[bug - 1].name);
     let play = |sim| {
         let mut sim = Command::new(sim);
-        sim.env(planted::VARIABLE, bug.to_string()).arg("--mesh").args(args).status()
+        let kind = planted::ALL[bug - 1].simulator();
+        sim.env(planted::VARIABLE, bug.to_string()).arg(kind).args(args).status()
     };
     match planted::build().map(play) {
         Ok(Ok(status)) if status.success() => ExitCode::SUCCESS,

@@ -163,4 +163,100 @@ pub const ALL: &[Planted] = &[
         from: "out.extend(earlier.map(|_| Effect::Retract { scope, kind, name }));",
         to: "let _ = (scope, kind, earlier);",
     },
+    // Calls of functions.
+    Planted {
+        name: "calls_that_came_before_run_again",
+        file: "fabric/src/call/serve.rs",
+        from: "verdict != Verdict::Fresh",
+        to: "false",
+    },
+    Planted {
+        name: "calls_of_an_earlier_life_are_run",
+        file: "fabric/src/call/serve.rs",
+        from: "ask.life != self.life",
+        to: "false",
+    },
+    Planted {
+        name: "what_was_refused_is_not_remembered",
+        file: "fabric/src/call/serve.rs",
+        from: "!self.window.note(call, false, step.now)",
+        to: "false",
+    },
+    Planted {
+        name: "one_part_more_is_taken_for_come",
+        file: "fabric/src/call/serve.rs",
+        from: "served.first < have",
+        to: "served.first <= have",
+    },
+    Planted {
+        name: "answers_are_kept_whatever_they_take",
+        file: "fabric/src/call/serve.rs",
+        from: "self.bounds.answers_bytes_max < self.served_bytes + bytes",
+        to: "false",
+    },
+    Planted {
+        name: "one_lost_copy_is_taken_for_all",
+        file: "fabric/src/call/far.rs",
+        from: "all && self.copies <= COPIES && !self.is_accepted",
+        to: "0 < self.dropped",
+    },
+    Planted {
+        name: "parts_are_taken_twice",
+        file: "fabric/src/call/hear.rs",
+        from: "part != far.have",
+        to: "far.have < part",
+    },
+    Planted {
+        name: "others_are_asked_whatever_may_have_run",
+        file: "fabric/src/call/ask.rs",
+        from: "match ran {
+            Ran::No => true,
+            Ran::Perhaps => spare.is_idempotent,
+            Ran::Failed => false,
+        }",
+        to: "ran != Ran::Failed",
+    },
+    Planted {
+        name: "failures_forget_who_is_still_at_it",
+        file: "fabric/src/call/ask.rs",
+        from: "failure.may_have_run = open.may_have_run();",
+        to: "failure.may_have_run = open.may_have_run;",
+    },
+    Planted {
+        name: "nodes_that_failed_count_as_busy",
+        file: "fabric/src/call/ask.rs",
+        from: "let one = open.tries[by].take().expect(\"it was just found\");
+        self.free(one.endpoint, step);",
+        to: "open.tries[by] = None;",
+    },
+    Planted {
+        name: "deadlines_are_looked_at_late",
+        file: "fabric/src/call/open.rs",
+        from: "tries.chain(hedge).fold(self.until, Instant::min)",
+        to: "tries.chain(hedge).fold(self.until + CALL_DEADLINE_DEFAULT, Instant::min)",
+    },
+    Planted {
+        name: "answered_jobs_keep_their_place",
+        file: "fabric/src/call/job.rs",
+        from: "self.free(endpoint, step);",
+        to: "let _ = endpoint;",
+    },
+    Planted {
+        name: "withdrawn_jobs_free_their_place",
+        file: "fabric/src/call/job.rs",
+        from: "job.client = Client::Nobody;",
+        to: "job.client = Client::Nobody; self.functions.end(job.endpoint, &mut Vec::new());",
+    },
+    Planted {
+        name: "streams_of_calls_are_never_forgotten",
+        file: "fabric/src/call/window.rs",
+        from: "self.sweep_at.get_or_insert(now + CALL_STREAM_IDLE);",
+        to: "let _ = now;",
+    },
+    Planted {
+        name: "workers_get_one_more_than_they_take",
+        file: "fabric/src/function/select.rs",
+        from: "limit <= in_flight",
+        to: "limit < in_flight",
+    },
 ];
