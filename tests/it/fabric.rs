@@ -25,10 +25,18 @@ fn reach(publisher: &mut Peer, subscriber: &mut Peer) {
     });
 }
 
-/// What it hears up to `end`, probes left out.
+/// What it hears up to `end`, probes left out. It is not to be closed before.
+#[track_caller]
 fn up_to_end(subscriber: &mut Peer) -> Vec<String> {
-    let heard = std::iter::from_fn(|| Some(subscriber.hear()));
-    heard.filter(|said| said != "probe ").take_while(|said| said != "end ").collect()
+    let mut heard = Vec::new();
+    loop {
+        match subscriber.hear().as_str() {
+            "end " => return heard,
+            "closed" => panic!("closed after {} messages", heard.len()),
+            "probe " => (),
+            said => heard.push(said.to_owned()),
+        }
+    }
 }
 
 #[test]
@@ -113,6 +121,7 @@ fn messages_for_a_group_go_to_one_member_of_one_node() {
         while let said = member.hear_within(Duration::from_millis(200))
             && said != "nothing"
         {
+            assert_ne!(said, "closed", "after {} messages", all.len());
             all.push(said);
         }
     }
