@@ -9,7 +9,7 @@ use mpreg_client::Client;
 use mpreg_tests::live::fabric::{Fabric, grid};
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep};
+use tokio::time::interval;
 
 use super::{
     DEADLINE, Found, client_of, micros, percentiles, serve_echo, timed, value_of, wait_known,
@@ -23,10 +23,11 @@ const SLOW_CALLS: u64 = 32;
 /// Between two turns of whoever sends at a rate.
 const TURN: Duration = Duration::from_millis(1);
 
-/// What two alternating phases came to.
+/// What phases in turns came to.
+#[derive(Default)]
 struct Phases {
-    with: Histogram<u64>,
-    without: Histogram<u64>,
+    with: Vec<Histogram<u64>>,
+    without: Vec<Histogram<u64>>,
     wrong: u64,
 }
 
@@ -51,18 +52,20 @@ pub(super) fn measure(numbers: &[usize]) -> Found {
         let before = suspected();
         let span = Duration::from_secs(seconds as u64);
         let Phases { with, without, wrong } = alternate(&clients, rate, span, rounds).await?;
-        let ratio = with.value_at_quantile(0.99) as f64 / without.value_at_quantile(0.99) as f64;
+        let (p99_with, p99_without) = (p99s(&with), p99s(&without));
         let suspected = suspected() - before;
         let found = json!({
             "clusters": clusters,
             "rate": rate,
-            "calls": with.len() + without.len(),
+            "calls": with.iter().chain(&without).map(Histogram::len).sum::<u64>(),
             "slow_calls_under_way": SLOW_CALLS as usize * 2 * (clusters - 1),
             "wrong": wrong,
             "suspected": suspected,
-            "us_with": percentiles(&with),
-            "us_without": percentiles(&without),
-            "p99_ratio": ratio,
+            "us_with": percentiles(&sum(&with)?),
+            "us_without": percentiles(&sum(&without)?),
+            "us_p99_of_phases_with": p99_with,
+            "us_p99_of_phases_without": p99_without,
+            "p99_ratio_of_medians": p99_with[rounds / 2] as f64 / p99_without[rounds / 2] as f64,
         });
         Ok((found, (wrong, suspected) == (0, 0)))
     })
@@ -75,23 +78,37 @@ async fn alternate(
     span: Duration,
     rounds: usize,
 ) -> Result<Phases, Box<dyn Error>> {
-    let new = || Histogram::<u64>::new(3);
-    let mut phases = Phases { with: new()?, without: new()?, wrong: 0 };
+    let mut phases = Phases::default();
     for _ in 0..rounds {
-        phases.wrong += send_at(clients, rate, span, &mut phases.without).await?;
+        let (latencies, wrong) = send_at(clients, rate, span).await?;
+        phases.without.push(latencies);
+        phases.wrong += wrong;
         let mut slow = JoinSet::new();
         for (from, to) in neighbours(clients.len()) {
-            (0..SLOW_CALLS).for_each(|number| {
-                drop(slow.spawn(call(&clients[from], "slow", to, number, Instant::now())))
-            });
+            (0..SLOW_CALLS)
+                .for_each(|number| drop(slow.spawn(call(&clients[from], "slow", to, number))));
         }
-        phases.wrong += send_at(clients, rate, span, &mut phases.with).await?;
+        let (latencies, wrong) = send_at(clients, rate, span).await?;
+        phases.with.push(latencies);
+        phases.wrong += wrong;
         while let Some(took) = slow.join_next().await {
             phases.wrong += u64::from(took?.is_none());
         }
-        sleep(TURN).await;
     }
     Ok(phases)
+}
+
+/// In order.
+fn p99s(phases: &[Histogram<u64>]) -> Vec<u64> {
+    let mut all: Vec<u64> = phases.iter().map(|phase| phase.value_at_quantile(0.99)).collect();
+    all.sort_unstable();
+    all
+}
+
+fn sum(phases: &[Histogram<u64>]) -> Result<Histogram<u64>, Box<dyn Error>> {
+    let mut all = Histogram::<u64>::new(3)?;
+    phases.iter().try_for_each(|phase| all.add(phase))?;
+    Ok(all)
 }
 
 /// Each cluster and each of its neighbours.
@@ -100,13 +117,13 @@ fn neighbours(clusters: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
 }
 
 /// Calls at this rate from all clusters to their neighbours, whether earlier ones came back or not; each is
-/// timed from when it was due. How many came to nothing.
+/// timed from when it is sent. How many came to nothing.
 async fn send_at(
     clients: &[Client],
     rate: usize,
     span: Duration,
-    latencies: &mut Histogram<u64>,
-) -> Result<u64, Box<dyn Error>> {
+) -> Result<(Histogram<u64>, u64), Box<dyn Error>> {
+    let mut latencies = Histogram::<u64>::new(3)?;
     let (started, count) = (Instant::now(), (rate as f64 * span.as_secs_f64()) as u64);
     let due = |number: u64| started + Duration::from_secs_f64(number as f64 / rate as f64);
     let mut ways = neighbours(clients.len()).cycle();
@@ -115,7 +132,7 @@ async fn send_at(
     while number < count || !calls.is_empty() {
         while number < count && due(number) <= Instant::now() {
             let (from, to) = ways.next().ok_or("two clusters or more have neighbours")?;
-            calls.spawn(call(&clients[from], "quick", to, number, due(number)));
+            calls.spawn(call(&clients[from], "quick", to, number));
             number += 1;
         }
         tokio::select! {
@@ -126,7 +143,7 @@ async fn send_at(
             _ = turns.tick(), if number < count => (),
         }
     }
-    Ok(wrong)
+    Ok((latencies, wrong))
 }
 
 fn call(
@@ -134,11 +151,10 @@ fn call(
     kind: &str,
     to: usize,
     number: u64,
-    due: Instant,
 ) -> impl Future<Output = Option<Duration>> + Send + 'static {
     let (client, name, value) = (client.clone(), format!("{kind}{to}"), value_of(number, 64));
     async move {
         let call = client.call(&name).deadline(DEADLINE).send(value.clone());
-        timed(call, &value, due).await
+        timed(call, &value, Instant::now()).await
     }
 }
