@@ -1,0 +1,162 @@
+//! Who has a turn: a router, if there is one, a worker, and connections of callers.
+
+use std::error::Error;
+use std::process::Command;
+use std::time::Duration;
+
+use async_nats::service::ServiceExt as _;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use mpreg_client::{Client, Function, Worker};
+
+use crate::Wish;
+use crate::grpc::{self, Remote};
+use crate::process::{Process, free};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// This router, by its own protocol.
+    Mpreg,
+    /// This router, by the protocol of NATS.
+    MpregNats,
+    NatsServer,
+    /// No router at all.
+    Grpc,
+}
+
+impl Kind {
+    pub const ALL: [Self; 4] = [Self::Mpreg, Self::NatsServer, Self::MpregNats, Self::Grpc];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mpreg => "mpreg",
+            Self::MpregNats => "mpreg (NATS)",
+            Self::NatsServer => "nats-server",
+            Self::Grpc => "gRPC",
+        }
+    }
+}
+
+pub struct Contender {
+    process: Option<Process>,
+    callers: Vec<Caller>,
+    _worker: Caller,
+}
+
+/// A connection.
+#[derive(Clone)]
+pub enum Caller {
+    Mpreg(Client),
+    Nats(async_nats::Client),
+    Grpc(Remote),
+}
+
+const NAME: &str = "echo";
+
+/// What the worker takes at a time.
+const LIMIT: u32 = 1 << 16;
+
+impl Contender {
+    /// None: it is not here.
+    pub async fn start(
+        kind: Kind,
+        wish: &Wish,
+        clients: usize,
+    ) -> Result<Option<Self>, Box<dyn Error>> {
+        let (process, url) = match (kind, &wish.nats_server) {
+            (Kind::Mpreg | Kind::MpregNats, _) => {
+                let [native, nats] = [free()?, free()?];
+                let mut command = Command::new(&wish.mpreg);
+                command.args(["serve", "--shards", "1", "--admin", "127.0.0.1:0"]);
+                command.args(["--listen", &native.to_string(), "--nats", &nats.to_string()]);
+                let process = Process::start(&mut command, &[native, nats])?;
+                let url = match kind == Kind::Mpreg {
+                    true => format!("mpreg://{native}"),
+                    false => format!("nats://{nats}"),
+                };
+                (Some(process), url)
+            }
+            (Kind::NatsServer, Some(program)) => {
+                let at = free()?;
+                let mut command = Command::new(program);
+                command.args(["-a", "127.0.0.1", "-p", &at.port().to_string()]);
+                (Some(Process::start(&mut command, &[at])?), format!("nats://{at}"))
+            }
+            (Kind::NatsServer, None) => return Ok(None),
+            (Kind::Grpc, _) => (None, grpc::serve().await?),
+        };
+        let worker = Caller::connect(kind, &url).await?;
+        worker.serve().await?;
+        let mut callers = Vec::new();
+        for _ in 0..clients {
+            callers.push(Caller::connect(kind, &url).await?);
+        }
+        Ok(Some(Self { process, callers, _worker: worker }))
+    }
+
+    pub fn callers(&self) -> Vec<Caller> {
+        self.callers.clone()
+    }
+
+    /// CPU time of the router. None: there is none.
+    pub fn cpu(&self) -> Option<Duration> {
+        self.process.as_ref()?.cpu()
+    }
+}
+
+impl Caller {
+    async fn connect(kind: Kind, url: &str) -> Result<Self, Box<dyn Error>> {
+        Ok(match kind {
+            Kind::Mpreg => Self::Mpreg(Client::connect(url).await?),
+            Kind::MpregNats | Kind::NatsServer => Self::Nats(async_nats::connect(url).await?),
+            Kind::Grpc => Self::Grpc(Remote::connect(url).await?),
+        })
+    }
+
+    /// Runs the function on this connection until it ends.
+    async fn serve(&self) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::Mpreg(client) => {
+                let function =
+                    Function { limit: LIMIT.try_into()?, ..Function::new(NAME, "1.0.0") };
+                tokio::spawn(echo(client.serve(function).await?));
+            }
+            Self::Nats(client) => {
+                let service = client.service_builder().start(NAME, "1.0.0").await;
+                let service = service.map_err(|error| error.to_string())?;
+                let endpoint = service.endpoint(NAME).await.map_err(|error| error.to_string())?;
+                client.flush().await?;
+                tokio::spawn(async move {
+                    let (_service, mut endpoint) = (service, endpoint);
+                    while let Some(request) = endpoint.next().await {
+                        let payload = request.message.payload.clone();
+                        if let Err(error) = request.respond(Ok(payload)).await {
+                            eprintln!("rpc: {error}");
+                        }
+                    }
+                });
+            }
+            // It has a task of its own.
+            Self::Grpc(_) => (),
+        }
+        Ok(())
+    }
+
+    /// None: it failed.
+    pub async fn call(&mut self, value: Bytes) -> Option<Bytes> {
+        match self {
+            Self::Mpreg(client) => Some(client.call(NAME).send(value).await.ok()?.payload),
+            Self::Nats(client) => Some(client.request(NAME, value).await.ok()?.payload),
+            Self::Grpc(remote) => remote.call(value).await,
+        }
+    }
+}
+
+async fn echo(mut worker: Worker) {
+    while let Some(job) = worker.next().await {
+        let payload = Bytes::copy_from_slice(job.payload());
+        if let Err(error) = job.reply(payload).await {
+            eprintln!("rpc: {error}");
+        }
+    }
+}
