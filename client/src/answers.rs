@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use mpreg_proto::call::Trace;
+
 use crate::error::CallFailed;
 use crate::limits::{CALL_PARTS_BYTES_MAX, MESSAGE_OVERHEAD_BYTES};
 use crate::value::Value;
@@ -19,6 +21,8 @@ use crate::value::Value;
 pub(crate) struct Part {
     pub(crate) value: Value,
     pub(crate) is_last: bool,
+    /// Which way it went, if that was asked for. With the last part.
+    pub(crate) trace: Option<Box<Trace>>,
 }
 
 #[derive(Debug, Default)]
@@ -130,7 +134,7 @@ mod tests {
     use super::*;
 
     fn part(bytes: usize, is_last: bool) -> Part {
-        Part { value: vec![0; bytes].into(), is_last }
+        Part { value: vec![0; bytes].into(), is_last, trace: None }
     }
 
     fn next(answers: &Answers) -> Poll<Option<Result<Part, CallFailed>>> {

@@ -4,7 +4,7 @@ use std::future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mpreg_proto::call::{CallError, Failure, Target};
+use mpreg_proto::call::{CallError, Failure, Target, Trace};
 use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::frame::{self, Frame, ResourceNames, Rpc};
 use mpreg_proto::function::{Constraint, FunctionName, Resources};
@@ -30,6 +30,7 @@ pub struct Call<'a> {
     deadline: Duration,
     hedge_after: Option<Duration>,
     is_idempotent: bool,
+    is_traced: bool,
 }
 
 /// A call that was checked.
@@ -42,6 +43,7 @@ struct Checked<'a> {
     until: Instant,
     hedge_after_ms: u32,
     is_idempotent: bool,
+    is_traced: bool,
     value: Value,
 }
 
@@ -56,6 +58,7 @@ impl<'a> Call<'a> {
             deadline: CALL_DEADLINE,
             hedge_after: None,
             is_idempotent: false,
+            is_traced: false,
         }
     }
 
@@ -97,6 +100,13 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Asks which way the call and its result went, and how long it took: [`Parts::trace`] says so after the
+    /// last part of a [streamed](Self::stream) result.
+    pub fn traced(mut self) -> Self {
+        self.is_traced = true;
+        self
+    }
+
     /// Calls, and waits for the result. Without a connection, waits for one. A call that is open when
     /// the connection is lost ends with [`CallFailed::Disconnected`], or is made again if it is
     /// idempotent. Dropping the future cancels the call.
@@ -106,7 +116,7 @@ impl<'a> Call<'a> {
         loop {
             let mut opened = client.open(&checked).await?;
             match opened.next(&checked.name).await {
-                Some(Ok(Part { value, is_last: true })) => return Ok(value),
+                Some(Ok(Part { value, is_last: true, .. })) => return Ok(value),
                 Some(Ok(Part { is_last: false, .. })) => return Err(CallFailed::Streamed),
                 Some(Err(CallFailed::Disconnected)) if checked.is_idempotent => (),
                 Some(Err(error)) => return Err(error),
@@ -121,7 +131,7 @@ impl<'a> Call<'a> {
         let client = self.client;
         let checked = self.check(value.into())?;
         let opened = client.open(&checked).await?;
-        Ok(Parts { opened, name: checked.name, is_over: false })
+        Ok(Parts { opened, name: checked.name, is_over: false, trace: None })
     }
 
     fn check(self, value: Value) -> Result<Checked<'a>, CallFailed> {
@@ -150,6 +160,7 @@ impl<'a> Call<'a> {
             until: Instant::now() + deadline,
             hedge_after_ms: self.hedge_after.map_or(0, deadline_ms),
             is_idempotent: self.is_idempotent,
+            is_traced: self.is_traced,
             value,
         })
     }
@@ -164,6 +175,7 @@ impl Checked<'_> {
             deadline_ms: deadline_ms(left),
             hedge_after_ms: self.hedge_after_ms,
             is_idempotent: self.is_idempotent,
+            is_traced: self.is_traced,
             encoding: self.value.encoding,
             cluster: self.cluster,
             name: self.name.as_str(),
@@ -242,6 +254,7 @@ pub struct Parts {
     opened: Opened,
     name: FunctionName,
     is_over: bool,
+    trace: Option<Box<Trace>>,
 }
 
 impl Parts {
@@ -252,7 +265,18 @@ impl Parts {
         }
         let next = self.opened.next(&self.name).await;
         self.is_over = !matches!(next, Some(Ok(Part { is_last: false, .. })));
-        next.map(|part| part.map(|part| part.value))
+        next.map(|part| {
+            part.map(|Part { value, trace, .. }| {
+                self.trace = trace;
+                value
+            })
+        })
+    }
+
+    /// Which way a [traced](Call::traced) call and its result went. `None` before its last part, and after a
+    /// failure, which has a path of its own.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_deref()
     }
 
     /// Whether the last part was taken, or the failure in its place.

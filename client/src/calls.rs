@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn part(is_last: bool) -> Part {
-        Part { value: b"1".into(), is_last }
+        Part { value: b"1".into(), is_last, trace: None }
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
     fn a_caller_that_is_late_ends_its_call() {
         let mut calls = Calls::default();
         let (call, _answers) = opened(&mut calls);
-        let large = Part { value: vec![0; 1 << 20].into(), is_last: false };
+        let large = Part { value: vec![0; 1 << 20].into(), is_last: false, trace: None };
         let mut heard = Heard::Delivered;
         while heard == Heard::Delivered {
             heard = calls.part(call, large.clone());

@@ -72,7 +72,7 @@ mod value;
 mod worker;
 mod workers;
 
-pub use mpreg_proto::call::{CallError, Failure, Target};
+pub use mpreg_proto::call::{CallError, Failure, Route, Target, Trace};
 pub use mpreg_proto::envelope::{Encoding, Priority};
 pub use mpreg_proto::error::ErrorCode;
 pub use mpreg_proto::frame::{Echo, Overload, Publish, Why};

@@ -39,7 +39,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::Bytes;
-use mpreg_proto::call::{CallError, CallId, Failure, JobId, Message};
+use mpreg_proto::call::{CallError, CallId, Failure, JobId, Message, Ran, Route, Trace};
 use mpreg_proto::envelope::Encoding;
 use mpreg_proto::function::{Constraint, FunctionName, Resources, Version};
 use mpreg_proto::hop::{Here, Reason};
@@ -93,6 +93,8 @@ pub struct Request {
     pub is_idempotent: bool,
     /// Of an idempotent call: a second one is asked if nothing came for so long.
     pub hedge_after: Option<Duration>,
+    /// The result is to say which way the call went.
+    pub is_traced: bool,
     pub value: Value,
 }
 
@@ -128,6 +130,8 @@ pub enum Input {
     /// A message of another node, and how long it was still worth having.
     Heard {
         from: ReplyWay,
+        /// Those that a traced message came through, its origin's first. Of others none are told.
+        clusters: Vec<ClusterId>,
         name: FunctionName,
         message: Message,
         value: Value,
@@ -167,6 +171,8 @@ pub enum Effect {
     Result {
         caller: Caller,
         value: Value,
+        /// Of a call that asked for it.
+        trace: Option<Box<Trace>>,
     },
     Failed {
         caller: Caller,
@@ -184,6 +190,12 @@ pub enum Effect {
     },
     Function(function::Effect),
     Count(Counted),
+    /// How long something took of this function.
+    Measured {
+        name: FunctionName,
+        what: Measured,
+        took: Duration,
+    },
 }
 
 impl Input {
@@ -211,7 +223,11 @@ impl Effect {
             | Self::Part { value, .. }
             | Self::Result { value, .. }
             | Self::Send { value, .. } => value.bytes.len(),
-            Self::Withdraw { .. } | Self::Failed { .. } | Self::Function(_) | Self::Count(_) => 0,
+            Self::Withdraw { .. }
+            | Self::Failed { .. }
+            | Self::Function(_)
+            | Self::Count(_)
+            | Self::Measured { .. } => 0,
         }
     }
 }
@@ -243,6 +259,15 @@ pub enum Counted {
     StrayReply,
     /// Another node spoke of a call that is over, or not its own.
     StrayMessage,
+}
+
+/// What took its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measured {
+    /// A call of a client of this node, until its result or its error.
+    Call(Option<CallError>),
+    /// A worker of this node, until its last word or its end.
+    Job { is_failed: bool },
 }
 
 /// What is due.
@@ -329,8 +354,9 @@ impl Calls {
             Input::Replied { session, job, reply } => {
                 self.replied(JobKey { session, job }, reply, step);
             }
-            Input::Heard { from, name, message, value, deadline_left } => {
-                self.heard(from, name, (message, value), deadline_left, step);
+            Input::Heard { from, clusters, name, message, value, deadline_left } => {
+                let route = message.is_traced().then(|| self.route(&from, clusters));
+                self.heard((from, route), name, (message, value), deadline_left, step);
             }
             Input::NotSent { message, reason } => self.not_sent(&message, reason, step),
             Input::Tick => self.tick(step),
@@ -385,7 +411,7 @@ impl Calls {
 
     fn heard(
         &mut self,
-        from: ReplyWay,
+        (from, route): (ReplyWay, Option<Route>),
         name: FunctionName,
         (message, value): (Message, Value),
         left: Duration,
@@ -395,15 +421,18 @@ impl Calls {
         // What is said to who runs a call is said by who asked for it.
         let is_askers = message.call().origin == from.origin && !is_mine;
         match message {
-            Message::Ask(ask) if is_askers => self.asked_for(from, name, (*ask, value), left, step),
+            Message::Ask(ask) if is_askers => {
+                self.asked_for((from, route), name, (*ask, value), left, step);
+            }
             Message::Poll { call, have } if is_askers => {
                 self.polled(from, name, (call, have), step)
             }
             Message::Ack { call, have } if is_askers => self.acked(call, have, step),
             Message::Cancel { call } if is_askers => self.cancelled(call, step),
             Message::Accepted { call } if is_mine => self.accepted(&from, call, step),
-            Message::Answer { call, part, is_last } if is_mine => {
-                self.answered(&from, &name, (call, part, is_last), value, step);
+            Message::Answer { call, part, is_last, ran } if is_mine => {
+                let trace = ran.zip(route).map(|(ran, route)| trace_of(*ran, route));
+                self.answered(&from, &name, (call, part, is_last), (value, trace), step);
             }
             Message::Failed(refusal) if is_mine => self.refused(&from, *refusal, step),
             Message::Unknown { call } if is_mine => self.unknown(&from, call, step),
@@ -418,6 +447,14 @@ impl Calls {
             | Message::Unknown { .. }
             | Message::Dropped(_) => step.count(Counted::StrayMessage),
         }
+    }
+
+    /// By which a message came here.
+    fn route(&self, from: &ReplyWay, mut clusters: Vec<ClusterId>) -> Route {
+        if clusters.last() != Some(&self.here.cluster) {
+            clusters.push(self.here.cluster);
+        }
+        Route { nodes: from.back.iter().rev().copied().chain([self.here.node]).collect(), clusters }
     }
 
     fn tick(&mut self, step: &mut Step<'_>) {
@@ -436,6 +473,11 @@ impl Step<'_> {
         self.out.push(Effect::Count(what));
     }
 
+    fn measure(&mut self, name: &FunctionName, what: Measured, since: Instant) {
+        let took = self.now.since(since);
+        self.out.push(Effect::Measured { name: name.clone(), what, took });
+    }
+
     /// How far away, by the ways there are now.
     fn distance(&self) -> impl Fn(Target) -> Option<u32> {
         let ways = self.ways;
@@ -445,6 +487,11 @@ impl Step<'_> {
             Target::Cluster(cluster) => ways?.cluster_distance(cluster),
         }
     }
+}
+
+/// Of a call that ran elsewhere, but for the time it took in all.
+fn trace_of(Ran { route: call, took: ran }: Ran, answer: Route) -> Box<Trace> {
+    Box::new(Trace { call, answer, ran, took: Duration::ZERO })
 }
 
 /// What endpoints are drawn by: the same wherever the call is looked at.

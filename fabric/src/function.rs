@@ -238,6 +238,11 @@ impl Functions {
         self.names.is_empty()
     }
 
+    /// Whether anybody offers it.
+    pub fn has(&self, name: &FunctionName) -> bool {
+        self.functions.contains_key(name)
+    }
+
     /// A call begins there. An endpoint that is gone counts nothing.
     pub fn begin(&mut self, id: EndpointId) {
         if let Some(endpoint) = self.endpoint(id) {

@@ -13,12 +13,12 @@
 //!
 //! ```text
 //!   block = kind u8, origin u128, number u64, then by kind                      little-endian
-//!     1 Ask       attempt u16, flags u8 (1: idempotent), life u64, version, constraint, resources
+//!     1 Ask       attempt u16, flags u8 (1: idempotent, 2: traced), life u64, version, constraint, resources
 //!     2 Poll      have u32
 //!     3 Ack       have u32
 //!     4 Cancel
 //!     5 Accepted
-//!     6 Answer    part u32, is_last u8
+//!     6 Answer    part u32, flags u8 (1: the last, 2: traced), if traced how it ran: see `trace.rs`
 //!     7 Failed    error u8, flags u8 (1: may have run, 2: the function says so), text
 //!     8 Unknown
 //!     9 Dropped   attempt u16, reason u8, count u8, that many nodes u128
@@ -42,6 +42,10 @@ use crate::id::{ClusterId, Incarnation, NodeId, ShardIx};
 use crate::limits::{ERROR_TEXT_BYTES_MAX, HOP_PATH_MAX};
 use crate::number::take;
 use crate::text::{put_text, take_text};
+
+mod trace;
+
+pub use trace::{Ran, Route, Trace};
 
 /// One call, whoever runs it: the node of its caller, and that node's number for it, which is made as
 /// that of a [`MessageId`] and never reused.
@@ -224,8 +228,9 @@ pub enum Message {
     Cancel { call: CallId },
     /// It runs.
     Accepted { call: CallId },
-    /// One part of the result, with its value: 0, 1, 2 .. A plain result is one last part.
-    Answer { call: CallId, part: u32, is_last: bool },
+    /// One part of the result, with its value: 0, 1, 2 .. A plain result is one last part. With the last
+    /// one of a traced call: how it ran.
+    Answer { call: CallId, part: u32, is_last: bool, ran: Option<Box<Ran>> },
     /// There is no result, or no more of it.
     Failed(Box<Refusal>),
     /// Nothing is known of it here. It may have run in another life of this node.
@@ -241,6 +246,8 @@ pub struct Ask {
     /// Which copy, counted over all that the origin sends of this call.
     pub attempt: u16,
     pub is_idempotent: bool,
+    /// The answer is to say how the call came and how long it ran.
+    pub is_traced: bool,
     /// Which life of the node is asked. Another one may not run it: it cannot know what this one ran.
     pub life: Incarnation,
     /// What the origin chose; if it is gone, the constraint says what else will do.
@@ -283,6 +290,8 @@ const UNKNOWN: u8 = 8;
 const DROPPED: u8 = 9;
 
 const IDEMPOTENT: u8 = 1;
+const LAST: u8 = 1;
+const TRACED: u8 = 2;
 const MAY_HAVE_RUN: u8 = 1;
 const BY_FUNCTION: u8 = 2;
 
@@ -321,6 +330,21 @@ impl Message {
         }
     }
 
+    /// Whether the clusters it came through are to be told.
+    pub fn is_traced(&self) -> bool {
+        match self {
+            Self::Ask(ask) => ask.is_traced,
+            Self::Answer { ran, .. } => ran.is_some(),
+            Self::Poll { .. }
+            | Self::Ack { .. }
+            | Self::Cancel { .. }
+            | Self::Accepted { .. }
+            | Self::Failed(_)
+            | Self::Unknown { .. }
+            | Self::Dropped(_) => false,
+        }
+    }
+
     /// The word logs and traces use.
     pub const fn word(&self) -> &'static str {
         match self {
@@ -347,9 +371,13 @@ impl Message {
             Self::Poll { have, .. } | Self::Ack { have, .. } => {
                 out.extend_from_slice(&have.to_le_bytes());
             }
-            Self::Answer { part, is_last, .. } => {
+            Self::Answer { part, is_last, ran, .. } => {
                 out.extend_from_slice(&part.to_le_bytes());
-                out.push((*is_last).into());
+                let last = if *is_last { LAST } else { 0 };
+                out.push(last | if ran.is_some() { TRACED } else { 0 });
+                if let Some(ran) = ran {
+                    ran.put(out);
+                }
             }
             Self::Failed(refusal) => refusal.put(out),
             Self::Dropped(dropped) => dropped.put(out),
@@ -370,7 +398,12 @@ impl Message {
             ACCEPTED => Self::Accepted { call },
             ANSWER => {
                 let part = u32::from_le_bytes(take(rest)?);
-                Self::Answer { call, part, is_last: take_flags(rest, 1)? != 0 }
+                let flags = take_flags(rest, LAST | TRACED)?;
+                let ran = match flags & TRACED {
+                    0 => None,
+                    _traced => Some(Ran::take(rest)?.into()),
+                };
+                Self::Answer { call, part, is_last: flags & LAST != 0, ran }
             }
             FAILED => Self::Failed(Refusal::take(call, rest)?.into()),
             UNKNOWN => Self::Unknown { call },
@@ -397,9 +430,12 @@ impl Message {
 
 impl Ask {
     fn put(&self, out: &mut Vec<u8>) {
-        let Self { call: _, attempt, is_idempotent, life, version, constraint, resources } = self;
+        let Self {
+            attempt, is_idempotent, is_traced, life, version, constraint, resources, ..
+        } = self;
         out.extend_from_slice(&attempt.to_le_bytes());
-        out.push(if *is_idempotent { IDEMPOTENT } else { 0 });
+        let idempotent = if *is_idempotent { IDEMPOTENT } else { 0 };
+        out.push(idempotent | if *is_traced { TRACED } else { 0 });
         out.extend_from_slice(&life.0.to_le_bytes());
         put_text(&alloc::format!("{version}"), out);
         put_text(&alloc::format!("{constraint}"), out);
@@ -407,10 +443,13 @@ impl Ask {
     }
 
     fn take(call: CallId, rest: &mut &[u8]) -> Result<Self, ErrorCode> {
+        let attempt = u16::from_le_bytes(take(rest)?);
+        let flags = take_flags(rest, IDEMPOTENT | TRACED)?;
         Ok(Self {
             call,
-            attempt: u16::from_le_bytes(take(rest)?),
-            is_idempotent: take_flags(rest, IDEMPOTENT)? != 0,
+            attempt,
+            is_idempotent: flags & IDEMPOTENT != 0,
+            is_traced: flags & TRACED != 0,
             life: Incarnation(u64::from_le_bytes(take(rest)?)),
             version: take_text(rest)?.parse().map_err(|_| ErrorCode::Malformed)?,
             constraint: take_text(rest)?.parse().map_err(|_| ErrorCode::Malformed)?,

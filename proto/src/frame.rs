@@ -24,7 +24,8 @@ use crate::limits::{
 mod rpc;
 
 pub use rpc::{
-    Answer, Call, CallFailed, Invoke, Path, Register, ResourceNames, Rpc, Unregistered, Why,
+    Answer, Call, CallFailed, Invoke, Path, Register, ResourceNames, Rpc, TraceBlock, Unregistered,
+    Why,
 };
 
 /// The fifth byte of every frame. Numbers are never reused.

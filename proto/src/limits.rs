@@ -278,8 +278,22 @@ const _: () = assert!(RESOURCES_MAX <= u8::MAX as usize);
 const _: () = assert!(OFFERS_MAX <= u8::MAX as usize);
 const _: () = assert!(2 * VERSION_BYTES_MAX + 8 <= CONSTRAINT_BYTES_MAX);
 
-/// Bytes of the header block of a message about a call: the longest tells where a copy has been.
-pub const CALL_HEAD_BYTES_MAX: usize = 1 + 16 + 8 + 4 + 16 * HOP_PATH_MAX;
+/// Bytes of a route: nodes and clusters, each at most as many as a path has.
+pub const CALL_ROUTE_BYTES_MAX: usize = 2 * (1 + 16 * HOP_PATH_MAX);
+
+/// Bytes of what the last part of a traced result says of the way: two routes, two times.
+pub const CALL_TRACE_BYTES_MAX: usize = 16 + 2 * CALL_ROUTE_BYTES_MAX;
+
+const _: () = assert!(
+    FRAME_HEADER_BYTES + 8 + CALL_TRACE_BYTES_MAX + PAYLOAD_BYTES_MAX <= FRAME_BYTES_MAX,
+    "the longest traced result is no longer than the longest message"
+);
+
+/// Bytes of the header block of a message about a call: the longest tells how a call came that ran.
+pub const CALL_HEAD_BYTES_MAX: usize = 1 + 16 + 8 + 5 + 8 + CALL_ROUTE_BYTES_MAX;
+
+const _: () =
+    assert!(1 + 16 + 8 + 4 + 16 * HOP_PATH_MAX <= CALL_HEAD_BYTES_MAX, "of a dropped copy");
 
 const _: () = assert!(
     1 + 16

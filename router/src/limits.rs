@@ -254,6 +254,13 @@ pub const SUBSCRIPTIONS_LISTED_MAX: usize = 4096;
 /// Endpoints of functions a shard names in one answer: a few hundred bytes each.
 pub const FUNCTIONS_LISTED_MAX: usize = 4_096;
 
+/// Functions of a shard with numbers of their own on the metrics page: each takes 50 kB for its times, and up
+/// to twenty lines of the page. Others are counted together.
+pub const FUNCTIONS_MEASURED_MAX: usize = 256;
+
+/// How often names are looked for that gave up their place: once in so long, it costs some microseconds.
+pub const FUNCTIONS_MEASURED_SWEEP: Duration = Duration::from_secs(1);
+
 /// Bytes of one record of the state that survives. Snapshots are hints: what does not fit is learnt
 /// from others again.
 pub const STORE_RECORD_BYTES_MAX: usize = 4 << 20;

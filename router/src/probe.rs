@@ -1,7 +1,8 @@
 //! Counters of each core. Written by that core alone, read by whoever asks.
 //!
-//! Names follow `mpreg_<part>_<thing>_<unit>`; counters end in `_total`; labels are closed sets, so
-//! the number of series is known: never a topic, a client name or any other free text.
+//! Names follow `mpreg_<part>_<thing>_<unit>`; counters end in `_total`; labels are closed sets, or names of
+//! functions, of which there is a bound, so the number of series is known: never a topic, a client name or
+//! any other free text.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::collections::BTreeMap;
@@ -12,8 +13,10 @@ use mpreg_proto::error::ErrorCode;
 use mpreg_proto::hop::Reason;
 
 mod calls;
+mod functions;
 
 pub use calls::CallProbe;
+pub use functions::{FunctionProbe, Spent, Usage};
 
 /// A number with one writer: a plain add, no locked instruction.
 #[derive(Debug, Default)]
@@ -391,6 +394,7 @@ impl ShardProbe {
             let value = count.get() as f64;
             out.push(Row { name, help, kind, labels: vec![label.clone()], value });
         }
+        self.calls.function_rows(&label.1, out);
         let mut labelled = |name, help, key, word: &str, count: &Count| {
             let labels = vec![label.clone(), (key, word.to_owned())];
             let value = count.get() as f64;

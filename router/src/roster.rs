@@ -20,6 +20,8 @@ use crossbeam::channel::Sender;
 use mpreg_proto::function::FunctionName;
 use serde::{Deserialize, Serialize};
 
+use crate::probe::Usage;
+
 /// Where the answer goes has room for one of every shard; nobody may be there any more.
 #[derive(Clone, Debug)]
 pub enum Question {
@@ -56,6 +58,9 @@ pub struct Function {
     /// What of the calls goes to its version, in parts of the sum over all versions that are listed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u32>,
+    /// Of all versions of this name, on this node. None before it was called here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
 }
 
 /// Whether a connection's subscriptions are listed.

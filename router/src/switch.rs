@@ -48,6 +48,7 @@ mod commands;
 mod deliver;
 mod effect;
 mod fabric;
+mod measures;
 mod pulse;
 mod receive;
 mod replies;

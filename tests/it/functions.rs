@@ -4,14 +4,15 @@
 //! Promised times are held eightfold beside other tests, and as they are with `MPREG_BOUNDS=exact`
 //! ([`bound`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mpreg_client::{CallError, Client, Function, Worker};
+use mpreg_client::{CallError, Client, Function, Route, Trace, Worker};
+use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::function::FunctionId;
 use mpreg_tests::live::fabric::{Fabric, Seat, grid};
 use mpreg_tests::live::{Launch, Router, bound, program, until};
@@ -111,7 +112,120 @@ fn calls_cross_four_clusters_and_all_come_back_right() {
         done += calls.join_all().await.len();
         assert_eq!(done, 3_000);
         assert!((0..3_000).all(|number| log.runs_of(number) == 1), "each ran once");
+        for number in 3_000..3_050 {
+            check_trace(&traced(&client, number).await, server);
+        }
+        // Not on the nodes between, which ran nothing and were asked for nothing.
+        for (at, calls, jobs) in [(caller, 3_050, 0), (server, 0, 3_050), (fabric.router(5), 0, 0)]
+        {
+            let next = "function=\"next\"";
+            let counted = |name| counted(at, name, &[next]);
+            assert_eq!(counted("mpreg_function_calls_total"), f64::from(calls));
+            assert_eq!(counted("mpreg_function_jobs_total"), f64::from(jobs));
+        }
         running.abort();
+    });
+}
+
+/// Calls `next` and takes the way it went.
+async fn traced(client: &Client, number: u64) -> Trace {
+    let call = client.call("next").deadline(PATIENT).traced();
+    let mut parts = call.stream(&number.to_le_bytes()).await.unwrap();
+    let result = parts.next().await.unwrap().unwrap();
+    assert_eq!(number_of(&result.payload), number + 1);
+    parts.trace().expect("it was asked for").clone()
+}
+
+/// From the first of the four clusters to the last and back, each passed once.
+#[track_caller]
+fn check_trace(trace: &Trace, server: &Router) {
+    let Trace { call, answer, took, ran } = trace;
+    let clusters = ["c0", "c1", "c2", "c3"].map(|name| name.parse::<ClusterName>().unwrap().id());
+    let mut back = clusters;
+    back.reverse();
+    assert_eq!((&call.clusters[..], &answer.clusters[..]), (&clusters[..], &back[..]));
+    assert_eq!(trace.cluster_hops(), 6);
+    for Route { nodes, .. } in [call, answer] {
+        let once: BTreeSet<_> = nodes.iter().collect();
+        assert_eq!(once.len(), nodes.len(), "{nodes:?}");
+        assert!((4..=8).contains(&nodes.len()), "two nodes of a cluster at most: {nodes:?}");
+    }
+    assert_eq!(call.nodes.first(), answer.nodes.last());
+    assert_eq!(call.nodes.last(), answer.nodes.first());
+    let rows: Vec<serde_json::Value> =
+        serde_json::from_str(&server.get("/functions?name=next").1).expect("a list");
+    assert_eq!(rows[0]["place"], "here");
+    assert_eq!(rows[0]["node"], call.nodes.last().unwrap().to_string());
+    assert!(ran <= took, "{ran:?} of {took:?}");
+}
+
+/// A metric in sum over the lines that have all these labels.
+fn counted(router: &Router, name: &str, labels: &[&str]) -> f64 {
+    let (code, page) = router.get("/metrics");
+    assert_eq!(code, 200);
+    let lines = page.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+    let lines = lines.filter_map(|line| line.split_once("} "));
+    let these = lines.filter(|(of, _)| labels.iter().all(|label| of.contains(label)));
+    these.map(|(_, value)| value.parse::<f64>().expect("a number")).sum()
+}
+
+#[test]
+fn each_function_is_counted_and_timed_by_its_name() {
+    let router = Launch::of(2).start();
+    block_on(async {
+        let client = client_of(&router).await;
+        for name in ["even", "odd"] {
+            let mut worker = client.serve(Function::new(name, "1.0.0")).await.unwrap();
+            tokio::spawn(async move {
+                while let Some(job) = worker.next().await {
+                    sleep(Duration::from_millis(5)).await;
+                    match number_of(job.payload()) % 10 {
+                        0..=6 => _ = job.reply(b"").await.is_ok(),
+                        _ => job.fail("no luck"),
+                    }
+                }
+            });
+            wait_known(&router, name, 1);
+            for number in 0..30_u64 {
+                let result = client.call(name).send(&number.to_le_bytes()).await;
+                assert_eq!(result.is_ok(), number % 10 <= 6, "{result:?}");
+            }
+        }
+        let refused = client.call("even").version("^7").send(b"").await;
+        assert_eq!(refused.unwrap_err().code(), Some(CallError::NoVersion));
+        assert!(client.call("made-up").send(b"").await.is_err());
+        let of = |metric: &str, name: &str, label: &str| {
+            counted(&router, metric, &[&format!("function=\"{name}\""), label])
+        };
+        for (name, no_version) in [("even", 1.0), ("odd", 0.0)] {
+            let calls = |outcome| of("mpreg_function_calls_total", name, outcome);
+            assert_eq!(calls("answered"), 21.0);
+            assert_eq!(calls("worker_failed"), 9.0);
+            assert_eq!(calls("no_version"), no_version);
+            let jobs = |outcome| of("mpreg_function_jobs_total", name, outcome);
+            assert_eq!((jobs("done"), jobs("failed")), (21.0, 9.0));
+            assert_eq!(of("mpreg_function_jobs_running", name, ""), 0.0);
+            let half = of("mpreg_function_job_quantile_seconds", name, "0.5");
+            let sum = of("mpreg_function_job_seconds_total", name, "");
+            assert!(0.004 < half && 30.0 * 0.005 <= sum, "{half} {sum}");
+            let call_half = of("mpreg_function_call_quantile_seconds", name, "0.5");
+            assert!(
+                half * 0.9 <= call_half,
+                "a call takes longer than its job: {call_half} {half}"
+            );
+        }
+        assert_eq!(
+            of("mpreg_function_calls_total", "made-up", ""),
+            0.0,
+            "callers make up no names"
+        );
+        assert_eq!(of("mpreg_function_calls_total", "(other)", "not_found"), 1.0);
+        let (_, listed) = router.get("/functions?name=odd");
+        let listed: serde_json::Value = serde_json::from_str(&listed).expect("a list");
+        let usage = &listed[0]["usage"];
+        assert_eq!(usage["calls_answered"], 21);
+        assert_eq!(usage["calls_failed"], json!({ "worker_failed": 9 }));
+        assert_eq!((&usage["jobs_failed"], &usage["jobs_in_flight"]), (&json!(9), &json!(0)));
     });
 }
 
@@ -401,9 +515,14 @@ fn commands_run_and_call_functions() {
     for (name, endpoints) in [("shout", 2), ("broken", 1), ("slow", 1)] {
         wait_known(&router, name, endpoints);
     }
-    assert_eq!(call(&router, &["shout", "--", "hello"]), (json!({ "result": "HELLO" }), Some(0)));
+    let (said, code) = call(&router, &["shout", "--", "hello"]);
+    assert_eq!((&said["result"], code), (&json!("HELLO"), Some(0)));
+    let trace = &said["trace"];
+    assert_eq!(trace["call"]["nodes"].as_array().map(Vec::len), Some(1), "{said}");
+    assert_eq!((&trace["call"], &trace["cluster_hops"]), (&trace["answer"], &json!(0)));
+    assert!(trace["ran_us"].as_u64() <= trace["took_us"].as_u64(), "{said}");
     let older = call(&router, &["shout", "--version", "~1.9", "--", "hello"]);
-    assert_eq!(older, (json!({ "result": "hello" }), Some(0)));
+    assert_eq!((&older.0["result"], older.1), (&json!("hello"), Some(0)));
     let refused = |arguments: &[&str]| {
         let (said, code) = call(&router, arguments);
         assert_eq!(code, Some(1), "{said}");

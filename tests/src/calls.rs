@@ -13,7 +13,7 @@
 //! chance comes from one seed, so a seed is a history.
 //!
 //! Parts: `plan.rs` (what a seed decides), `node.rs` (a node: its clients, its workers, its lives),
-//! `act.rs` (what clients and workers do), `net.rs` (what nodes say to each other), `check.rs` (what must
+//! `act.rs` (what clients and workers do), `net.rs` (what nodes say to each other), `route.rs` (which way), `check.rs` (what must
 //! hold), `play.rs` (one seed from start to rest).
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ use mpreg_fabric::time::Instant;
 use mpreg_proto::call::{JobId, Message};
 use mpreg_proto::envelope::Encoding;
 use mpreg_proto::function::FunctionName;
-use mpreg_proto::id::SessionId;
+use mpreg_proto::id::{ClusterId, SessionId};
 
 use crate::check::Violation;
 use crate::trace::{Show, Trace};
@@ -40,6 +40,7 @@ mod net;
 mod node;
 pub mod plan;
 pub mod play;
+mod route;
 
 use check::{End, Promise};
 use node::Node;
@@ -68,6 +69,8 @@ struct Net {
     promises: Vec<Promise>,
     by_caller: BTreeMap<(usize, u64, Caller), usize>,
     counted: BTreeMap<Counted, u64>,
+    /// By which copies of traced messages went.
+    routes: route::Routes,
     /// Nothing goes wrong any more.
     is_quiet: bool,
 }
@@ -77,6 +80,7 @@ enum Pending {
     Message {
         to: usize,
         from: ReplyWay,
+        clusters: Vec<ClusterId>,
         message: Message,
         value: Value,
         left: Duration,
@@ -118,6 +122,7 @@ impl Net {
             promises: Vec::new(),
             by_caller: BTreeMap::new(),
             counted: BTreeMap::new(),
+            routes: BTreeMap::new(),
             is_quiet: false,
         };
         (0..net.nodes.len()).for_each(|node| net.start(node));
@@ -161,9 +166,10 @@ impl Net {
 
     fn happen(&mut self, pending: Pending) {
         match pending {
-            Pending::Message { to, from, message, value, left } => {
+            Pending::Message { to, from, clusters, message, value, left } => {
                 let (name, deadline_left) = (name(), left);
-                self.tell(to, Input::Heard { from, name, message, value, deadline_left });
+                let heard = Input::Heard { from, clusters, name, message, value, deadline_left };
+                self.tell(to, heard);
             }
             Pending::Reply { node, life, session, job, reply } => {
                 if self.nodes[node].life == life {
@@ -204,7 +210,8 @@ impl Net {
             Effect::Invoke { worker, job, value, .. } => self.invoked(node, worker, job, &value),
             Effect::Withdraw { worker, job } => self.withdrawn(node, worker, job),
             Effect::Part { caller, value } => self.part_came(node, caller, &value),
-            Effect::Result { caller, value } => {
+            Effect::Result { caller, value, trace } => {
+                self.traced(node, caller, trace.as_deref());
                 let end = End::Result { is_right: self.is_next_part(node, caller, &value) };
                 self.ended(node, caller, end);
             }
@@ -216,6 +223,7 @@ impl Net {
             Effect::Function(function::Effect::Retract { .. }) => self.offer(node, None),
             Effect::Function(_) => (),
             Effect::Count(what) => *self.counted.entry(what).or_default() += 1,
+            Effect::Measured { .. } => (),
         }
         None
     }

@@ -1,7 +1,7 @@
 //! Calls and workers, as far as the session knows of them.
 
 use bytes::Bytes;
-use mpreg_proto::frame::{Answer, Invoke, Rpc, Why};
+use mpreg_proto::frame::{Answer, Invoke, Rpc, TraceBlock, Why};
 use mpreg_proto::function::FunctionName;
 
 use super::*;
@@ -130,7 +130,7 @@ impl Session {
                 let settled = self.workers.remove(gone.number, dismissed);
                 self.settled(settled, effects);
             }
-            Rpc::Result(answer) => self.result(answer, frame, out),
+            Rpc::Result { answer, trace } => self.result(answer, trace, frame, out),
             Rpc::CallFailed(failed) => {
                 let heard = self.calls.failed(failed);
                 self.counts.late_replies += u64::from(heard == Heard::Late);
@@ -155,10 +155,17 @@ impl Session {
         Ok(())
     }
 
-    fn result(&mut self, answer: Answer<'_>, frame: &Bytes, out: &mut Vec<u8>) {
+    fn result(
+        &mut self,
+        answer: Answer<'_>,
+        trace: Option<TraceBlock<'_>>,
+        frame: &Bytes,
+        out: &mut Vec<u8>,
+    ) {
         let Answer { number, is_last, encoding, payload } = answer;
         let value = Value { encoding, payload: kept(frame, payload) };
-        match self.calls.part(CallNo(number), Part { value, is_last }) {
+        let trace = trace.map(|trace| trace.read().into());
+        match self.calls.part(CallNo(number), Part { value, is_last, trace }) {
             Heard::Delivered => (),
             Heard::Overrun => {
                 self.counts.overrun += 1;

@@ -3,15 +3,44 @@
 use std::time::Duration;
 
 use mpreg_client::limits::CALL_GRACE;
-use mpreg_client::{CallError, CallFailed, Client, Encoding, Value};
-use mpreg_proto::frame::{Answer, CallFailed as Failed, Path, Rpc};
+use mpreg_client::{CallError, CallFailed, Client, Encoding, Route, Trace, Value};
+use mpreg_proto::frame::{Answer, CallFailed as Failed, Path, Rpc, TraceBlock};
 use mpreg_proto::id::{ClusterId, NodeId};
 use mpreg_proto::limits::PAYLOAD_BYTES_MAX;
 
 use crate::router::{Peer, Router, within};
 
 fn answer(number: u64, is_last: bool, payload: &[u8]) -> Rpc<'_> {
-    Rpc::Result(Answer { number, is_last, encoding: Encoding::Json, payload })
+    let answer = Answer { number, is_last, encoding: Encoding::Json, payload };
+    Rpc::Result { answer, trace: None }
+}
+
+#[tokio::test]
+async fn a_traced_call_says_after_its_last_part_which_way_it_went() {
+    let router = Router::start().await;
+    let (client, mut peer) = router.client().await;
+    let route = |nodes: &[u128], clusters: &[u128]| Route {
+        nodes: nodes.iter().copied().map(NodeId).collect(),
+        clusters: clusters.iter().copied().map(ClusterId).collect(),
+    };
+    let trace = Trace {
+        call: route(&[1, 2, 3], &[7, 8]),
+        answer: route(&[3, 1], &[8, 7]),
+        took: Duration::from_micros(900),
+        ran: Duration::from_micros(70),
+    };
+    let mut parts = within(client.call("sum").traced().stream("x")).await.unwrap();
+    peer.hears("call 1 sum traced x").await;
+    peer.say_rpc(answer(1, false, b"1")).await;
+    assert_eq!(within(parts.next()).await, Some(Ok(Value::json("1"))));
+    assert_eq!(parts.trace(), None);
+    let mut room = Vec::new();
+    let block = Some(TraceBlock::write(&trace, &mut room));
+    let Rpc::Result { answer, .. } = answer(1, true, b"2") else { panic!() };
+    peer.say_rpc(Rpc::Result { answer, trace: block }).await;
+    assert_eq!(within(parts.next()).await, Some(Ok(Value::json("2"))));
+    assert_eq!(parts.trace(), Some(&trace));
+    assert_eq!(trace.cluster_hops(), 2);
 }
 
 /// Calls `sum` once.

@@ -223,6 +223,7 @@ fn render_rpc(rpc: Rpc<'_>) -> String {
             if call.is_idempotent {
                 line += &format!(" idempotent hedge={}", call.hedge_after_ms);
             }
+            line += if call.is_traced { " traced" } else { "" };
             format!("{line} {}", text(call.payload))
         }
         Rpc::Cancel { number } => format!("cancel {number}"),
@@ -233,7 +234,7 @@ fn render_rpc(rpc: Rpc<'_>) -> String {
         Rpc::ReplyFailed { job, text } => format!("failed {job} {text}"),
         other @ (Rpc::Registered { .. }
         | Rpc::Unregistered(_)
-        | Rpc::Result(_)
+        | Rpc::Result { .. }
         | Rpc::CallFailed(_)
         | Rpc::Invoke(_)
         | Rpc::Withdraw { .. }) => panic!("no client says {other:?}"),

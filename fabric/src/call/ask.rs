@@ -10,8 +10,9 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::time::Duration;
 
-use mpreg_proto::call::{CallError, CallId, Failure, Message};
+use mpreg_proto::call::{CallError, CallId, Failure, Message, Route, Trace};
 use mpreg_proto::function::FunctionName;
 use mpreg_proto::id::SessionId;
 
@@ -19,7 +20,7 @@ use super::failure::fail;
 use super::far::Far;
 use super::job::{Client, JobKey, Task};
 use super::open::{At, Open, Ran, Try};
-use super::{Caller, Calls, Counted, Effect, Reply, Request, Step, Value, draw_of};
+use super::{Caller, Calls, Counted, Effect, Measured, Reply, Request, Step, Value, draw_of};
 use crate::function::{self, Place, Within};
 use crate::limits::{CALL_CUT_PATIENCE, CALL_GONE_PATIENCE, CALL_TRIES_MAX};
 
@@ -30,14 +31,14 @@ impl Calls {
                 step.count(Counted::Shed);
             }
             let failure = self.failure(error, &request.name, text);
-            return fail(caller, failure, step);
+            return fail(caller, failure, step.now, step);
         }
         self.calls_made += 1;
         let id = CallId::new(self.here.node, self.life, self.shard, self.calls_made);
         let mut open = Box::new(Open::new(id, request, step.now));
         match self.begin_try(caller, &mut open, step) {
             Ok(()) => self.put(caller, open),
-            Err(failure) => fail(caller, failure, step),
+            Err(failure) => fail(caller, failure, step.now, step),
         }
     }
 
@@ -137,7 +138,7 @@ impl Calls {
         let nth = spare.tried.len();
         spare.tried.push(place);
         let mut far = Far::new((cluster, node, life), version, nth, step.now);
-        far.ask(&spare.question((open.id, &open.name), open.until), step);
+        far.ask(&spare.question((open.id, &open.name), (open.until, open.is_traced)), step);
         self.functions.begin(endpoint);
         self.asked.insert(open.id.number, caller);
         open.tries[slot] = Some(Try { endpoint, at: At::Far(far.into()) });
@@ -185,8 +186,9 @@ impl Calls {
         step: &mut Step<'_>,
     ) {
         failure.may_have_run = open.may_have_run();
+        let since = open.since;
         self.close(open, step);
-        fail(caller, failure, step);
+        fail(caller, failure, since, step);
     }
 
     /// Tells all that are asked that nobody waits.
@@ -212,11 +214,15 @@ impl Calls {
         &mut self,
         caller: Caller,
         open: Open,
-        value: Value,
+        (value, trace): (Value, Option<Box<Trace>>),
         step: &mut Step<'_>,
     ) {
+        let took = step.now.since(open.since);
+        let trace =
+            trace.filter(|_| open.is_traced).map(|trace| Box::new(Trace { took, ..*trace }));
+        step.measure(&open.name, Measured::Call(None), open.since);
         self.close(open, step);
-        step.out.push(Effect::Result { caller, value });
+        step.out.push(Effect::Result { caller, value, trace });
         step.count(Counted::Answered);
     }
 
@@ -253,7 +259,8 @@ impl Calls {
             }
             Reply::Done(value) => {
                 open.tries[by] = None;
-                self.give_result(caller, *open, value, step);
+                let trace = open.is_traced.then(|| self.trace_here(step.now.since(open.since)));
+                self.give_result(caller, *open, (value, trace), step);
             }
             Reply::Failed { text } => {
                 open.tries[by] = None;
@@ -261,6 +268,12 @@ impl Calls {
                 self.try_failed(caller, open, Ran::Failed, self.at_here(failure), step);
             }
         }
+    }
+
+    /// Of a call that left its node for nobody.
+    fn trace_here(&self, ran: Duration) -> Box<Trace> {
+        let route = Route::at(self.here.node, self.here.cluster);
+        Box::new(Trace { call: route.clone(), answer: route, ran, took: ran })
     }
 
     pub(super) fn local_worker_gone(&mut self, caller: Caller, key: JobKey, step: &mut Step<'_>) {
@@ -326,7 +339,7 @@ impl Calls {
         by: usize,
         step: &mut Step<'_>,
     ) -> Option<(Ran, Box<Failure>)> {
-        let (id, name, until) = (open.id, open.name.clone(), open.until);
+        let (id, name, how) = (open.id, open.name.clone(), (open.until, open.is_traced));
         let spare = open.spare.as_ref().expect("who asks another node has what to ask with");
         let Some(Try { at: At::Far(far), .. }) = open.tries[by].as_mut() else { return None };
         let is_gone = !self.functions.is_offered(&name, far.node, far.life)
@@ -348,7 +361,7 @@ impl Calls {
         if far.is_accepted {
             far.poll(id, &name, step);
         } else {
-            far.ask(&spare.question((id, &name), until), step);
+            far.ask(&spare.question((id, &name), how), step);
         }
         None
     }

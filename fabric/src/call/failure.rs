@@ -9,8 +9,9 @@ use mpreg_proto::hop::Reason;
 use mpreg_proto::id::NodeId;
 
 use super::far::Far;
-use super::{Caller, Calls, Counted, Effect, Step};
+use super::{Caller, Calls, Counted, Effect, Measured, Step};
 use crate::function::{self, Target, Why};
+use crate::time::Instant;
 
 impl Calls {
     pub(super) fn failure(
@@ -62,8 +63,10 @@ impl Calls {
     }
 }
 
-pub(super) fn fail(caller: Caller, failure: Box<Failure>, step: &mut Step<'_>) {
+/// Of a call that began then.
+pub(super) fn fail(caller: Caller, failure: Box<Failure>, since: Instant, step: &mut Step<'_>) {
     step.count(Counted::Failed(failure.error));
+    step.measure(&failure.target.name, Measured::Call(Some(failure.error)), since);
     step.out.push(Effect::Failed { caller, failure });
 }
 

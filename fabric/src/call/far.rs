@@ -65,6 +65,7 @@ pub(super) struct Question<'a> {
     pub(super) constraint: &'a Constraint,
     pub(super) resources: &'a Resources,
     pub(super) is_idempotent: bool,
+    pub(super) is_traced: bool,
     pub(super) value: &'a Value,
     pub(super) until: Instant,
 }
@@ -105,6 +106,7 @@ impl Far {
             call: question.call,
             attempt,
             is_idempotent: question.is_idempotent,
+            is_traced: question.is_traced,
             life: self.life,
             version: self.version.clone(),
             constraint: question.constraint.clone(),

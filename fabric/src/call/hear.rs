@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use mpreg_proto::call::{CallError, CallId, Dropped, Failure, Message, Refusal};
+use mpreg_proto::call::{CallError, CallId, Dropped, Failure, Message, Refusal, Trace};
 use mpreg_proto::function::FunctionName;
 use mpreg_proto::hop::Reason;
 
@@ -26,7 +26,7 @@ impl Calls {
         from: &ReplyWay,
         name: &FunctionName,
         (call, part, is_last): (CallId, u32, bool),
-        value: Value,
+        (value, trace): (Value, Option<Box<Trace>>),
         step: &mut Step<'_>,
     ) {
         let Some((caller, mut open, by)) = self.take_asked(from, call) else {
@@ -47,7 +47,7 @@ impl Calls {
         }
         if is_last {
             self.end_try(&mut open, by, step);
-            return self.give_result(caller, *open, value, step);
+            return self.give_result(caller, *open, (value, trace), step);
         }
         far.took_part(call, &name, step);
         self.give_part(caller, (&mut open, by), value, step);

@@ -9,7 +9,7 @@ use mpreg_proto::call::{CallId, JobId};
 use mpreg_proto::function::{FunctionName, Version};
 use mpreg_proto::id::SessionId;
 
-use super::{Caller, Calls, Counted, Effect, Reply, Step, Value};
+use super::{Caller, Calls, Counted, Effect, Measured, Reply, Step, Value};
 use crate::function::{self, EndpointId, Worker};
 use crate::time::Instant;
 
@@ -19,6 +19,8 @@ pub(super) struct Job {
     endpoint: EndpointId,
     worker: Worker,
     client: Client,
+    name: FunctionName,
+    since: Instant,
 }
 
 /// Who waits for what a worker says.
@@ -61,8 +63,9 @@ impl Calls {
         let job = JobId::new(self.shard, self.jobs_made);
         let key = JobKey { session: worker.session, job };
         self.functions.begin(endpoint);
-        self.jobs.insert(key, Job { endpoint, worker, client });
         let Task { name, version, until, value } = task;
+        let job_of = Job { endpoint, worker, client, name: name.clone(), since: step.now };
+        self.jobs.insert(key, job_of);
         let deadline_left = until.since(step.now);
         step.out.push(Effect::Invoke { worker, job, name, version, deadline_left, value });
         step.count(Counted::Started);
@@ -80,7 +83,9 @@ impl Calls {
     pub(super) fn replied(&mut self, key: JobKey, reply: Reply, step: &mut Step<'_>) {
         let Some(job) = self.jobs.get(&key) else { return step.count(Counted::StrayReply) };
         let (client, endpoint) = (job.client, job.endpoint);
+        let is_failed = matches!(reply, Reply::Failed { .. });
         if !matches!(reply, Reply::Part(_)) {
+            step.measure(&job.name, Measured::Job { is_failed }, job.since);
             self.jobs.remove(&key);
             self.free(endpoint, step);
         }
@@ -100,7 +105,8 @@ impl Calls {
         let gone: Vec<_> =
             keys.into_iter().filter_map(|key| Some((key, self.jobs.remove(&key)?))).collect();
         self.abandon(session, step);
-        for (key, Job { client, .. }) in gone {
+        for (key, Job { client, name, since, .. }) in gone {
+            step.measure(&name, Measured::Job { is_failed: true }, since);
             match client {
                 Client::Caller(caller) => self.local_worker_gone(caller, key, step),
                 Client::Served(call) => self.served_worker_gone(call, step),

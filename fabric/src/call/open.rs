@@ -24,6 +24,7 @@ use crate::time::Instant;
 pub(super) struct Open {
     pub(super) id: CallId,
     pub(super) name: FunctionName,
+    pub(super) since: Instant,
     pub(super) until: Instant,
     /// What it waits for first.
     pub(super) timer: Instant,
@@ -31,6 +32,7 @@ pub(super) struct Open {
     pub(super) may_have_run: bool,
     /// A part of the result was given out.
     pub(super) is_given: bool,
+    pub(super) is_traced: bool,
     /// Side by side.
     pub(super) tries: [Option<Try>; 2],
     /// What another one is asked with. None: nobody else is.
@@ -77,7 +79,7 @@ pub(super) enum Ran {
 impl Open {
     pub(super) fn new(id: CallId, request: Request, now: Instant) -> Self {
         let Request { name, constraint, resources, cluster, .. } = request;
-        let Request { deadline, is_idempotent, hedge_after, value, .. } = request;
+        let Request { deadline, is_idempotent, hedge_after, is_traced, value, .. } = request;
         let until = now + deadline.unwrap_or(CALL_DEADLINE_DEFAULT).min(CALL_DEADLINE_MAX);
         let hedge_at = hedge_after.map(|after| now + after);
         let (tried, last) = (Vec::new(), None);
@@ -86,10 +88,12 @@ impl Open {
         Self {
             id,
             name,
+            since: now,
             until,
             timer: until,
             may_have_run: false,
             is_given: false,
+            is_traced,
             tries: [None, None],
             spare: Some(spare.into()),
         }
@@ -142,11 +146,11 @@ impl Spare {
     pub(super) fn question<'a>(
         &'a self,
         (call, name): (CallId, &'a FunctionName),
-        until: Instant,
+        (until, is_traced): (Instant, bool),
     ) -> Question<'a> {
         let Self { constraint, resources, is_idempotent, value, .. } = self;
         let is_idempotent = *is_idempotent;
-        Question { call, name, constraint, resources, is_idempotent, value, until }
+        Question { call, name, constraint, resources, is_idempotent, is_traced, value, until }
     }
 }
 

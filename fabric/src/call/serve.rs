@@ -10,11 +10,12 @@
 //! A call is run or refused when it comes first; nothing waits. What is sent is kept until the other
 //! node has said that it came, or nobody asks any more.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString as _};
 use core::time::Duration;
 
-use mpreg_proto::call::{Ask, CallError, CallId, Message, Refusal};
+use mpreg_proto::call::{Ask, CallError, CallId, Message, Ran, Refusal, Route};
 use mpreg_proto::function::{FunctionName, Version};
 
 use super::failure::error_of;
@@ -41,6 +42,15 @@ pub(super) struct Served {
     parts: VecDeque<Value>,
     first: u32,
     parts_bytes: usize,
+    traced: Option<Box<Traced>>,
+}
+
+/// Which way a call came whose answer is to say that.
+#[derive(Debug)]
+struct Traced {
+    since: Instant,
+    /// How long it took is known with the last part.
+    ran: Ran,
 }
 
 #[derive(Debug)]
@@ -66,7 +76,7 @@ type Chosen = (EndpointId, Worker, Version);
 impl Calls {
     pub(super) fn asked_for(
         &mut self,
-        from: ReplyWay,
+        (from, route): (ReplyWay, Option<Route>),
         name: FunctionName,
         (ask, value): (Ask, Value),
         left: Duration,
@@ -89,7 +99,8 @@ impl Calls {
         let refusal = match self.choose(&name, &ask, step) {
             Ok(_) if left.is_zero() => (CallError::Deadline, "it came too late".into()),
             Ok(chosen) => {
-                return self.serve((from, name), (call, value), chosen, left, step);
+                let way = (from, route);
+                return self.serve((way, name), (call, value), chosen, left, step);
             }
             Err(refusal) => refusal,
         };
@@ -138,7 +149,7 @@ impl Calls {
 
     fn serve(
         &mut self,
-        (way, name): (ReplyWay, FunctionName),
+        ((way, route), name): ((ReplyWay, Option<Route>), FunctionName),
         (call, value): (CallId, Value),
         (endpoint, worker, version): Chosen,
         left: Duration,
@@ -158,7 +169,9 @@ impl Calls {
         self.timers.insert((timer, Due::Served(call)));
         let state = State::Running { job, is_told: false };
         let (parts, first, parts_bytes) = (VecDeque::new(), 0, 0);
-        let served = Served { name, way, until, timer, state, parts, first, parts_bytes };
+        let ran = |route| Ran { route, took: Duration::ZERO };
+        let traced = route.map(|route| Box::new(Traced { since: step.now, ran: ran(route) }));
+        let served = Served { name, way, until, timer, state, parts, first, parts_bytes, traced };
         self.served.insert(call, served);
     }
 
@@ -246,7 +259,10 @@ impl Calls {
         if let State::Running { is_told, .. } = &mut served.state {
             *is_told = true;
         }
-        let message = Message::Answer { call, part, is_last };
+        if let Some(traced) = served.traced.as_mut().filter(|_| is_last) {
+            traced.ran.took = step.now.since(traced.since);
+        }
+        let message = served.answer(call, part, is_last);
         served.send((message, value), step);
         if is_last {
             let kept = self.keep(call);
@@ -287,7 +303,7 @@ impl Calls {
         self.timers.remove(&(served.timer, Due::Served(call)));
         served.timer = served.until;
         self.timers.insert((served.timer, Due::Served(call)));
-        self.served_bytes += CALL_ANSWER_OVERHEAD_BYTES;
+        self.served_bytes += served.kept_bytes();
         self.kept_made
     }
 
@@ -306,7 +322,7 @@ impl Calls {
         self.served_bytes -= served.parts_bytes;
         if let State::Answered { kept } | State::Failed { kept, .. } = served.state {
             self.kept.remove(&kept);
-            self.served_bytes -= CALL_ANSWER_OVERHEAD_BYTES;
+            self.served_bytes -= served.kept_bytes();
         }
         Some(served)
     }
@@ -320,7 +336,7 @@ impl Calls {
         let mut said = 0;
         for (part, value) in parts {
             let is_last = is_answered && part + 1 == last;
-            served.send((Message::Answer { call, part, is_last }, value.clone()), step);
+            served.send((served.answer(call, part, is_last), value.clone()), step);
             said += 1;
         }
         match &mut served.state {
@@ -358,6 +374,20 @@ impl Calls {
 }
 
 impl Served {
+    fn answer(&self, call: CallId, part: u32, is_last: bool) -> Message {
+        let ran = self.traced.as_ref().filter(|_| is_last).map(|traced| traced.ran.clone().into());
+        Message::Answer { call, part, is_last, ran }
+    }
+
+    /// What it takes while it is kept, beside its parts.
+    fn kept_bytes(&self) -> usize {
+        CALL_ANSWER_OVERHEAD_BYTES
+            + self
+                .traced
+                .as_ref()
+                .map_or(0, |traced| size_of::<Traced>() + traced.ran.route.bytes())
+    }
+
     fn say(&self, message: Message, step: &mut Step<'_>) {
         self.send((message, Value::default()), step);
     }

@@ -1,8 +1,10 @@
-//! Rules one by one for the asking and the serving side, and the window beside a set that forgets
-//! nothing. A network in which everything goes wrong is in `tests/src/calls.rs`.
+//! Rules one by one for the asking and the serving side, the window beside a set that forgets nothing,
+//! which way a call went and how long things took. A network in which everything goes wrong is in
+//! `tests/src/calls.rs`.
 
 mod ask;
 mod serve;
+mod trace;
 mod window;
 
 use alloc::format;
@@ -40,6 +42,7 @@ fn request(text: &str) -> Request {
         deadline: Some(Duration::from_secs(5)),
         is_idempotent: false,
         hedge_after: None,
+        is_traced: false,
         value: value(text),
     }
 }
@@ -84,6 +87,8 @@ struct Node {
     jobs: Vec<(SessionId, JobId)>,
     /// Of each message that was sent.
     sent: Vec<Message>,
+    traces: Vec<Box<Trace>>,
+    measured: Vec<(Measured, Duration)>,
 }
 
 impl Node {
@@ -100,6 +105,8 @@ impl Node {
             counted: Vec::new(),
             jobs: Vec::new(),
             sent: Vec::new(),
+            traces: Vec::new(),
+            measured: Vec::new(),
         }
     }
 
@@ -140,7 +147,8 @@ impl Node {
         let back = vec![NodeId(from)];
         let from = ReplyWay { origin: NodeId(from), cluster: OWN, back };
         let (name, value, deadline_left) = (sum(), value(text), Duration::from_secs(5));
-        self.give(Input::Heard { from, name, message, value, deadline_left })
+        let clusters = if message.is_traced() { vec![OWN] } else { Vec::new() };
+        self.give(Input::Heard { from, clusters, name, message, value, deadline_left })
     }
 
     fn count_of(&self, what: Counted) -> usize {
@@ -156,7 +164,8 @@ impl Node {
             }
             Effect::Withdraw { worker, .. } => format!("withdraw {}", worker.session.0),
             Effect::Part { caller, value } => format!("part {} {}", caller.number, text(&value)),
-            Effect::Result { caller, value } => {
+            Effect::Result { caller, value, trace } => {
+                self.traces.extend(trace);
                 format!("result {} {}", caller.number, text(&value))
             }
             Effect::Failed { caller, failure } => {
@@ -187,6 +196,10 @@ impl Node {
                 format!("drained {}", session.0)
             }
             Effect::Function(_) => return None,
+            Effect::Measured { what, took, .. } => {
+                self.measured.push((what, took));
+                return None;
+            }
             Effect::Count(what) => {
                 self.counted.push(what);
                 return None;

@@ -1,9 +1,11 @@
 //! Messages read back, bytes are read or refused, names and numbers of errors.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use proptest::prelude::*;
 
@@ -26,7 +28,7 @@ prop_compose! {
 prop_compose! {
     fn any_ask()(
         call in any_call(),
-        (attempt, is_idempotent, life) in any::<(u16, bool, u64)>(),
+        (attempt, is_idempotent, is_traced, life) in any::<(u16, bool, bool, u64)>(),
         version in "[0-9]\\.[1-9][0-9]\\.0(-rc\\.[1-9])?",
         constraint in prop::sample::select(vec!["*", "^1.2", "=1.0.0-rc.1", ">=1.2.0, <2.0.0", "1.*"]),
         resources in prop::collection::vec("[a-z]{1,48}", 0..=RESOURCES_MAX),
@@ -34,7 +36,7 @@ prop_compose! {
         let (version, constraint) = (version.parse().unwrap(), constraint.parse().unwrap());
         let resources = Resources::new(resources.iter().map(String::as_str)).unwrap();
         let life = Incarnation(life);
-        Ask { call, attempt, is_idempotent, life, version, constraint, resources }
+        Ask { call, attempt, is_idempotent, is_traced, life, version, constraint, resources }
     }
 }
 
@@ -60,6 +62,18 @@ prop_compose! {
     }
 }
 
+fn any_route() -> impl Strategy<Value = Route> {
+    let nodes = prop::collection::vec(any::<u128>().prop_map(NodeId), 0..=HOP_PATH_MAX);
+    let clusters = prop::collection::vec(any::<u128>().prop_map(ClusterId), 0..=HOP_PATH_MAX);
+    (nodes, clusters).prop_map(|(nodes, clusters)| Route { nodes, clusters })
+}
+
+fn any_ran() -> impl Strategy<Value = Option<Box<Ran>>> {
+    let took = any::<u64>().prop_map(Duration::from_micros);
+    let ran = (any_route(), took).prop_map(|(route, took)| Box::new(Ran { route, took }));
+    prop::option::of(ran)
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     prop_oneof![
         any_ask().prop_map(|ask| Message::Ask(ask.into())),
@@ -67,8 +81,8 @@ fn any_message() -> impl Strategy<Value = Message> {
         (any_call(), any::<u32>()).prop_map(|(call, have)| Message::Ack { call, have }),
         any_call().prop_map(|call| Message::Cancel { call }),
         any_call().prop_map(|call| Message::Accepted { call }),
-        (any_call(), any::<u32>(), any::<bool>())
-            .prop_map(|(call, part, is_last)| Message::Answer { call, part, is_last }),
+        (any_call(), any::<u32>(), any::<bool>(), any_ran())
+            .prop_map(|(call, part, is_last, ran)| Message::Answer { call, part, is_last, ran }),
         any_refusal().prop_map(|refusal| Message::Failed(refusal.into())),
         any_call().prop_map(|call| Message::Unknown { call }),
         any_dropped().prop_map(|dropped| Message::Dropped(dropped.into())),
@@ -117,8 +131,8 @@ fn what_is_unknown_or_over_its_bound_is_refused() {
         assert_eq!(Message::parse(&bytes), Err(ErrorCode::UnknownKind));
     }
     let at = bytes.len() + 4;
-    let mut bytes = put(&Message::Answer { call, part: 0, is_last: true });
-    bytes[at] = 2;
+    let mut bytes = put(&Message::Answer { call, part: 0, is_last: true, ran: None });
+    bytes[at] = 4;
     assert_eq!(Message::parse(&bytes), Err(ErrorCode::ReservedBits));
 
     let path = vec![NodeId(3); HOP_PATH_MAX + 1];
@@ -143,6 +157,24 @@ fn a_long_text_is_cut_between_characters() {
     assert_eq!(read.text, "é".repeat(127));
 }
 
+#[test]
+fn a_long_route_is_cut_and_a_longer_one_refused() {
+    let call = CallId { origin: NodeId(1), number: 2 };
+    let nodes = vec![NodeId(3); HOP_PATH_MAX + 1];
+    let clusters = vec![ClusterId(4); HOP_PATH_MAX + 1];
+    let ran = Ran { route: Route { nodes, clusters }, took: Duration::from_micros(7) };
+    let answer = Message::Answer { call, part: 0, is_last: true, ran: Some(ran.into()) };
+    let mut bytes = put(&answer);
+    assert_eq!(bytes.len(), CALL_HEAD_BYTES_MAX);
+    let Ok(Message::Answer { ran: Some(ran), .. }) = Message::parse(&bytes) else { panic!() };
+    assert_eq!((ran.route.nodes.len(), ran.route.cluster_hops()), (HOP_PATH_MAX, HOP_PATH_MAX - 1));
+    let count = 1 + 16 + 8 + 5 + 8;
+    assert_eq!(usize::from(bytes[count]), HOP_PATH_MAX);
+    bytes[count] += 1;
+    bytes.splice(count + 1..count + 1, [0; 16]);
+    assert_eq!(Message::parse(&bytes), Err(ErrorCode::Malformed));
+}
+
 /// The longest of each part at once.
 #[test]
 fn the_fullest_call_fits() {
@@ -152,6 +184,7 @@ fn the_fullest_call_fits() {
         call: CallId { origin: NodeId(u128::MAX), number: u64::MAX },
         attempt: u16::MAX,
         is_idempotent: true,
+        is_traced: true,
         life: Incarnation(u64::MAX),
         version: format!("1.0.0-{}", "a".repeat(58)).parse().unwrap(),
         constraint: constraint.parse().unwrap(),

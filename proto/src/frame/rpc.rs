@@ -19,7 +19,7 @@
 use alloc::vec::Vec;
 
 use super::{Body, Kind, cut, put_control};
-use crate::call::CallError;
+use crate::call::{CallError, Trace};
 use crate::envelope::Encoding;
 use crate::error::ErrorCode;
 use crate::function::{ResourceError, Resources};
@@ -28,6 +28,9 @@ use crate::limits::{
     CLUSTER_NAME_BYTES_MAX, CONSTRAINT_BYTES_MAX, ERROR_TEXT_BYTES_MAX, FUNCTION_NAME_BYTES_MAX,
     HOP_PATH_MAX, PAYLOAD_BYTES_MAX, RESOURCE_BYTES_MAX, RESOURCES_MAX, VERSION_BYTES_MAX,
 };
+
+/// In the flags of `Call` and `Result`.
+const TRACED: u16 = 2;
 
 /// One frame about functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +49,8 @@ pub enum Rpc<'a> {
     Call(Call<'a>),
     /// Client: whatever comes of it, I do not want it any more.
     Cancel { number: u64 },
-    /// Router: what the function said.
-    Result(Answer<'a>),
+    /// Router: what the function said; with the last part, if the call asks for it, which way it went.
+    Result { answer: Answer<'a>, trace: Option<TraceBlock<'a>> },
     /// Router: there is no result, or no further part of it.
     CallFailed(CallFailed<'a>),
     /// Router, to a worker: run this.
@@ -119,6 +122,8 @@ pub struct Call<'a> {
     pub hedge_after_ms: u32,
     /// Whether the function may run twice.
     pub is_idempotent: bool,
+    /// Whether the result is to say which way the call went.
+    pub is_traced: bool,
     pub encoding: Encoding,
     /// The cluster it has to run in; empty: anywhere.
     pub cluster: &'a str,
@@ -176,6 +181,28 @@ pub struct ResourceNames<'a>(&'a [u8]);
 /// Nodes, at most [`HOP_PATH_MAX`], as they lie in a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Path<'a>(&'a [[u8; 16]]);
+
+/// A [`Trace`] as it lies in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceBlock<'a>(&'a [u8]);
+
+impl<'a> TraceBlock<'a> {
+    /// Writes the trace into `room`, which was empty.
+    pub fn write(trace: &Trace, room: &'a mut Vec<u8>) -> Self {
+        trace.put(room);
+        Self(room)
+    }
+
+    pub fn read(self) -> Trace {
+        Trace::take(&mut &*self.0).expect("checked by take")
+    }
+
+    fn take(body: &mut Body<'a>) -> Result<Self, ErrorCode> {
+        let before = body.0;
+        Trace::skip(&mut body.0)?;
+        Ok(Self(&before[..before.len() - body.0.len()]))
+    }
+}
 
 impl<'a> ResourceNames<'a> {
     pub const NONE: Self = Self(&[0]);
@@ -248,11 +275,20 @@ impl<'a> Rpc<'a> {
             Kind::Health => Self::Health { is_well: !is_set(small)?, number: body.u32()? },
             Kind::Call => Self::Call(Call::parse(small, number, body)?),
             Kind::Cancel => Self::Cancel { number: body.u64()? },
-            Kind::Result => Self::Result(Answer::parse(small, number, body)?),
+            Kind::Result => {
+                let is_traced = number & TRACED != 0;
+                let head = Answer::head(small, number & !TRACED, body)?;
+                let trace = is_traced.then(|| TraceBlock::take(body)).transpose()?;
+                let answer = Answer { payload: body.payload()?, ..head };
+                Self::Result { answer, trace }
+            }
             Kind::CallFailed => Self::CallFailed(CallFailed::parse(small, number, body)?),
             Kind::Invoke => Self::Invoke(Invoke::parse(small, body)?),
             Kind::Withdraw => Self::Withdraw { job: body.u64()? },
-            Kind::Reply => Self::Reply(Answer::parse(small, number, body)?),
+            Kind::Reply => {
+                let head = Answer::head(small, number, body)?;
+                Self::Reply(Answer { payload: body.payload()?, ..head })
+            }
             Kind::ReplyFailed => Self::ReplyFailed { job: body.u64()?, text: body.rest_text()? },
             Kind::Data
             | Kind::Connect
@@ -289,11 +325,11 @@ impl<'a> Rpc<'a> {
             }
             Self::Call(call) => call.put(out),
             Self::Cancel { number } => put_number(Kind::Cancel, &number.to_le_bytes(), out),
-            Self::Result(answer) => answer.put(Kind::Result, out),
+            Self::Result { answer, trace } => answer.put(Kind::Result, trace, out),
             Self::CallFailed(failed) => failed.put(out),
             Self::Invoke(invoke) => invoke.put(out),
             Self::Withdraw { job } => put_number(Kind::Withdraw, &job.to_le_bytes(), out),
-            Self::Reply(answer) => answer.put(Kind::Reply, out),
+            Self::Reply(answer) => answer.put(Kind::Reply, None, out),
             Self::ReplyFailed { job, text } => {
                 let parts = [&job.to_le_bytes()[..], text_of(text)];
                 put_control(out, Kind::ReplyFailed, 0, 0, &parts);
@@ -335,12 +371,13 @@ impl<'a> Register<'a> {
 impl<'a> Call<'a> {
     fn parse(small: u8, flags: u16, body: &mut Body<'a>) -> Result<Self, ErrorCode> {
         let encoding = Encoding::from_wire(small).ok_or(ErrorCode::Malformed)?;
-        let is_idempotent = is_set(flags)?;
+        let (is_idempotent, is_traced) = (is_set(flags & !TRACED)?, flags & TRACED != 0);
         Ok(Self {
             number: body.u64()?,
             deadline_ms: body.u32()?,
             hedge_after_ms: body.u32()?,
             is_idempotent,
+            is_traced,
             encoding,
             cluster: body.word(CLUSTER_NAME_BYTES_MAX)?,
             name: body.word(FUNCTION_NAME_BYTES_MAX)?,
@@ -367,22 +404,25 @@ impl<'a> Call<'a> {
             self.resources.0,
             self.payload,
         ];
-        let flags = u16::from(self.is_idempotent);
+        let traced = if self.is_traced { TRACED } else { 0 };
+        let flags = u16::from(self.is_idempotent) | traced;
         put_control(out, Kind::Call, self.encoding as u8, flags, &parts);
     }
 }
 
 impl<'a> Answer<'a> {
-    fn parse(small: u8, flags: u16, body: &mut Body<'a>) -> Result<Self, ErrorCode> {
+    /// What is before the payload, or before the trace.
+    fn head(small: u8, flags: u16, body: &mut Body<'a>) -> Result<Self, ErrorCode> {
         let encoding = Encoding::from_wire(small).ok_or(ErrorCode::Malformed)?;
         let (is_last, number) = (is_set(flags)?, body.u64()?);
-        Ok(Self { number, is_last, encoding, payload: body.payload()? })
+        Ok(Self { number, is_last, encoding, payload: &[] })
     }
 
-    fn put(&self, kind: Kind, out: &mut Vec<u8>) {
+    fn put(&self, kind: Kind, trace: Option<TraceBlock<'_>>, out: &mut Vec<u8>) {
         let Self { number, is_last, encoding, payload } = *self;
-        let parts = [&number.to_le_bytes()[..], payload];
-        put_control(out, kind, encoding as u8, u16::from(is_last), &parts);
+        let flags = u16::from(is_last) | trace.map_or(0, |_| TRACED);
+        let parts = [&number.to_le_bytes()[..], trace.map_or(&[], |trace| trace.0), payload];
+        put_control(out, kind, encoding as u8, flags, &parts);
     }
 }
 

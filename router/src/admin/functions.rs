@@ -9,6 +9,7 @@
 //! A split is an entry of the catalog that this node offers: it holds on every node of the fabric, for as
 //! long as this node is there, or until it is said otherwise anywhere.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,7 @@ use super::fabric::{self, Fault, bad_query};
 use super::routes::Pages;
 use crate::control::question::{self, Offer};
 use crate::mesh::Command;
+use crate::probe::Usage;
 use crate::roster::{Function, Question};
 
 #[derive(Debug, Deserialize)]
@@ -70,6 +72,9 @@ fn listed(view: &View, name: Option<FunctionName>) -> Vec<Function> {
     let answers = ask(view, |answers| Question::Functions { name: name.clone(), answers });
     let mut rows: Vec<Function> = answers.concat();
     rows.sort_by(|one, other| one.name.cmp(&other.name));
+    let usages = view.shards.iter().map(|shard| shard.calls.usages());
+    let usages: BTreeMap<String, Usage> = usages.flatten().collect();
+    rows.iter_mut().for_each(|row| row.usage = usages.get(&row.name).cloned());
     rows
 }
 

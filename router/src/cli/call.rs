@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use std::io::Write;
 
 use mpreg_client::limits::CALL_DEADLINE;
-use mpreg_client::{CallFailed, Value};
+use mpreg_client::{CallFailed, Trace, Value};
 use serde::{Deserialize, Serialize};
 
 use super::connect::{Loss, Payload, Router, TalkError, talk};
 use super::value::{Shown, value};
 use super::{CommandError, Exit, complain};
+
+mod trace;
 
 /// Call a function, wherever it runs, and print the result. Exit code 1 if there is none, 2 if it could
 /// not be called.
@@ -50,10 +52,13 @@ pub struct CallFunction {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     hedge_after_ms: Option<u32>,
-    /// Print JSON objects: part or part_hex for each part of a result but the last, then result,
-    /// result_hex, or error with code, reason, target, path and may_have_run.
+    /// Print JSON objects: part or part_hex for each part of a result but the last, then result or
+    /// result_hex with trace, or error with code, reason, target, path and may_have_run.
     #[arg(long)]
     json: bool,
+    /// Say below the result which way the call and its answer went. With --json it is always said.
+    #[arg(long)]
+    trace: bool,
     #[command(flatten)]
     router: Router,
 }
@@ -114,23 +119,33 @@ impl CallFunction {
         if self.idempotent {
             call = call.idempotent();
         }
+        if self.json || self.trace {
+            call = call.traced();
+        }
         if let Some(ms) = self.hedge_after_ms {
             call = call.hedge_after(Duration::from_millis(ms.into()));
         }
         let mut parts = call.stream(argument).await.map_err(failed)?;
         while let Some(part) = parts.next().await {
             let name = if parts.is_over() { "result" } else { "part" };
-            self.show(name, &part.map_err(failed)?, out)?;
+            self.show(name, (&part.map_err(failed)?, parts.trace()), out)?;
         }
         Ok(())
     }
 
-    fn show(&self, name: &str, value: &Value, out: &mut impl Write) -> std::io::Result<()> {
+    fn show(
+        &self,
+        name: &str,
+        (value, trace): (&Value, Option<&Trace>),
+        out: &mut impl Write,
+    ) -> std::io::Result<()> {
         if self.json {
-            writeln!(out, "{{{}}}", Shown { name, value })?;
+            let trace = trace.map_or_else(String::new, |trace| format!(",{}", trace::json(trace)));
+            writeln!(out, "{{{}{trace}}}", Shown { name, value })?;
         } else {
             out.write_all(&value.payload)?;
             writeln!(out)?;
+            trace.map_or(Ok(()), |trace| write!(out, "{}", trace::Text(trace)))?;
         }
         out.flush()
     }

@@ -3,7 +3,7 @@
 use mpreg_fabric::call::{Calls, Counted};
 use mpreg_proto::call::CallError;
 
-use super::{Count, Kind};
+use super::{Count, FunctionProbe, Kind, functions};
 
 /// Of the functions that one shard is the home of.
 #[derive(Debug, Default)]
@@ -27,6 +27,8 @@ pub struct CallProbe {
     jobs: Count,
     served: Count,
     held_bytes: Count,
+    pub(super) functions: functions::Named,
+    pub(super) others: FunctionProbe,
 }
 
 /// Kind, name, help, where it is counted.

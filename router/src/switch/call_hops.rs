@@ -21,7 +21,7 @@ use mpreg_fabric::time::Instant;
 use mpreg_proto::call::{Ask, Dropped, Message};
 use mpreg_proto::frame::{Data, Publish};
 use mpreg_proto::function::FunctionName;
-use mpreg_proto::hop::{Flags, Header, Reason, Targets};
+use mpreg_proto::hop::{Flags, Header, Reason, Targets, Trail};
 use mpreg_proto::id::{ClusterId, NodeId};
 use mpreg_proto::peer::Lane;
 
@@ -99,7 +99,7 @@ impl Switch {
             let left = header.deadline_ms().map_or(CALL_WORD_DEADLINE, |left| {
                 Duration::from_millis(left.saturating_sub(held_ms).into())
             });
-            run.each().for_each(|data| self.take_call(&way, data, left));
+            run.each().for_each(|data| self.take_call(&way, header.trail, data, left));
         } else if let Some(reason) = why_not(&decision, &outcomes) {
             run.each().for_each(|data| self.report_dropped(&way, data, header, reason));
         }
@@ -109,15 +109,24 @@ impl Switch {
     }
 
     /// A message for this node.
-    fn take_call(&mut self, way: &ReplyWay, data: Data<'_>, deadline_left: Duration) {
+    fn take_call(
+        &mut self,
+        way: &ReplyWay,
+        trail: Trail<'_>,
+        data: Data<'_>,
+        deadline_left: Duration,
+    ) {
         let name = FunctionName::parse(data.topic());
         let (Ok(name), Ok(message)) = (name, Message::parse(data.headers())) else {
             return self.probe.calls.messages_unreadable.add(1);
         };
         let (encoding, bytes) = (data.encoding(), Bytes::copy_from_slice(data.payload()));
         let (from, value) = (way.clone(), Value { encoding, bytes });
+        let is_traced = message.is_traced();
+        let clusters = trail.clusters.iter().filter(|_| is_traced).collect();
         let home = self.machine.home(name.as_str().as_bytes());
-        self.hand_to(home, Input::Heard { from, name, message, value, deadline_left });
+        let heard = Input::Heard { from, clusters, name, message, value, deadline_left };
+        self.hand_to(home, heard);
     }
 
     /// Tells who asked that the copy ends here.

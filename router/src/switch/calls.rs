@@ -31,6 +31,7 @@ use mpreg_proto::id::{ClusterId, Incarnation, SessionId, ShardIx};
 
 use super::Switch;
 use super::deliver::shards_of;
+use super::measures::Measures;
 use crate::limits::FUNCTIONS_LISTED_MAX;
 use crate::roster::Function;
 
@@ -41,6 +42,8 @@ pub(super) struct Desk {
     /// Of the machine, to be performed.
     pub(super) effects: Vec<Effect>,
     here: Here,
+    /// How long calls of functions took.
+    pub(super) measures: Measures,
     /// Clients of this shard that said anything of functions.
     pub(super) users: HashMap<SessionId, User, RandomState>,
 }
@@ -66,6 +69,7 @@ impl Desk {
         Self {
             machine: Calls::new(here, life, me, CallBounds::NODE),
             effects: Vec::new(),
+            measures: Measures::default(),
             here,
             users: HashMap::default(),
         }
@@ -162,6 +166,9 @@ impl Switch {
     }
 
     fn perform_call(&mut self, effect: Effect) {
+        if let Effect::Invoke { name, .. } = &effect {
+            self.measure_begun(name);
+        }
         match client_of(&effect) {
             Some(id) if shard_of(id) == Some(self.mesh.me()) => {
                 self.tell_client(id, effect, self.mesh.me());
@@ -180,6 +187,7 @@ impl Switch {
         match effect {
             Effect::Send { .. } => self.send_call(effect),
             Effect::Count(counted) => self.probe.calls.count(counted),
+            Effect::Measured { name, what, took } => self.measure(&name, what, took),
             Effect::Function(function::Effect::Offer { name, body }) => {
                 self.report_function(name, Some(body));
             }
@@ -297,6 +305,7 @@ fn listed(row: &function::Row<'_>, here: Here) -> Function {
         in_flight: row.in_flight,
         is_open: row.is_open,
         share: row.share,
+        usage: None,
     }
 }
 
@@ -322,6 +331,6 @@ fn client_of(effect: &Effect) -> Option<SessionId> {
             | function::Effect::Unreadable { .. }
             | function::Effect::SplitRefused { .. } => None,
         },
-        Effect::Send { .. } | Effect::Count(_) => None,
+        Effect::Send { .. } | Effect::Count(_) | Effect::Measured { .. } => None,
     }
 }

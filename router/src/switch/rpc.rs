@@ -13,11 +13,11 @@ use mpreg_fabric::call::{Caller, Effect, Input, Reply, Request, Value};
 use mpreg_fabric::function::{self, Health, Registration, Taken, Worker};
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::shard::Input as SessionInput;
-use mpreg_proto::call::{CallError, Failure, JobId};
+use mpreg_proto::call::{CallError, Failure, JobId, Trace};
 use mpreg_proto::cluster::ClusterName;
 use mpreg_proto::error::ErrorCode;
 use mpreg_proto::frame::{
-    Answer, Call, CallFailed, Frame, Invoke, Path, Register, Rpc, Unregistered, Why,
+    Answer, Call, CallFailed, Frame, Invoke, Path, Register, Rpc, TraceBlock, Unregistered, Why,
 };
 use mpreg_proto::function::{Constraint, FunctionId};
 use mpreg_proto::id::{ClusterId, NodeId, SessionId, ShardIx};
@@ -64,7 +64,7 @@ impl Switch {
             // What only routers say.
             Rpc::Registered { .. }
             | Rpc::Unregistered(_)
-            | Rpc::Result(_)
+            | Rpc::Result { .. }
             | Rpc::CallFailed(_)
             | Rpc::Invoke(_)
             | Rpc::Withdraw { .. } => self.refuse(session, ErrorCode::UnexpectedFrame),
@@ -130,11 +130,15 @@ impl Switch {
                 self.say_rpc(session, Rpc::Invoke(invoke));
             }
             Effect::Withdraw { job, .. } => self.say_rpc(session, Rpc::Withdraw { job: job.0 }),
-            Effect::Part { caller, value } => self.say_result(session, caller, &value, false),
-            Effect::Result { caller, value } => self.say_result(session, caller, &value, true),
+            Effect::Part { caller, value } => {
+                self.say_result(session, caller, (&value, false), None);
+            }
+            Effect::Result { caller, value, trace } => {
+                self.say_result(session, caller, (&value, true), trace.as_deref());
+            }
             Effect::Failed { caller, failure } => self.say_failed(session, caller, &failure),
             Effect::Function(told) => self.tell_worker(session, id, told, home),
-            Effect::Send { .. } | Effect::Count(_) => (),
+            Effect::Send { .. } | Effect::Count(_) | Effect::Measured { .. } => (),
         }
     }
 
@@ -200,10 +204,18 @@ impl Switch {
         self.say_rpc(session, Rpc::Unregistered(Unregistered { number, why, text }));
     }
 
-    fn say_result(&mut self, session: SessionIx, caller: Caller, value: &Value, is_last: bool) {
+    fn say_result(
+        &mut self,
+        session: SessionIx,
+        caller: Caller,
+        (value, is_last): (&Value, bool),
+        trace: Option<&Trace>,
+    ) {
+        let mut room = Vec::new();
+        let trace = trace.map(|trace| TraceBlock::write(trace, &mut room));
         let (number, encoding) = (caller.number, value.encoding);
         let answer = Answer { number, is_last, encoding, payload: &value.bytes };
-        self.say_rpc(session, Rpc::Result(answer));
+        self.say_rpc(session, Rpc::Result { answer, trace });
     }
 
     fn say_failed(&mut self, session: SessionIx, caller: Caller, failure: &Failure) {
@@ -269,6 +281,7 @@ fn read_call(call: &Call<'_>) -> Result<Request, String> {
         cluster: cluster.map(|cluster| cluster.id()),
         deadline: Some(ms(call.deadline_ms)).filter(|deadline| !deadline.is_zero()),
         is_idempotent: call.is_idempotent,
+        is_traced: call.is_traced,
         hedge_after: Some(ms(call.hedge_after_ms)).filter(|after| !after.is_zero()),
         value: Value { encoding: call.encoding, bytes: Bytes::copy_from_slice(call.payload) },
     })

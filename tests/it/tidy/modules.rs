@@ -99,7 +99,7 @@ const ROUTER_PARTS: Edges = &[
     ("peer_link", &["probe"]),
     ("probe", &[]),
     ("ring", &["limits", "outbound"]),
-    ("roster", &[]),
+    ("roster", &["probe"]),
     ("store", &["limits"]),
     ("tls", &["limits"]),
     ("trace", &[]),

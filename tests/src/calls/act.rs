@@ -9,6 +9,7 @@ use mpreg_proto::function::Resources;
 use mpreg_proto::id::{ClusterId, SessionId};
 
 use super::check::{self, End, Promise};
+use super::route::is_traced;
 use super::{MS, Net, Pending, answer, name, text};
 
 impl Net {
@@ -79,6 +80,7 @@ impl Net {
             deadline: Some(deadline),
             is_idempotent,
             hedge_after,
+            is_traced: is_traced(token),
             value: text(&token.to_string()),
         };
         let life = self.nodes[node].life;
@@ -200,7 +202,7 @@ impl Net {
     }
 
     /// Its token.
-    fn token_of(&self, node: usize, caller: Caller) -> usize {
+    pub(super) fn token_of(&self, node: usize, caller: Caller) -> usize {
         self.by_caller[&(node, self.nodes[node].life, caller)]
     }
 

@@ -1,11 +1,13 @@
 //! What must hold of calls, one function each. They judge and change nothing.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mpreg_fabric::call::Calls;
 use mpreg_fabric::limits::{CALL_TRIES_MAX, CallBounds};
 use mpreg_fabric::time::Instant;
-use mpreg_proto::call::{CallError, Failure, JobId, Message};
+use mpreg_proto::call::{CallError, Failure, JobId, Message, Route, Trace};
+use mpreg_proto::hop::Here;
 use mpreg_proto::id::SessionId;
 
 use super::Net;
@@ -76,6 +78,39 @@ pub(super) fn reads_back(message: &Message) -> Verdict {
     message.put(&mut bytes);
     let read = Message::parse(&bytes);
     hold(read.as_ref() == Ok(message), "wire", || format!("{message:?} is read as {read:?}"))
+}
+
+/// Who asks which way its call went, and nobody else, is told ways that were taken.
+pub(super) fn trace_is_true(
+    is_asked: bool,
+    home: Here,
+    trace: Option<&Trace>,
+    is_known: impl Fn(bool, &Route) -> bool,
+) -> Verdict {
+    let is_true = match trace {
+        None => !is_asked,
+        Some(trace) => is_asked && is_there_and_back(trace, home, is_known),
+    };
+    hold(is_true, "trace", || format!("{trace:?}"))
+}
+
+fn is_there_and_back(
+    Trace { call, answer, took, ran }: &Trace,
+    home: Here,
+    is_known: impl Fn(bool, &Route) -> bool,
+) -> bool {
+    let ends = (call.nodes.first(), answer.nodes.last());
+    let is_round =
+        ends == (Some(&home.node), Some(&home.node)) && call.nodes.last() == answer.nodes.first();
+    let is_once = [call, answer].into_iter().all(|route| {
+        let clusters: BTreeSet<_> = route.clusters.iter().collect();
+        clusters.len() == route.clusters.len()
+    });
+    let is_taken = match call.nodes.len() {
+        1 => *call == Route::at(home.node, home.cluster) && call == answer && ran == took,
+        _ => is_known(true, call) && is_known(false, answer),
+    };
+    is_round && is_once && is_taken && ran <= took
 }
 
 /// A worker has no more jobs than it takes.

@@ -64,8 +64,7 @@ impl Net {
         if self.is_cut(from, to) || self.chance(self.plan.loss) {
             return self.lose(from, message, left);
         }
-        let Here { node, cluster } = here(from);
-        let way = ReplyWay { origin: node, cluster, back: vec![node] };
+        let way = self.way(from, to);
         if self.chance(self.plan.doubles) {
             self.deliver(to, way.clone(), (message.clone(), value.clone()), left);
         }
@@ -101,6 +100,7 @@ impl Net {
         self.note(verdict);
         let after = if self.chance(self.plan.late) { 2000 } else { 20 };
         let after = (1 + self.rng.below(after)) * MS;
-        self.later(Pending::Message { to, from, message, value, left }, after);
+        let clusters = self.clusters_of(&from, to, (&message, &value));
+        self.later(Pending::Message { to, from, clusters, message, value, left }, after);
     }
 }

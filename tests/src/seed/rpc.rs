@@ -1,9 +1,12 @@
 //! One frame of each kind about functions, and some at their bounds.
 
-use mpreg_proto::call::CallError;
+use core::time::Duration;
+
+use mpreg_proto::call::{CallError, Route, Trace};
 use mpreg_proto::envelope::Encoding;
 use mpreg_proto::frame::{
-    Answer, Call, CallFailed, Frame, Invoke, Path, Register, ResourceNames, Rpc, Unregistered, Why,
+    Answer, Call, CallFailed, Frame, Invoke, Path, Register, ResourceNames, Rpc, TraceBlock,
+    Unregistered, Why,
 };
 use mpreg_proto::function::Resources;
 use mpreg_proto::id::{ClusterId, NodeId};
@@ -22,6 +25,7 @@ pub(super) fn every_frame() -> Vec<(&'static str, Vec<u8>)> {
         deadline_ms: 250,
         hedge_after_ms: 50,
         is_idempotent: true,
+        is_traced: true,
         encoding: Encoding::Json,
         cluster: "eu",
         name: "math.sum",
@@ -32,6 +36,7 @@ pub(super) fn every_frame() -> Vec<(&'static str, Vec<u8>)> {
     let plain = Call {
         hedge_after_ms: 0,
         is_idempotent: false,
+        is_traced: false,
         cluster: "",
         constraint: "",
         resources: ResourceNames::NONE,
@@ -39,6 +44,10 @@ pub(super) fn every_frame() -> Vec<(&'static str, Vec<u8>)> {
         ..call
     };
     let answer = Answer { number: 7, is_last: true, encoding: Encoding::Json, payload: b"2" };
+    let part = Answer { is_last: false, ..answer };
+    let trace = trace();
+    let mut trace_room = Vec::new();
+    let trace = Some(TraceBlock::write(&trace, &mut trace_room));
     let path = Path::wire(&[NodeId(1), NodeId(2)]);
     let failed = CallFailed {
         number: 7,
@@ -61,8 +70,9 @@ pub(super) fn every_frame() -> Vec<(&'static str, Vec<u8>)> {
         ("call", Rpc::Call(call)),
         ("call-plain", Rpc::Call(plain)),
         ("cancel", Rpc::Cancel { number: 7 }),
-        ("result", Rpc::Result(answer)),
-        ("result-part", Rpc::Result(Answer { is_last: false, ..answer })),
+        ("result", Rpc::Result { answer, trace: None }),
+        ("result-part", Rpc::Result { answer: part, trace: None }),
+        ("result-traced", Rpc::Result { answer, trace }),
         ("call-failed", Rpc::CallFailed(failed)),
         ("call-failed-nowhere", Rpc::CallFailed(CallFailed { path: Path::default(), ..failed })),
         ("invoke", Rpc::Invoke(invoke)),
@@ -71,4 +81,18 @@ pub(super) fn every_frame() -> Vec<(&'static str, Vec<u8>)> {
         ("reply-failed", Rpc::ReplyFailed { job: 5, text: "division by zero" }),
     ];
     rpcs.into_iter().map(|(name, rpc)| (name, bytes_of(Frame::Rpc(rpc)))).collect()
+}
+
+/// There and back, over a link between clusters.
+fn trace() -> Trace {
+    let route = |nodes: [u128; 2], clusters: [u128; 2]| Route {
+        nodes: nodes.map(NodeId).into(),
+        clusters: clusters.map(ClusterId).into(),
+    };
+    Trace {
+        call: route([1, 2], [8, 9]),
+        answer: route([2, 1], [9, 8]),
+        took: Duration::from_micros(900),
+        ran: Duration::from_micros(70),
+    }
 }

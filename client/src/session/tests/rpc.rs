@@ -86,7 +86,8 @@ fn invoke(job: u64, number: u32) -> Rpc<'static> {
 }
 
 fn result(call: CallNo, is_last: bool, payload: &[u8]) -> Rpc<'_> {
-    Rpc::Result(Answer { number: call.0, is_last, encoding: Encoding::Json, payload })
+    let answer = Answer { number: call.0, is_last, encoding: Encoding::Json, payload };
+    Rpc::Result { answer, trace: None }
 }
 
 fn failed(call: CallNo) -> Rpc<'static> {
@@ -115,7 +116,9 @@ fn results_and_failures_find_their_calls() {
     let (other, other_answers) = desk.call().unwrap();
     desk.hear_rpc(failed(other));
     desk.hear_rpc(result(one, true, b"2"));
-    let Some(Ok(Part { value, is_last: true })) = next(&one_answers) else { panic!("a result") };
+    let Some(Ok(Part { value, is_last: true, .. })) = next(&one_answers) else {
+        panic!("a result")
+    };
     assert_eq!((value.encoding, &value.payload[..]), (Encoding::Json, &b"2"[..]));
     let Some(Err(CallFailed::Failed(failure))) = next(&other_answers) else { panic!("a failure") };
     assert_eq!(failure.to_string(), "sum: not_found: ");

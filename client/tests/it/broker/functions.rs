@@ -76,7 +76,8 @@ impl Functions {
                 let running = self.calls.get(&job)?;
                 let (caller, number) = running.caller;
                 if let (Some(caller), false) = (sessions.get(&caller), running.is_over) {
-                    say(caller, Frame::Rpc(Rpc::Result(Answer { number, ..answer })));
+                    let answer = Answer { number, ..answer };
+                    say(caller, Frame::Rpc(Rpc::Result { answer, trace: None }));
                 }
                 if is_last {
                     self.calls.remove(&job);
@@ -93,7 +94,7 @@ impl Functions {
             other @ (Rpc::Health { .. }
             | Rpc::Registered { .. }
             | Rpc::Unregistered(_)
-            | Rpc::Result(_)
+            | Rpc::Result { .. }
             | Rpc::CallFailed(_)
             | Rpc::Invoke(_)
             | Rpc::Withdraw { .. }) => panic!("no client says {other:?} here"),

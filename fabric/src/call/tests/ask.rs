@@ -20,7 +20,7 @@ fn accepted(node: &Node) -> Message {
 }
 
 fn part(node: &Node, part: u32, is_last: bool) -> Message {
-    Message::Answer { call: last(node), part, is_last }
+    Message::Answer { call: last(node), part, is_last, ran: None }
 }
 
 fn refusal(node: &Node, error: CallError) -> Refusal {
@@ -245,7 +245,8 @@ fn a_failure_says_where_and_by_which_way() {
     let message = dropped(&node, 0, Reason::HopBudgetExhausted);
     let from = ReplyWay { origin: NodeId(77), cluster: OWN, back: vec![NodeId(77)] };
     let (name, value, deadline_left) = (sum(), Value::default(), Duration::ZERO);
-    let heard = Input::Heard { from, name, message, value, deadline_left };
+    let clusters = Vec::new();
+    let heard = Input::Heard { from, clusters, name, message, value, deadline_left };
     node.calls.handle(heard, None, node.now, &mut out);
     let Some(Effect::Failed { caller: of, failure }) = out.pop() else { panic!("{out:?}") };
     assert_eq!(of, caller);

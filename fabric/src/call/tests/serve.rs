@@ -20,6 +20,7 @@ fn asked(count: u64) -> Ask {
         call: id(count),
         attempt: 0,
         is_idempotent: false,
+        is_traced: false,
         life: LIFE,
         version: "1.0.0".parse().unwrap(),
         constraint: Constraint::ANY,
@@ -138,7 +139,8 @@ fn what_came_too_late_is_not_begun() {
     let mut node = serving(1);
     let from = ReplyWay { origin: NodeId(2), cluster: OWN, back: vec![NodeId(2)] };
     let (message, name, value) = (Message::Ask(asked(1).into()), sum(), value("x"));
-    let heard = Input::Heard { from, name, message, value, deadline_left: Duration::ZERO };
+    let (clusters, deadline_left) = (Vec::new(), Duration::ZERO);
+    let heard = Input::Heard { from, clusters, name, message, value, deadline_left };
     assert_eq!(node.give(heard), ["failed to 2 deadline"]);
     assert_eq!(ask(&mut node, 1), ["failed to 2 overloaded"]);
 }
@@ -256,7 +258,8 @@ fn the_last_way_is_the_way_back() {
     let from = ReplyWay { origin: NodeId(2), cluster: OWN, back: back.clone() };
     let (message, name) = (Message::Poll { call: id(1), have: 0 }, sum());
     let (value, deadline_left) = (Value::default(), Duration::ZERO);
-    node.give(Input::Heard { from, name, message, value, deadline_left });
+    let clusters = Vec::new();
+    node.give(Input::Heard { from, clusters, name, message, value, deadline_left });
     let (session, job) = node.jobs[0];
     let mut out = Vec::new();
     let input = Input::Replied { session, job, reply: DONE("a") };

@@ -2,10 +2,12 @@
 
 use alloc::string::String;
 use alloc::{format, vec};
+use core::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::call::Route;
 use crate::frame::{Decoded, Frame, decode, peek};
 use crate::limits::{CALL_FAILED_BYTES_MAX, CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX};
 
@@ -29,6 +31,7 @@ fn call<'a>(resources: ResourceNames<'a>, payload: &'a [u8]) -> Call<'a> {
         deadline_ms: 250,
         hedge_after_ms: 0,
         is_idempotent: true,
+        is_traced: false,
         encoding: Encoding::Json,
         cluster: "",
         name: "sum",
@@ -57,7 +60,25 @@ fn layouts_are_those_in_wire_md() {
     assert_eq!(put(Rpc::Call(call(ResourceNames::NONE, b"[2]"))), want.concat());
     let answer = Answer { number: 7, is_last: true, encoding: Encoding::Json, payload: b"2" };
     let want = [0x11, 0, 0, 0, 23, 2, 1, 0, 7, 0, 0, 0, 0, 0, 0, 0, b'2'];
-    assert_eq!(put(Rpc::Result(answer)), want);
+    assert_eq!(put(Rpc::Result { answer, trace: None }), want);
+    let trace = Trace {
+        call: Route::at(NodeId(1), ClusterId(9)),
+        answer: Route::default(),
+        took: Duration::from_micros(5),
+        ran: Duration::from_micros(3),
+    };
+    let mut room = Vec::new();
+    let traced = Rpc::Result { answer, trace: Some(TraceBlock::write(&trace, &mut room)) };
+    let id = |id: u8| [&[id][..], &[0; 15]].concat();
+    let want = [
+        &[0x45, 0, 0, 0, 23, 2, 3, 0, 7, 0, 0, 0, 0, 0, 0, 0][..],
+        &[5, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 1],
+        &id(1),
+        &[1],
+        &id(9),
+        b"\0\x002",
+    ];
+    assert_eq!(put(traced), want.concat());
 }
 
 #[test]
@@ -70,7 +91,8 @@ fn what_contradicts_itself_is_refused() {
     let call = Rpc::Call(call(ResourceNames::NONE, b""));
     assert_eq!(edited(call, &|_| ()), None);
     assert_eq!(edited(call, &|b| b[5] = 4), Some(ErrorCode::Malformed), "no such encoding");
-    assert_eq!(edited(call, &|b| b[6] = 2), Some(ErrorCode::ReservedBits), "no such flag");
+    assert_eq!(edited(call, &|b| b[6] = 3), None, "and traced");
+    assert_eq!(edited(call, &|b| b[6] = 4), Some(ErrorCode::ReservedBits), "no such flag");
     assert_eq!(edited(call, &|b| b[7] = 1), Some(ErrorCode::ReservedBits), "no such flag");
     assert_eq!(edited(call, &|b| b[24] = 64), Some(ErrorCode::Malformed), "cluster past its bound");
     assert_eq!(edited(call, &|b| b[26] = 0xff), Some(ErrorCode::Malformed), "not UTF-8");
@@ -98,6 +120,18 @@ fn what_contradicts_itself_is_refused() {
     assert_eq!(edited(failed, &|b| b[6] = 2), Some(ErrorCode::ReservedBits), "no such flag");
     assert_eq!(edited(failed, &|b| b[48] = 1), Some(ErrorCode::Malformed), "a node past the end");
     assert_eq!(edited(failed, &|b| b[48] = 65), Some(ErrorCode::Malformed), "too many nodes");
+    let answer = Answer { number: 7, is_last: true, encoding: Encoding::Json, payload: b"2" };
+    let reply = Rpc::Reply(answer);
+    assert_eq!(
+        edited(reply, &|b| b[6] = 3),
+        Some(ErrorCode::ReservedBits),
+        "workers trace nothing"
+    );
+    let mut room = Vec::new();
+    let trace = Some(TraceBlock::write(&Trace::default(), &mut room));
+    let traced = Rpc::Result { answer, trace };
+    assert_eq!(edited(traced, &|b| b[32] = 1), Some(ErrorCode::Malformed), "a node past the end");
+    assert_eq!(edited(traced, &|b| b[35] = 65), Some(ErrorCode::Malformed), "too many clusters");
     let cancel = Rpc::Cancel { number: 1 };
     assert_eq!(edited(cancel, &|b| b[5] = 1), Some(ErrorCode::ReservedBits));
     assert_eq!(edited(cancel, &|b| b[0] -= 1), Some(ErrorCode::Malformed));
@@ -203,7 +237,7 @@ fn resources_are_a_set_or_say_what_is_wrong() {
 proptest! {
     #[test]
     fn frames_round_trip(
-        pick in 0u8..13, number: u64, id: u128, small: u32, flag: bool, encoding in 0u8..4,
+        pick in 0u8..14, number: u64, id: u128, small: u32, flag: bool, encoding in 0u8..4,
         texts in prop::array::uniform4("[a-zé.^0-9]{0,20}"),
         names in prop::collection::vec("[!-~]{1,48}", 0..8),
         path in prop::collection::vec(any::<u128>(), 0..64),
@@ -218,6 +252,15 @@ proptest! {
         let encoding = Encoding::from_wire(encoding).unwrap();
         let [name, version, cluster, text] = &texts;
         let answer = Answer { number, is_last: flag, encoding, payload: &payload };
+        let clusters = path.iter().map(|node| ClusterId(node.0)).collect();
+        let trace = Trace {
+            call: Route { nodes: path.clone(), clusters },
+            answer: Route { nodes: path.clone(), clusters: Vec::new() },
+            took: Duration::from_micros(number),
+            ran: Duration::from_micros(small.into()),
+        };
+        let mut trace_room = Vec::new();
+        let trace_block = TraceBlock::write(&trace, &mut trace_room);
         let rpc = match pick {
             0 => Rpc::Register(Register {
                 number: small, limit: small ^ 1, id, name, version, resources: resource_names,
@@ -227,11 +270,11 @@ proptest! {
             3 => Rpc::Unregistered(Unregistered { number: small, why: *code.get(&Why::ALL), text }),
             4 => Rpc::Health { number: small, is_well: flag },
             5 => Rpc::Call(Call {
-                number, deadline_ms: small, hedge_after_ms: small ^ 1, is_idempotent: flag, encoding,
-                cluster, name, constraint: version, resources: resource_names, payload: &payload,
+                number, deadline_ms: small, hedge_after_ms: small ^ 1, is_idempotent: flag,
+                is_traced: small % 2 == 0, encoding, cluster, name, constraint: version, resources: resource_names, payload: &payload,
             }),
             6 => Rpc::Cancel { number },
-            7 => Rpc::Result(answer),
+            7 => Rpc::Result { answer, trace: None },
             8 => Rpc::CallFailed(CallFailed {
                 number, code: *code.get(&CallError::ALL), may_have_run: flag,
                 cluster: ClusterId(id), node: NodeId(id ^ 1), path: Path::of(&wire), text,
@@ -241,6 +284,7 @@ proptest! {
             }),
             10 => Rpc::Withdraw { job: number },
             11 => Rpc::Reply(answer),
+            12 => Rpc::Result { answer, trace: Some(trace_block) },
             _ => Rpc::ReplyFailed { job: number, text },
         };
         let bytes = put(rpc);
@@ -248,12 +292,13 @@ proptest! {
         prop_assert_eq!(decode(&bytes), Ok(Decoded::Frame { frame, bytes: bytes.len() }));
         prop_assert_eq!(resource_names.read(), Ok(resources));
         prop_assert!(Path::of(&wire).iter().eq(path));
+        prop_assert_eq!(trace_block.read(), trace);
     }
 
     /// Whole frames with some bytes changed: refused, or written back as they were read.
     #[test]
     fn damage_is_refused_or_means_something_else(
-        pick in 0usize..5,
+        pick in 0usize..6,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let mut room = Vec::new();
@@ -261,11 +306,21 @@ proptest! {
         let path = Path::wire(&[NodeId(1), NodeId(2)]);
         let register =
             Register { number: 1, limit: 2, id: 3, name: "sum", version: "1.0.0", resources: names };
+        let route = |nodes: &[u128]| Route {
+            nodes: nodes.iter().copied().map(NodeId).collect(),
+            clusters: vec![ClusterId(1), ClusterId(2)],
+        };
+        let (call_route, answer_route) = (route(&[1, 2, 3]), route(&[3, 1]));
+        let trace = Trace { call: call_route, answer: answer_route, ..Trace::default() };
+        let mut trace_room = Vec::new();
+        let trace = Some(TraceBlock::write(&trace, &mut trace_room));
+        let answer = Answer { number: 7, is_last: true, encoding: Encoding::Json, payload: b"2" };
         let mut bytes = put(match pick {
             0 => Rpc::Register(register),
             1 => Rpc::Call(call(names, b"payload")),
             2 => Rpc::CallFailed(CallFailed { text: "why", ..failed(Path::of(&path)) }),
             3 => Rpc::Unregistered(Unregistered { number: 1, why: Why::Offers, text: "why" }),
+            4 => Rpc::Result { answer, trace },
             _ => Rpc::Health { number: 1, is_well: true },
         });
         for (at, byte) in damage {
