@@ -29,7 +29,7 @@
 //! - When calls, answers and streams are over and workers have answered, nothing is held.
 //!
 //! Inputs and effects are [`Input`] and [`Effect`]. Parts: the side of the caller are `ask.rs` (whom to
-//! ask), `hear.rs` (what they say), `open.rs` (a call), `far.rs` (one node that is asked) and `failure.rs`; that
+//! ask), `explain.rs` (whom it would be), `hear.rs` (what they say), `open.rs` (a call), `far.rs` (one node that is asked) and `failure.rs`; that
 //! of the worker are `serve.rs` and `window.rs` (what came before); `job.rs` is what workers have; `tests/`.
 
 use alloc::boxed::Box;
@@ -52,6 +52,7 @@ use crate::time::Instant;
 use crate::way::Table;
 
 mod ask;
+mod explain;
 mod failure;
 mod far;
 mod hear;
@@ -59,6 +60,8 @@ mod job;
 mod open;
 mod serve;
 mod window;
+
+pub use explain::Explained;
 
 use job::{Job, JobKey};
 use open::Open;
@@ -480,12 +483,15 @@ impl Step<'_> {
 
     /// How far away, by the ways there are now.
     fn distance(&self) -> impl Fn(Target) -> Option<u32> {
-        let ways = self.ways;
-        move |to| match to {
-            Target::Here => Some(0),
-            Target::Node(node) => ways?.node_distance(node),
-            Target::Cluster(cluster) => ways?.cluster_distance(cluster),
-        }
+        distance(self.ways)
+    }
+}
+
+fn distance(ways: Option<&Table<'_>>) -> impl Fn(Target) -> Option<u32> {
+    move |to| match to {
+        Target::Here => Some(0),
+        Target::Node(node) => ways?.node_distance(node),
+        Target::Cluster(cluster) => ways?.cluster_distance(cluster),
     }
 }
 

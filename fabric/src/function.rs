@@ -50,7 +50,7 @@ mod worker;
 pub use list::Row;
 use namespace::Namespace;
 pub use namespace::Taken;
-pub use select::{Call, Chosen, Failure, Target, Why, Within};
+pub use select::{Call, Chosen, Failure, Judged, Target, Verdict, Why, Within};
 pub use split::{Split, SplitError};
 pub use worker::{Refusal, Registration, Worker};
 

@@ -271,6 +271,11 @@ impl Flags {
         Self(Self::TRACE)
     }
 
+    /// Which way a call would go.
+    pub const fn traced_call() -> Self {
+        Self(Self::TRACE | Self::CALL)
+    }
+
     pub const fn report() -> Self {
         Self(Self::REPORT)
     }

@@ -56,6 +56,7 @@ mod routes;
 mod serve;
 pub mod status;
 pub mod trace;
+pub mod trace_call;
 
 /// Connections open at once: a scraper, a dashboard, a few curious people.
 const CONNECTIONS_MAX: usize = 32;

@@ -21,7 +21,7 @@ use mpreg_fabric::catalog::Changed;
 use mpreg_fabric::control::View;
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::want::Stale;
-use mpreg_proto::id::ShardIx;
+use mpreg_proto::id::{ClusterId, NodeId, ShardIx};
 use rtrb::{Consumer, Producer, RingBuffer};
 use rustix::event::{EventfdFlags, eventfd};
 
@@ -59,6 +59,8 @@ pub enum Command {
     Function(Arc<Changed>),
     /// An operator wants to know where messages of a topic go.
     Trace { topic: Bytes, number: trace::Number },
+    /// And which way a call to that node would go.
+    TraceCall { to: (ClusterId, NodeId), topic: Bytes, number: trace::Number },
 }
 
 /// How others wake a shard.

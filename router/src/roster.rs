@@ -1,4 +1,4 @@
-//! Who is connected and which functions there are: what an operator asks a shard, and what the shard
+//! Who is connected, which functions there are and who would run a call: what an operator asks a shard, and what the shard
 //! answers.
 //!
 //! About connections there are two questions, so that a page of a long list costs a shard no more than that
@@ -17,7 +17,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crossbeam::channel::Sender;
-use mpreg_proto::function::FunctionName;
+use mpreg_proto::function::{Constraint, FunctionName, Resources};
+use mpreg_proto::id::{ClusterId, NodeId};
 use serde::{Deserialize, Serialize};
 
 use crate::probe::Usage;
@@ -31,6 +32,57 @@ pub enum Question {
     Details { of: Arc<[u64]>, subscriptions: Subscriptions, answers: Sender<Vec<Connection>> },
     /// The functions that this shard is the home of; of one name only, if there is one.
     Functions { name: Option<FunctionName>, answers: Sender<Vec<Function>> },
+    /// Who would run a call. The home of the function answers, and says which shard it is; no other does.
+    Explain { asked: Arc<Asked>, answers: Sender<(usize, Explained)> },
+}
+
+/// Of a call that is not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub name: FunctionName,
+    pub constraint: Constraint,
+    pub resources: Resources,
+    pub cluster: Option<ClusterId>,
+}
+
+/// What the next such call would come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Why nobody would run it: a word of calls, and what it means here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who offers the function, the nearest first.
+    pub endpoints: Vec<Judged>,
+}
+
+/// An endpoint, and what the call would make of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    pub version: String,
+    pub resources: Vec<String>,
+    pub place: String,
+    pub cluster: String,
+    pub node: String,
+    pub limit: u32,
+    pub in_flight: u32,
+    /// `chosen`, `able` (another one is better), `other_cluster`, `no_version`, `no_resource`,
+    /// `unreachable`, `overloaded`.
+    pub verdict: String,
+    /// Clusters away, of those that are able.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distance: Option<u32>,
+}
+
+impl Explained {
+    /// The other node that would run it.
+    pub fn target(&self) -> Option<(ClusterId, NodeId)> {
+        let mut chosen = self.endpoints.iter().filter(|judged| judged.verdict == "chosen");
+        let Judged { cluster, node, .. } = chosen.find(|judged| judged.place != "here")?;
+        let id = |text: &str| u128::from_str_radix(text, 16).ok();
+        Some((ClusterId(id(cluster)?), NodeId(id(node)?)))
+    }
 }
 
 /// One version of a function, at one worker of this node or at another node.

@@ -314,6 +314,9 @@ impl Switch {
                 Command::Function(changed) => self.function_elsewhere(&changed),
                 Command::News { frame } => self.deliver_news(&frame),
                 Command::Trace { topic, number } => self.begin_trace(&topic, number),
+                Command::TraceCall { to, topic, number } => {
+                    self.begin_call_trace(to, &topic, number);
+                }
             }
         }
         self.mesh.receive(mail);

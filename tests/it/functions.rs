@@ -115,6 +115,7 @@ fn calls_cross_four_clusters_and_all_come_back_right() {
         for number in 3_000..3_050 {
             check_trace(&traced(&client, number).await, server);
         }
+        explain(caller, server);
         // Not on the nodes between, which ran nothing and were asked for nothing.
         for (at, calls, jobs) in [(caller, 3_050, 0), (server, 0, 3_050), (fabric.router(5), 0, 0)]
         {
@@ -125,6 +126,47 @@ fn calls_cross_four_clusters_and_all_come_back_right() {
         }
         running.abort();
     });
+}
+
+/// Who would run it, and each node on the way, asked without a call.
+#[track_caller]
+fn explain(caller: &Router, server: &Router) {
+    let explained = |query: &str| {
+        let (code, body) = caller.get(&format!("/trace/call?function=next{query}&timeout_ms=4000"));
+        assert_eq!(code, 200, "{body}");
+        serde_json::from_str::<serde_json::Value>(&body).expect("an object")
+    };
+    let page = explained("&version=%5E1");
+    assert_eq!(page["endpoints"][0]["verdict"], "chosen", "{page}");
+    assert_eq!(
+        (&page["endpoints"][0]["distance"], &page["way"]["is_complete"]),
+        (&json!(3), &json!(true))
+    );
+    let hops = page["way"]["hops"].as_array().expect("a list");
+    let mut clusters: Vec<&str> = hops.iter().filter_map(|hop| hop["cluster"].as_str()).collect();
+    assert_eq!(clusters.len(), hops.len(), "each said where it is: {page}");
+    clusters.dedup();
+    assert_eq!(clusters, ["c0", "c1", "c2", "c3"], "each once");
+    let (last, others) = hops.split_last().expect("some");
+    assert_eq!(
+        (&last["outcome"], &last["node"]),
+        (&json!("reached"), &page["endpoints"][0]["node"])
+    );
+    assert!(others.iter().all(|hop| hop["outcome"] == "forwarded"), "{page}");
+    assert!(
+        hops[1..].iter().all(|hop| hop["wire_us"].is_u64() && hop["queue_us"].is_u64()),
+        "{page}"
+    );
+    for (query, code) in [("&version=%5E7", "no_version"), ("&resources=gpu", "no_resource")] {
+        let page = explained(query);
+        assert_eq!((&page["code"], &page["endpoints"][0]["verdict"]), (&json!(code), &json!(code)));
+        assert!(page["way"].is_null(), "{page}");
+    }
+    assert_eq!(explained("&cluster=c1")["endpoints"][0]["verdict"], "other_cluster");
+    assert_eq!(caller.get("/trace/call?function=a..b").0, 400);
+    let (_, here) = server.get("/trace/call?function=next");
+    let here: serde_json::Value = serde_json::from_str(&here).expect("an object");
+    assert_eq!((&here["endpoints"][0]["place"], here["way"].is_null()), (&json!("here"), true));
 }
 
 /// Calls `next` and takes the way it went.

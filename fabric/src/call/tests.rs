@@ -3,6 +3,7 @@
 //! `tests/src/calls.rs`.
 
 mod ask;
+mod explain;
 mod serve;
 mod trace;
 mod window;

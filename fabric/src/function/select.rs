@@ -105,6 +105,39 @@ impl Why {
     }
 }
 
+/// One endpoint, as a call sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged<'a> {
+    pub endpoint: EndpointId,
+    pub place: Place,
+    pub version: &'a Version,
+    pub resources: &'a Resources,
+    pub limit: u32,
+    pub in_flight: u32,
+    pub verdict: Verdict,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// So far away, in clusters.
+    Able { distance: u32 },
+    /// Not in the cluster that is asked for.
+    Elsewhere,
+    /// The first thing it lacks.
+    Lacks(Why),
+}
+
+impl Verdict {
+    /// The word that operators see.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Able { .. } => "able",
+            Self::Elsewhere => "other_cluster",
+            Self::Lacks(why) => why.word(),
+        }
+    }
+}
+
 /// An endpoint that can take the call.
 #[derive(Debug)]
 struct Candidate<'a> {
@@ -194,6 +227,25 @@ impl Functions {
         };
         let Endpoint { place, life, version, .. } = endpoint;
         Ok(Chosen { endpoint: id, place: *place, life: *life, version })
+    }
+
+    /// Each endpoint of the name, the nearest first, and whether it can take the call.
+    pub fn judged(
+        &self,
+        call: &Call<'_>,
+        distance: impl Fn(Target) -> Option<u32>,
+    ) -> impl Iterator<Item = Judged<'_>> {
+        self.tiers(call).flatten().map(move |(&id, known)| {
+            let is_asked = |asked| asked == known.place.cluster(self.cluster);
+            let verdict = match judge(known, call, &distance) {
+                _ if !call.cluster.is_none_or(is_asked) => Verdict::Elsewhere,
+                Ok(distance) => Verdict::Able { distance },
+                Err(why) => Verdict::Lacks(why),
+            };
+            let Endpoint { place, version, resources, limit, in_flight, .. } = known;
+            let (place, limit, in_flight) = (*place, *limit, *in_flight);
+            Judged { endpoint: id, place, version, resources, limit, in_flight, verdict }
+        })
     }
 
     /// Those that may be asked, the nearest first.

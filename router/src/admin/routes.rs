@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
-use super::{View, connections, fabric, functions, metrics, monitor, trace};
+use super::{View, connections, fabric, functions, metrics, monitor, trace, trace_call};
 use crate::peer::roster::Row;
 
 /// Every answer that is not the one asked for.
@@ -49,6 +49,7 @@ pub(super) fn router(view: View) -> Router {
         .merge(fabric::pages())
         .merge(functions::pages())
         .merge(trace::pages())
+        .merge(trace_call::pages())
         .merge(of_nats_server())
         .fallback(async || refuse(StatusCode::NOT_FOUND, "not_found", "no such page"))
         .method_not_allowed_fallback(async || {

@@ -19,6 +19,7 @@ use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use bytes::Bytes;
 use mpreg_proto::id::ClusterId;
 use mpreg_proto::topic::{Dialect, Topic};
 use serde::{Deserialize, Serialize};
@@ -33,7 +34,7 @@ use crate::mesh::Command;
 use crate::trace::{Decided, Dropped, Left, Number, Report, Said, Sent, Target};
 
 /// How long nodes may take to report, if nothing is said.
-const TIMEOUT_MS: u64 = 1000;
+pub(super) const TIMEOUT_MS: u64 = 1000;
 const TIMEOUT_MS_MAX: u64 = 4000;
 
 #[derive(Debug, Deserialize)]
@@ -92,27 +93,53 @@ async fn trace(
 ) -> Result<Response, Fault> {
     let Query(TraceQuery { subject, timeout_ms }) =
         query.map_err(|why| bad_query(why.body_text()))?;
-    let timeout_ms = timeout_ms.unwrap_or(TIMEOUT_MS);
+    let within = within(timeout_ms.unwrap_or(TIMEOUT_MS))?;
     let topic = Topic::parse_as(subject.as_bytes(), Dialect::Nats);
     if topic.is_ok_and(Topic::is_reserved) || topic.is_err() {
         return Err(bad_query("subject is one that clients may publish to"));
     }
+    let topic = Bytes::from(subject.clone());
+    let command = |number| Command::Trace { topic, number };
+    let Traced { took_us, is_complete, hops } =
+        follow(&pages, 0, &subject, command, within).await?;
+    Ok(Json(TracePage { subject, took_us, is_complete, hops }).into_response())
+}
+
+/// What came of a traced message.
+pub(super) struct Traced {
+    pub(super) took_us: u64,
+    pub(super) is_complete: bool,
+    pub(super) hops: Vec<HopRow>,
+}
+
+/// How long nodes may take to report.
+pub(super) fn within(timeout_ms: u64) -> Result<Duration, Fault> {
     if !(1..=TIMEOUT_MS_MAX).contains(&timeout_ms) {
         return Err(bad_query(format_args!("timeout_ms is 1 to {TIMEOUT_MS_MAX}")));
     }
-    let names = ask(&pages, |answer| Question::Names { answer }).await?;
+    Ok(Duration::from_millis(timeout_ms))
+}
+
+/// Has a shard send a traced message, and hears what nodes say of it.
+pub(super) async fn follow(
+    pages: &Pages,
+    shard: usize,
+    what: &str,
+    command: impl FnOnce(Number) -> Command,
+    within: Duration,
+) -> Result<Traced, Fault> {
+    let names = ask(pages, |answer| Question::Names { answer }).await?;
     let Ok(mut reports) = pages.view.desk.traces.try_lock() else { return Err(Fault::Busy) };
     while reports.try_recv().is_ok() {}
-    let number = Number(RandomState::new().hash_one(&subject));
+    let number = Number(RandomState::new().hash_one(what));
     let mut journey = Journey::new(pages.view.node.to_string());
-    let Some(bell) = pages.view.bells.first() else { return Err(Fault::NoCluster) };
-    bell.command(Command::Trace { topic: subject.clone().into(), number });
-    let within = Duration::from_millis(timeout_ms);
+    let Some(bell) = pages.view.bells.get(shard) else { return Err(Fault::NoCluster) };
+    bell.command(command(number));
     // What is missing when the time is over is seen in the answer.
     let is_complete = timeout(within, journey.follow(&mut reports, number)).await.is_ok();
     let (took_us, hops) = (journey.last_us, journey.rows(&names));
     sleep(TRACE_EVERY).await;
-    Ok(Json(TracePage { subject, took_us, is_complete, hops }).into_response())
+    Ok(Traced { took_us, is_complete, hops })
 }
 
 /// What is known of a message's way.

@@ -1,4 +1,4 @@
-//! `mpreg trace`: where messages of a subject go, hop by hop.
+//! `mpreg trace`: where messages of a subject, or a call, go, hop by hop.
 
 use core::fmt;
 use std::io::Write;
@@ -10,12 +10,16 @@ use super::{CommandError, Exit};
 use crate::admin::trace::{HopRow, TracePage};
 use crate::trace::{Dropped, Sent, Target};
 
+mod call;
+
 /// Send a message over the fabric that nobody gets, and show where it goes. Exit code 1 if nobody would
 /// get one, or a node did not report.
 #[derive(Debug, clap::Args)]
 pub struct AskTrace {
-    #[arg(value_name = "SUBJECT")]
-    subject: String,
+    #[arg(value_name = "SUBJECT", required_unless_present = "call", conflicts_with = "call")]
+    subject: Option<String>,
+    #[command(flatten)]
+    wanted: call::Wanted,
     /// How long nodes may take to report, 1 to 4000 milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     timeout_ms: u64,
@@ -28,7 +32,11 @@ pub struct AskTrace {
 
 impl AskTrace {
     pub(super) fn run(&self, out: &mut impl Write) -> Result<Exit, CommandError> {
-        let subject = utf8_percent_encode(&self.subject, NON_ALPHANUMERIC);
+        if let Some(function) = &self.wanted.call {
+            return self.wanted.run(function, self.timeout_ms, (&self.router, self.json), out);
+        }
+        let subject = self.subject.as_deref().unwrap_or_default();
+        let subject = utf8_percent_encode(subject, NON_ALPHANUMERIC);
         let path = format!("/trace?subject={subject}&timeout_ms={}", self.timeout_ms);
         let answer = self.router.ask(Method::GET, &path)?.done()?;
         let page: TracePage = answer.json()?;
@@ -49,12 +57,20 @@ impl fmt::Display for Text<'_> {
         let TracePage { subject, took_us, is_complete, hops } = self.0;
         let answered = if *is_complete { "all reported" } else { "not all reported" };
         writeln!(f, "{subject}: {} nodes, {answered}, {took_us} us", hops.len())?;
+        write!(f, "{}", Hops(hops))
+    }
+}
+
+struct Hops<'a>(&'a [HopRow]);
+
+impl fmt::Display for Hops<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "{:<3} {:<32} {:<16} {:>9} {:>9} {:>9} OUTCOME",
             "HOP", "NODE", "CLUSTER", "QUEUE us", "WIRE us", "HELD us"
         )?;
-        hops.iter().try_for_each(|row| write_row(row, f))
+        self.0.iter().try_for_each(|row| write_row(row, f))
     }
 }
 

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use ahash::RandomState;
 use mpreg_fabric::call::{Caller, Calls, Effect, Input};
 use mpreg_fabric::catalog::Changed;
-use mpreg_fabric::function::{self, Place, Worker};
+use mpreg_fabric::function::{self, EndpointId, Place, Verdict, Within, Worker};
 use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::limits::{CallBounds, FUNCTION_WORKERS_PER_SESSION_MAX};
@@ -27,13 +27,13 @@ use mpreg_fabric::shard::Shard;
 use mpreg_proto::catalog::Kind;
 use mpreg_proto::function::FunctionName;
 use mpreg_proto::hop::Here;
-use mpreg_proto::id::{ClusterId, Incarnation, SessionId, ShardIx};
+use mpreg_proto::id::{ClusterId, Incarnation, NodeId, SessionId, ShardIx};
 
 use super::Switch;
 use super::deliver::shards_of;
 use super::measures::Measures;
 use crate::limits::FUNCTIONS_LISTED_MAX;
-use crate::roster::Function;
+use crate::roster::{Asked, Explained, Function, Judged};
 
 /// What a shard knows of functions and calls.
 pub(super) struct Desk {
@@ -278,6 +278,32 @@ impl Switch {
         }
     }
 
+    /// For operators: what a call would come to, if this shard is the home of its function.
+    pub(super) fn explain(&self, asked: &Asked) -> Option<Explained> {
+        let Asked { name, constraint, resources, cluster } = asked;
+        let is_mine = self.machine.home(name.as_str().as_bytes()) == self.mesh.me();
+        let call = function::Call {
+            name,
+            constraint,
+            resources,
+            cluster: *cluster,
+            within: Within::Fabric,
+            version: None,
+            tried: &[],
+            request: 0,
+        };
+        let ways = self.fabric.as_ref().and_then(|fabric| fabric.table());
+        let explained = is_mine.then(|| self.desk.machine.explain(&call, ways.as_ref()))?;
+        let why = explained.chosen.as_ref().err().map(|failure| &failure.why);
+        let chosen = explained.chosen.as_ref().ok().map(|chosen| chosen.endpoint);
+        let endpoints = explained.endpoints.iter().take(FUNCTIONS_LISTED_MAX);
+        Some(Explained {
+            code: why.map(|why| why.word().to_owned()),
+            reason: why.map(ToString::to_string),
+            endpoints: endpoints.map(|one| judged(one, chosen, self.desk.here)).collect(),
+        })
+    }
+
     /// For operators: functions that this shard is the home of.
     pub(super) fn functions(&self, name: Option<&FunctionName>) -> Vec<Function> {
         let rows = self.desk.machine.functions().rows();
@@ -286,11 +312,39 @@ impl Switch {
     }
 }
 
+fn judged(one: &function::Judged<'_>, chosen: Option<EndpointId>, here: Here) -> Judged {
+    let (place, cluster, node) = named(one.place, here);
+    let (verdict, distance) = match one.verdict {
+        Verdict::Able { distance } if chosen == Some(one.endpoint) => ("chosen", Some(distance)),
+        Verdict::Able { distance } => ("able", Some(distance)),
+        Verdict::Elsewhere | Verdict::Lacks(_) => (one.verdict.word(), None),
+    };
+    Judged {
+        version: one.version.to_string(),
+        resources: one.resources.names().map(str::to_owned).collect(),
+        place: place.to_owned(),
+        cluster: cluster.to_string(),
+        node: node.to_string(),
+        limit: one.limit,
+        in_flight: one.in_flight,
+        verdict: verdict.to_owned(),
+        distance,
+    }
+}
+
+fn named(place: Place, here: Here) -> (&'static str, ClusterId, NodeId) {
+    match place {
+        Place::Here(_) => ("here", here.cluster, here.node),
+        Place::Mate(node) => ("mate", here.cluster, node),
+        Place::Remote { cluster, node } => ("remote", cluster, node),
+    }
+}
+
 fn listed(row: &function::Row<'_>, here: Here) -> Function {
-    let (place, cluster, node, session) = match row.place {
-        Place::Here(worker) => ("here", here.cluster, here.node, Some(worker.session)),
-        Place::Mate(node) => ("mate", here.cluster, node, None),
-        Place::Remote { cluster, node } => ("remote", cluster, node, None),
+    let (place, cluster, node) = named(row.place, here);
+    let session = match row.place {
+        Place::Here(worker) => Some(worker.session),
+        Place::Mate(_) | Place::Remote { .. } => None,
     };
     Function {
         name: row.name.to_string(),

@@ -104,7 +104,7 @@ impl Switch {
             traffic.messages_in.add(messages);
         }
         (self.stall, self.link_stall) = (Duration::ZERO, Duration::ZERO);
-        if header.flags().is_call() {
+        if header.flags().is_call() && !header.flags().is_traced() {
             self.carry_call(&header, &run, self.now);
         } else {
             self.carry(&header, body, &run, self.now);
@@ -119,8 +119,8 @@ impl Switch {
             return self.probe.link_dropped(why, run.messages.into());
         };
         let mut place = None;
-        let is_report = header.flags().is_report();
-        if !is_report && is_for(header, &view.table()) {
+        let (is_report, is_call) = (header.flags().is_report(), header.flags().is_call());
+        if !is_report && !is_call && is_for(header, &view.table()) {
             match self.machine.route(run.topic, Dialect::Nats, &mut self.effects).0 {
                 Route::Known(known) => place = Some(known),
                 Route::Asking(ix) => {

@@ -17,6 +17,10 @@ impl Switch {
             Question::Functions { name, answers } => {
                 answers.try_send(self.functions(name.as_ref())).is_ok()
             }
+            Question::Explain { asked, answers } => match self.explain(asked) {
+                Some(explained) => answers.try_send((self.mesh.me().index(), explained)).is_ok(),
+                None => true,
+            },
             Question::Details { of, subscriptions, answers } => {
                 answers.try_send(self.details(of, *subscriptions)).is_ok()
             }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   operator --> begin_trace --> originate --> links      (Source::Trace while its route is asked for)
+//!   operator --> begin_call_trace --> send --> links      (to one node, of no topic)
 //!   link's traced run --> forward --> links
 //!   both --> Decided; a copy that leaves its queue --> Left
 //!   reports --> the operator's channel, or back the way the message came
@@ -23,7 +24,7 @@ use mpreg_proto::frame::Publish;
 use mpreg_proto::hop::{
     Aim, Aimed, Flags, GroupId, Header, Here, MessageId, Reason, Targets, Trail,
 };
-use mpreg_proto::id::NodeId;
+use mpreg_proto::id::{ClusterId, NodeId};
 use mpreg_proto::topic::Dialect;
 
 use super::Switch;
@@ -103,6 +104,32 @@ impl Switch {
         if publish.put(&mut frame).is_ok() {
             self.trace(&frame, self.now);
         }
+    }
+
+    /// An operator wants to know which way a call to a node would go. What is sent is no call.
+    pub(super) fn begin_call_trace(
+        &mut self,
+        (cluster, node): (ClusterId, NodeId),
+        topic: &Bytes,
+        number: Number,
+    ) {
+        let Some(here) = self.here() else { return };
+        let (payload, mut frame) = (number.payload(), Vec::new());
+        let publish = Publish { topic, payload: &payload, ..Publish::default() };
+        if publish.put(&mut frame).is_err() {
+            return;
+        }
+        let (message, flags) = (self.next_message(here, 1), Flags::traced_call());
+        let hop_budget = self.fabric.as_ref().map_or(HOP_BUDGET, |fabric| fabric.hop_budget);
+        let start = Start { message, messages: 1, flags, hop_budget, deadline_ms: None };
+        let targets = aimed_at(&ReplyWay { origin: node, cluster, back: Vec::new() }, here);
+        let (decision, outcomes) = self.send_frame(&frame, &start, |helm, decision| {
+            hop::send(helm, &hop::Wanted::default(), &start, &targets, &[], decision);
+        });
+        self.traced_waits(message, &outcomes);
+        let decided =
+            self.decided(None, &Flow::of(message, Trail::default()), &decision, &outcomes);
+        self.said(here, number, None, Said::Decided(decided));
     }
 
     /// Sends a traced message that begins here.
