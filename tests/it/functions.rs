@@ -172,8 +172,8 @@ fn explain(caller: &Router, server: &Router) {
 /// Calls `next` and takes the way it went.
 async fn traced(client: &Client, number: u64) -> Trace {
     let call = client.call("next").deadline(PATIENT).traced();
-    let mut parts = call.stream(&number.to_le_bytes()).await.unwrap();
-    let result = parts.next().await.unwrap().unwrap();
+    let mut parts = call.stream(&number.to_le_bytes()).await.expect("it is said");
+    let result = parts.next().await.expect("one part").expect("a result");
     assert_eq!(number_of(&result.payload), number + 1);
     parts.trace().expect("it was asked for").clone()
 }
@@ -182,7 +182,8 @@ async fn traced(client: &Client, number: u64) -> Trace {
 #[track_caller]
 fn check_trace(trace: &Trace, server: &Router) {
     let Trace { call, answer, took, ran } = trace;
-    let clusters = ["c0", "c1", "c2", "c3"].map(|name| name.parse::<ClusterName>().unwrap().id());
+    let clusters =
+        ["c0", "c1", "c2", "c3"].map(|name| name.parse::<ClusterName>().expect("a name").id());
     let mut back = clusters;
     back.reverse();
     assert_eq!((&call.clusters[..], &answer.clusters[..]), (&clusters[..], &back[..]));
@@ -197,7 +198,7 @@ fn check_trace(trace: &Trace, server: &Router) {
     let rows: Vec<serde_json::Value> =
         serde_json::from_str(&server.get("/functions?name=next").1).expect("a list");
     assert_eq!(rows[0]["place"], "here");
-    assert_eq!(rows[0]["node"], call.nodes.last().unwrap().to_string());
+    assert_eq!(rows[0]["node"], call.nodes.last().expect("where it ran").to_string());
     assert!(ran <= took, "{ran:?} of {took:?}");
 }
 

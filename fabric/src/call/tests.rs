@@ -88,7 +88,7 @@ struct Node {
     jobs: Vec<(SessionId, JobId)>,
     /// Of each message that was sent.
     sent: Vec<Message>,
-    traces: Vec<Box<Trace>>,
+    traces: Vec<Trace>,
     measured: Vec<(Measured, Duration)>,
 }
 
@@ -166,7 +166,7 @@ impl Node {
             Effect::Withdraw { worker, .. } => format!("withdraw {}", worker.session.0),
             Effect::Part { caller, value } => format!("part {} {}", caller.number, text(&value)),
             Effect::Result { caller, value, trace } => {
-                self.traces.extend(trace);
+                self.traces.extend(trace.map(|trace| *trace));
                 format!("result {} {}", caller.number, text(&value))
             }
             Effect::Failed { caller, failure } => {

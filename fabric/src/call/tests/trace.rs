@@ -30,7 +30,7 @@ fn a_call_that_stays_says_so() {
     assert_eq!(node.reply(0, Reply::Done(value("a"))), ["result 1 a"]);
     let (at, took) = (route(&[1], &[OWN]), Duration::from_millis(30));
     let want = Trace { call: at.clone(), answer: at, took, ran: took };
-    assert_eq!(node.traces, [Box::new(want)]);
+    assert_eq!(node.traces, [want]);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn a_result_from_elsewhere_says_both_ways_and_an_untraced_one_neither() {
         assert_eq!(node.give(heard(&[2, 5], &[OWN], answer, "a")), ["result 1 a"]);
         let (took, ran) = (Duration::from_millis(90), Duration::from_millis(40));
         let want = Trace { call, answer: route(&[2, 5, 1], &[OWN]), took, ran };
-        let want = is_traced.then(|| Box::new(want));
+        let want = is_traced.then_some(want);
         assert_eq!(node.traces, want.into_iter().collect::<Vec<_>>());
     }
 }
