@@ -48,9 +48,21 @@ pub enum FunctionNameError {
     Words(usize),
 }
 
+/// What runs a call graph, on every router.
+pub const GRAPH_FUNCTION: &str = "mpreg.graph";
+
 impl FunctionName {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Routers run these themselves, and nobody registers them: all that begin with `mpreg.`.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with("mpreg.")
+    }
+
+    pub fn is_graph(&self) -> bool {
+        &*self.0 == GRAPH_FUNCTION
     }
 
     pub fn parse(bytes: &[u8]) -> Result<Self, FunctionNameError> {

@@ -50,6 +50,8 @@ pub enum Refusal {
     WorkersOfSession,
     /// The node has.
     Workers,
+    /// The name is one of those that nodes run themselves.
+    Reserved,
 }
 
 impl Refusal {
@@ -63,6 +65,7 @@ impl Refusal {
             Self::Offers => "offers",
             Self::WorkersOfSession => "workers_of_session",
             Self::Workers => "workers",
+            Self::Reserved => "reserved",
         }
     }
 }
@@ -107,6 +110,9 @@ impl Functions {
 
     fn admit(&self, worker: Worker, registration: &Registration) -> Result<(), Refusal> {
         let Registration { name, id, version, resources, .. } = registration;
+        if name.is_reserved() {
+            return Err(Refusal::Reserved);
+        }
         if self.draining.contains_key(&worker.session) {
             return Err(Refusal::Draining);
         }

@@ -109,6 +109,8 @@ pub enum Why {
     WorkersOfSession = 9,
     /// The node has.
     Workers = 10,
+    /// The name is one of those that routers run themselves.
+    Reserved = 11,
 }
 
 /// `Rpc::Call`.
@@ -511,7 +513,7 @@ fn is_set(flag: impl Into<u16>) -> Result<bool, ErrorCode> {
 }
 
 impl Why {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Asked,
         Self::Malformed,
         Self::NameTaken,
@@ -522,6 +524,7 @@ impl Why {
         Self::Offers,
         Self::WorkersOfSession,
         Self::Workers,
+        Self::Reserved,
     ];
 
     fn from_wire(number: u16) -> Option<Self> {
@@ -541,6 +544,7 @@ impl Why {
             Self::Offers => "offers",
             Self::WorkersOfSession => "workers_of_session",
             Self::Workers => "workers",
+            Self::Reserved => "reserved",
         }
     }
 }

@@ -196,6 +196,7 @@ impl Switch {
             function::Refusal::Offers => (Why::Offers, String::new()),
             function::Refusal::WorkersOfSession => (Why::WorkersOfSession, String::new()),
             function::Refusal::Workers => (Why::Workers, String::new()),
+            function::Refusal::Reserved => (Why::Reserved, String::new()),
         };
         self.say_unregistered(session, number, why, &text);
     }

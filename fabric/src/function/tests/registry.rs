@@ -120,6 +120,17 @@ fn a_worker_registers_a_version_once() {
 }
 
 #[test]
+fn names_that_nodes_run_themselves_are_nobodys() {
+    let mut functions = functions();
+    for name in ["mpreg.graph 1.0.0", "mpreg.other 1.0.0"] {
+        let effects = register(&mut functions, worker(1, 1), name);
+        assert_eq!(refused(&effects), &Refusal::Reserved);
+    }
+    assert_eq!(register(&mut functions, worker(1, 1), "mpreg 1.0.0").len(), 2);
+    assert_eq!(register(&mut functions, worker(1, 2), "mpregs.graph 1.0.0").len(), 2);
+}
+
+#[test]
 fn registrations_are_bounded() {
     let mut full = functions();
     for minor in 0..OFFERS_MAX as u64 {
