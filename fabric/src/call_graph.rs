@@ -24,7 +24,7 @@
 //!
 //! Inputs and effects are [`Input`] and [`Effect`]. Parts: `value.rs` (values and their encodings),
 //! `template.rs` (references, and the escape for what looks like one), `plan.rs` (what is checked before
-//! anything runs), `summary.rs` (where the time went).
+//! anything runs), `summary.rs` (where the time went), `desk.rs` (all graphs of a shard's clients).
 
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString as _};
@@ -35,6 +35,7 @@ use bytes::Bytes;
 use crate::limits::{CALL_GRAPH_HELD_BYTES_MAX, CALL_GRAPH_UNDER_WAY_MAX};
 use crate::time::Instant;
 
+pub mod desk;
 mod plan;
 mod summary;
 mod template;
@@ -99,6 +100,8 @@ pub enum Outcome {
     Value(Value),
     /// The error as the caller of a single call gets it; not looked at.
     Failed(Bytes),
+    /// It came, and whoever runs several graphs has no room for it.
+    NoRoom,
 }
 
 /// What follows.
@@ -261,6 +264,15 @@ impl CallGraph {
         self.held_bytes
     }
 
+    /// Whether a result of this command would be held: it is under way, and not only told on.
+    pub fn would_hold(&self, command: CommandIx) -> bool {
+        let step = self.steps.get(usize::from(command.0));
+        step.is_some_and(|step| {
+            let is_told_on = self.settings.when == When::Streamed && step.consumers_left == 0;
+            matches!(step.state, State::UnderWay { .. }) && !is_told_on
+        })
+    }
+
     /// When this graph wants `DeadlineReached`, and why.
     pub fn deadline(&self) -> Option<(Instant, &'static str)> {
         (self.life != Life::Over).then_some((self.settings.until, "end a call graph"))
@@ -310,12 +322,13 @@ impl CallGraph {
         let Some(step) = self.steps.get_mut(ix) else { return };
         let State::UnderWay { .. } = step.state else { return };
         step.spent.cluster_hops = cluster_hops;
-        let is_passed_on = self.settings.when == When::Streamed && step.consumers_left == 0;
+        let is_held = self.would_hold(command);
         match outcome {
             Outcome::Failed(failure) => self.fail(ix, End::Failed(failure), now, out),
+            Outcome::NoRoom => self.fail(ix, End::NoRoom, now, out),
             Outcome::Value(value) => {
                 let bytes = value.bytes.len();
-                if !is_passed_on && CALL_GRAPH_HELD_BYTES_MAX - self.held_bytes < bytes {
+                if is_held && CALL_GRAPH_HELD_BYTES_MAX - self.held_bytes < bytes {
                     return self.fail(ix, End::NoRoom, now, out);
                 }
                 self.held_bytes += bytes;

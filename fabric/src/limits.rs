@@ -386,5 +386,29 @@ impl CallBounds {
     };
 }
 
+/// Bounds of one shard's call graphs: tests build desks with small ones, and meet them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphBounds {
+    /// Graphs of clients of this shard.
+    pub graphs_max: usize,
+    /// Of these, by one connection.
+    pub graphs_per_session_max: usize,
+    /// Bytes of what was asked for, and of results held.
+    pub bytes_max: usize,
+}
+
+impl GraphBounds {
+    /// Each graph has 32 calls under way at most, so 256 of them are an eighth of what a shard keeps open, and
+    /// the 16 of a connection a sixteenth of what it may. Bytes are as many as calls may hold: four graphs
+    /// that hold all they may.
+    pub const SHARD: Self =
+        Self { graphs_max: 256, graphs_per_session_max: 16, bytes_max: 64 << 20 };
+}
+
+const _: () = assert!(
+    GraphBounds::SHARD.graphs_max * CALL_GRAPH_UNDER_WAY_MAX * 8 <= CallBounds::NODE.open_max
+        && GraphBounds::SHARD.graphs_per_session_max * CALL_GRAPH_UNDER_WAY_MAX
+            <= CallBounds::NODE.open_per_session_max
+);
 const _: () = assert!(CALL_ACCEPT.as_nanos() < CALL_RESEND.as_nanos());
 const _: () = assert!(CALL_DEADLINE_MAX.as_nanos() < CALL_STREAM_IDLE.as_nanos());

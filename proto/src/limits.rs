@@ -252,6 +252,11 @@ const _: () = assert!(
     "a registration fits a control frame"
 );
 const _: () = assert!(CONTROL_FRAME_BYTES_MAX < CALL_FAILED_BYTES_MAX);
+
+/// Numbers that clients give their calls. Those above are of calls that a router makes for them: the
+/// commands of their call graphs.
+pub const CALL_NUMBER_MAX: u64 = u64::MAX >> 1;
+
 const _: () = assert!(
     FRAME_HEADER_BYTES
         + 16

@@ -16,7 +16,7 @@ type Edges = &'static [(&'static str, &'static [&'static str])];
 const FABRIC: Edges = &[
     ("breaker", &["time"]),
     ("call", &["function", "hop", "limits", "time", "way"]),
-    ("call_graph", &["limits", "time"]),
+    ("call_graph", &["call", "limits", "time"]),
     ("catalog", &["limits", "time"]),
     (
         "control",
