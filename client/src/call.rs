@@ -279,6 +279,14 @@ impl Parts {
         self.trace.as_deref()
     }
 
+    /// Asks for the end; what comes of that still comes.
+    pub(crate) fn cancel(&self) {
+        self.opened
+            .client
+            .shared()
+            .act(|session, out, _| session.cancel_call(self.opened.call, out));
+    }
+
     /// Whether the last part was taken, or the failure in its place.
     pub fn is_over(&self) -> bool {
         self.is_over

@@ -85,6 +85,10 @@ impl Calls {
         Heard::Delivered
     }
 
+    pub(crate) fn is_open(&self, call: CallNo) -> bool {
+        self.open.contains_key(&call)
+    }
+
     /// Stops waiting; whether there was something to wait for.
     pub(crate) fn give_up(&mut self, call: CallNo) -> bool {
         self.open.remove(&call).is_some()

@@ -30,7 +30,7 @@
 //! # }
 //! ```
 //!
-//! Reading order: `client`, `subscription`, `call` and `worker` (what applications hold), `session` (what
+//! Reading order: `client`, `subscription`, `call`, `graph` and `worker` (what applications hold), `session` (what
 //! the client knows, without I/O; with `interest`, `request`, `calls`, `workers`, `flush`, `inbox` and
 //! `answers` as its parts), `outbound`
 //! (what waits to be written), `connection` (one connection while it lasts), `handshake` and
@@ -54,6 +54,7 @@ mod connection;
 mod error;
 mod event;
 mod flush;
+mod graph;
 mod handshake;
 mod inbox;
 mod interest;
@@ -86,6 +87,7 @@ pub use crate::error::{
     PublishError, ReplyError, RequestError, ServeError, SubscribeError,
 };
 pub use crate::event::{Event, Events};
+pub use crate::graph::{Graph, GraphEvents, GraphRefusal};
 pub use crate::inbox::Ended;
 pub use crate::message::Message;
 pub use crate::options::{ConnectOptions, SubscribeOptions};

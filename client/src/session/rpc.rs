@@ -49,6 +49,13 @@ impl Session {
         }
     }
 
+    /// Its caller wants it to end, and to hear how.
+    pub(crate) fn cancel_call(&mut self, call: CallNo, out: &mut Vec<u8>) {
+        if self.calls.is_open(call) {
+            put_cancel(call, out);
+        }
+    }
+
     pub(crate) fn register(
         &mut self,
         registration: Registration,
