@@ -2,8 +2,10 @@
 
 use core::time::Duration;
 
-use mpreg_fabric::limits::{CALL_GRAPH_BYTES_MAX, DIALS_MAX};
-use mpreg_proto::limits::{FRAME_BYTES_MAX, PEER_CONTROL_FRAME_BYTES_MAX};
+use mpreg_fabric::limits::{
+    CALL_COMMAND_NAME_BYTES_MAX, CALL_GRAPH_COMMANDS_MAX, CALL_GRAPH_DEPTH_MAX, DIALS_MAX,
+};
+use mpreg_proto::limits::{FRAME_BYTES_MAX, PAYLOAD_BYTES_MAX, PEER_CONTROL_FRAME_BYTES_MAX};
 
 /// Submission entries of a ring. One turn rarely queues more; a full queue is submitted early.
 pub const RING_ENTRIES: u32 = 1024;
@@ -307,9 +309,21 @@ pub const PEER_TURN_BYTES_MAX: usize = 8 * PEER_READ_BYTES;
 pub const PEER_PINGS_OUT_MAX: usize = 16;
 pub const PEER_PONGS_WAITING_MAX: usize = 16;
 
-/// Bytes of a file that describes a call graph: what it says is bounded by `CALL_GRAPH_BYTES_MAX`, and
-/// spaces and names of fields around it may be three times as much.
-pub const GRAPH_FILE_BYTES_MAX: usize = 4 * CALL_GRAPH_BYTES_MAX;
+/// A command without a result in the report of a call graph: two names, at most 64 and 128 bytes, and words
+/// around them. Its line in the summary is shorter.
+pub const GRAPH_ERROR_BRIEF_BYTES: usize = 512;
+
+/// Bytes of errors in the report of a call graph. With more, each is told as briefly: half of the report,
+/// so that there is as much for results.
+pub const GRAPH_ERRORS_BYTES_MAX: usize = PAYLOAD_BYTES_MAX / 2;
+
+const _: () = assert!(
+    GRAPH_ERRORS_BYTES_MAX
+        + (2 * CALL_GRAPH_COMMANDS_MAX + 1) * GRAPH_ERROR_BRIEF_BYTES
+        + 2 * CALL_GRAPH_DEPTH_MAX * CALL_COMMAND_NAME_BYTES_MAX
+        <= PAYLOAD_BYTES_MAX,
+    "a report without results fits a payload"
+);
 
 const _: () = assert!(PEER_CONTROL_FRAME_BYTES_MAX < PEER_QUEUE_BYTES_MAX / 10);
 const _: () = assert!(STALL_BYTES < LINK_QUEUE_BYTES_MAX);

@@ -12,7 +12,7 @@
 //! queues), `text.rs` (those of NATS clients), `effect.rs` (what the machine wants), `fabric.rs` (links with
 //! other nodes), `pulse.rs` (whether they carry), `carry.rs` (their messages), `replies.rs` (and the way back),
 //! `trace.rs` (what is told of some of them), `calls.rs` (functions and calls to
-//! them), `rpc.rs` (as clients say it), `call_hops.rs` (as nodes do).
+//! them), `rpc.rs` (as clients say it), `call_hops.rs` (as nodes do), `graphs.rs` (graphs of calls).
 
 use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -48,6 +48,7 @@ mod commands;
 mod deliver;
 mod effect;
 mod fabric;
+mod graphs;
 mod measures;
 mod pulse;
 mod receive;
@@ -61,6 +62,7 @@ mod wires;
 
 use calls::Desk;
 use fabric::Fabric;
+use graphs::Graphs;
 
 /// Connections of the whole node, counted by all shards.
 #[derive(Debug)]
@@ -156,6 +158,7 @@ pub struct Switch {
     /// How long clients may read what is queued once the node stops.
     drain: Duration,
     desk: Desk,
+    graphs: Graphs,
     /// `None` in a node that is in no cluster.
     fabric: Option<Box<Fabric>>,
     probe: Arc<ShardProbe>,
@@ -206,6 +209,7 @@ impl Switch {
             is_stopping: false,
             is_lame: false,
             drain,
+            graphs: Graphs::default(),
             fabric: None,
             probe,
         }
@@ -347,6 +351,8 @@ impl Switch {
         {
             self.introduce_late(session, false);
         }
+        // Who ends before its commands end ends with what was there.
+        self.keep_graphs();
         self.keep_calls();
         self.resume_paused();
         self.feel_pulses();
@@ -359,6 +365,7 @@ impl Switch {
     pub fn deadline(&self) -> Option<Instant> {
         let machine = self.machine.deadline().map(|(at, _why)| at);
         let calls = self.desk.machine.deadline().map(|(at, _why)| at);
+        let graphs = self.graphs.desk.deadline().map(|(at, _why)| at);
         let going = self.going.first().map(|&(at, _)| at);
         let introducing = self.introducing.first().map(|&(at, _)| at);
         let of_link =
@@ -371,6 +378,7 @@ impl Switch {
         machine
             .into_iter()
             .chain(calls)
+            .chain(graphs)
             .chain(going)
             .chain(introducing)
             .chain(paused)
@@ -429,7 +437,7 @@ impl Switch {
         self.probe.subscriptions.set(self.machine.subscriptions_count() as u64);
         self.probe.held_bytes.set(self.machine.held_bytes() as u64);
         self.probe.routes_cached.set(self.machine.routes_count() as u64);
-        self.probe.calls.look(&self.desk.machine);
+        self.probe.calls.look(&self.desk.machine, &self.graphs.desk);
         let counts = self.mesh.counts;
         self.probe.handoffs_out.set(counts.sent);
         self.probe.handoffs_in.set(counts.received);

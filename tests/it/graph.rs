@@ -16,6 +16,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value as Tree, json};
 use tokio::runtime::Runtime;
 
+mod library;
+
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     Runtime::new().expect("threads are to be had").block_on(future)
 }

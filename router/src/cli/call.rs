@@ -1,16 +1,15 @@
 //! `mpreg call`: calls a function, and prints the result.
 
 use core::time::Duration;
-use std::borrow::Cow;
 use std::io::Write;
 
 use mpreg_client::limits::CALL_DEADLINE;
 use mpreg_client::{CallFailed, Trace, Value};
-use serde::{Deserialize, Serialize};
 
 use super::connect::{Loss, Payload, Router, TalkError, talk};
-use super::value::{Shown, value};
+use super::value::value;
 use super::{CommandError, Exit, complain};
+use crate::shown::{Failed, Shown};
 
 mod trace;
 
@@ -74,18 +73,6 @@ pub enum CallFunctionError {
     Output(#[from] std::io::Error),
 }
 
-/// A call without a result, as it is shown.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Failed {
-    pub(super) code: Cow<'static, str>,
-    pub(super) reason: String,
-    /// The function, and where it was to run.
-    pub(super) target: String,
-    /// The nodes the call, or its refusal, came through.
-    pub(super) path: Vec<String>,
-    pub(super) may_have_run: bool,
-}
-
 impl CallFunction {
     pub(super) fn run(&self, out: &mut impl Write) -> Result<Exit, CommandError> {
         let error = match talk(self.call(out)) {
@@ -141,7 +128,8 @@ impl CallFunction {
     ) -> std::io::Result<()> {
         if self.json {
             let trace = trace.map_or_else(String::new, |trace| format!(",{}", trace::json(trace)));
-            writeln!(out, "{{{}{trace}}}", Shown { name, value })?;
+            let shown = Shown { name, encoding: value.encoding, bytes: &value.payload };
+            writeln!(out, "{{{shown}{trace}}}")?;
         } else {
             out.write_all(&value.payload)?;
             writeln!(out)?;
@@ -153,22 +141,16 @@ impl CallFunction {
 
 impl Failed {
     /// None if the router was not asked.
-    fn new(function: &str, error: &CallFailed) -> Option<Self> {
-        Some(Self::with(error.code()?.word(), function, error))
-    }
-
-    pub(super) fn with(code: &'static str, function: &str, error: &CallFailed) -> Self {
-        let (code, may_have_run) = (Cow::Borrowed(code), error.may_have_run());
+    pub(super) fn new(function: &str, error: &CallFailed) -> Option<Self> {
+        let (code, may_have_run) = (error.code()?.word().into(), error.may_have_run());
         let CallFailed::Failed(failure) = error else {
             let (reason, target) = (error.to_string(), function.to_owned());
-            return Self { code, reason, target, path: Vec::new(), may_have_run };
+            return Some(Self { code, reason, target, path: Vec::new(), may_have_run });
         };
-        let path = failure.path.iter().map(ToString::to_string).collect();
-        let (reason, target) = (failure.text.clone(), failure.target.to_string());
-        Self { code, reason, target, path, may_have_run }
+        Some(Self::from(&**failure))
     }
 
-    fn json(&self) -> String {
+    pub(super) fn json(&self) -> String {
         let error = serde_json::to_string(self).expect("strings and a bool");
         format!("{{\"error\":{error}}}")
     }

@@ -1,6 +1,7 @@
 //! What a shard counts of functions and calls.
 
 use mpreg_fabric::call::{Calls, Counted};
+use mpreg_fabric::call_graph::desk::Desk;
 use mpreg_proto::call::CallError;
 
 use super::{Count, FunctionProbe, Kind, functions};
@@ -29,12 +30,14 @@ pub struct CallProbe {
     held_bytes: Count,
     pub(super) functions: functions::Named,
     pub(super) others: FunctionProbe,
+    graphs: Count,
+    graphs_held_bytes: Count,
 }
 
 /// Kind, name, help, where it is counted.
 type Plain = (Kind, &'static str, &'static str, fn(&CallProbe) -> &Count);
 
-const PLAIN: [Plain; 18] = [
+const PLAIN: [Plain; 20] = [
     (Kind::Counter, "mpreg_call_jobs_started_total", "Jobs given to workers.", |p| &p.started),
     (Kind::Counter, "mpreg_calls_answered_total", "Calls of clients with a result.", |p| {
         &p.answered
@@ -94,6 +97,10 @@ const PLAIN: [Plain; 18] = [
     (Kind::Gauge, "mpreg_calls_held_bytes", "Values of calls and of answers kept.", |p| {
         &p.held_bytes
     }),
+    (Kind::Gauge, "mpreg_call_graphs", "Call graphs that run.", |p| &p.graphs),
+    (Kind::Gauge, "mpreg_call_graphs_held_bytes", "Call graphs, and results they hold.", |p| {
+        &p.graphs_held_bytes
+    }),
 ];
 
 impl CallProbe {
@@ -116,12 +123,14 @@ impl CallProbe {
     }
 
     /// What is not counted as it happens.
-    pub fn look(&self, calls: &Calls) {
+    pub fn look(&self, calls: &Calls, graphs: &Desk) {
         self.endpoints.set(calls.functions().len() as u64);
         self.open.set(calls.open_count() as u64);
         self.jobs.set(calls.jobs_count() as u64);
         self.served.set(calls.served_count() as u64);
         self.held_bytes.set(calls.held_bytes() as u64);
+        self.graphs.set(graphs.count() as u64);
+        self.graphs_held_bytes.set(graphs.held_bytes() as u64);
     }
 
     pub(super) fn plain(&self) -> impl Iterator<Item = (Kind, &'static str, &'static str, &Count)> {

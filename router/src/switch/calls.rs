@@ -13,11 +13,13 @@
 //! - A registration is answered once with `Registered` or `Unregistered`; no job comes for it after
 //!   the latter.
 //! - A client that drains is told so once it has no job left at any home.
+//! - Effects of the machine are performed in the order it named them, whatever it is told meanwhile.
 
 use std::collections::{BTreeMap, HashMap};
 
 use ahash::RandomState;
 use mpreg_fabric::call::{Caller, Calls, Effect, Input};
+use mpreg_fabric::call_graph::desk;
 use mpreg_fabric::catalog::Changed;
 use mpreg_fabric::function::{self, EndpointId, Place, Verdict, Within, Worker};
 use mpreg_fabric::handoff::Handoff;
@@ -41,7 +43,9 @@ pub(super) struct Desk {
     pub(super) machine: Calls,
     /// Of the machine, to be performed.
     pub(super) effects: Vec<Effect>,
-    here: Here,
+    /// Those that come meanwhile wait for their turn.
+    is_performing: bool,
+    pub(super) here: Here,
     /// How long calls of functions took.
     pub(super) measures: Measures,
     /// Clients of this shard that said anything of functions.
@@ -70,6 +74,7 @@ impl Desk {
             machine: Calls::new(here, life, me, CallBounds::NODE),
             effects: Vec::new(),
             measures: Measures::default(),
+            is_performing: false,
             here,
             users: HashMap::default(),
         }
@@ -116,16 +121,33 @@ impl Switch {
         home.is_some()
     }
 
-    /// What this client says goes there.
+    /// What this client says goes there; what routers run themselves is run here.
     pub(super) fn tell_home(&mut self, home: ShardIx, id: SessionId, input: Input) {
+        if let Input::Call { caller, request } = &input
+            && request.name.is_graph()
+        {
+            return self.begin_graph(*caller, request);
+        }
         if let Some(user) = self.desk.users.get_mut(&id) {
             user.homes |= 1 << home.index();
         }
         self.hand_to(home, input);
     }
 
-    /// To every home that has heard of this client.
+    /// To every home that has heard of this client, and to its call graphs.
     pub(super) fn tell_homes(&mut self, id: SessionId, input: &Input) {
+        match input {
+            // Only a graph cancels its commands.
+            Input::Cancel(caller) if desk::is_of_command(*caller) => return,
+            Input::Cancel(caller) => self.tell_graphs(desk::Input::Cancel(*caller)),
+            Input::Ended(session) => self.tell_graphs(desk::Input::Ended(*session)),
+            Input::Function(_)
+            | Input::Call { .. }
+            | Input::Replied { .. }
+            | Input::Heard { .. }
+            | Input::NotSent { .. }
+            | Input::Tick => (),
+        }
         let homes = self.desk.users.get(&id).map_or(0, |user| user.homes);
         shards_of(homes).for_each(|home| self.hand_to(home, input.clone()));
     }
@@ -147,6 +169,9 @@ impl Switch {
     }
 
     fn perform_calls(&mut self) {
+        if std::mem::replace(&mut self.desk.is_performing, true) {
+            return;
+        }
         while !self.desk.effects.is_empty() {
             let mut batch = std::mem::take(&mut self.desk.effects);
             for effect in batch.drain(..) {
@@ -156,6 +181,7 @@ impl Switch {
                 self.desk.effects = batch;
             }
         }
+        self.desk.is_performing = false;
     }
 
     /// What another shard, a home, has for a client of this one.

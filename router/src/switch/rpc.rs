@@ -21,6 +21,7 @@ use mpreg_proto::frame::{
 };
 use mpreg_proto::function::{Constraint, FunctionId};
 use mpreg_proto::id::{ClusterId, NodeId, SessionId, ShardIx};
+use mpreg_proto::limits::CALL_NUMBER_MAX;
 
 use super::Switch;
 use crate::link::Stage;
@@ -120,6 +121,7 @@ impl Switch {
 
     /// Tells a client of this shard what a home says.
     pub(super) fn tell_client(&mut self, id: SessionId, effect: Effect, home: ShardIx) {
+        let Some(effect) = self.take_of_command(effect) else { return };
         let Some(session) = self.desk.users.get(&id).map(|user| user.session) else { return };
         match effect {
             Effect::Invoke { worker, job, deadline_left, value, .. } => {
@@ -268,6 +270,9 @@ fn read_registration(register: &Register<'_>) -> Result<Registration, String> {
 }
 
 fn read_call(call: &Call<'_>) -> Result<Request, String> {
+    if CALL_NUMBER_MAX < call.number {
+        return Err(format!("the number of a call is at most {CALL_NUMBER_MAX}"));
+    }
     let ms = |ms: u32| Duration::from_millis(ms.into());
     let cluster = Some(call.cluster).filter(|cluster| !cluster.is_empty());
     let cluster = cluster.map(str::parse::<ClusterName>).transpose().map_err(text_of)?;

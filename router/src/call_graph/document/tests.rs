@@ -42,11 +42,39 @@ fn a_graph_keeps_the_order_of_its_commands() {
     let graph = commands(list).unwrap();
     let asked = |name: &str, function: &str, is_idempotent| Asked {
         name: name.to_owned(),
-        function: function.to_owned(),
+        function: function.parse().unwrap(),
+        constraint: Constraint::ANY,
+        resources: Resources::default(),
+        cluster: None,
         is_idempotent,
         is_called: false,
     };
     assert_eq!(graph.asked, [asked("z", "f", false), asked("a", "g", true)]);
+    assert_eq!((graph.told, graph.when), (Told::Unconsumed, When::AtTheEnd));
+}
+
+#[test]
+fn a_command_is_called_as_it_says() {
+    let list =
+        r#"{"name": "a", "function": "f", "version": "^1", "resources": ["gpu"], "cluster": "eu"}"#;
+    let graph = commands(list).unwrap();
+    let Asked { constraint, resources, cluster, .. } = &graph.asked[0];
+    assert_eq!(*constraint, "^1".parse().unwrap());
+    assert_eq!(*resources, Resources::new(["gpu"]).unwrap());
+    assert_eq!(*cluster, Some("eu".parse::<ClusterName>().unwrap().id()));
+}
+
+#[test]
+fn what_is_told_is_asked_for_beside_the_commands() {
+    let text = r#"{"stream": true, "commands": [{"name": "a",  "function": "f"}], "all": true}"#;
+    let graph = Graph::parse(text.as_bytes()).unwrap();
+    assert_eq!((graph.told, graph.when), (Told::All, When::Streamed));
+    let mut document = Document::parse(text.as_bytes()).unwrap();
+    assert!(document.all && document.stream);
+    document.stream = false;
+    let want = r#"{"commands":[{"name": "a",  "function": "f"}],"all":true,"stream":false}"#;
+    assert_eq!(document.json(), want, "commands as they are written");
+    assert_eq!(Graph::parse(document.json().as_bytes()).unwrap().when, When::AtTheEnd);
 }
 
 #[test]
@@ -57,6 +85,7 @@ fn what_cannot_be_run_is_refused_by_a_word() {
         (r#"{"name": "a", "function": "f", "args": 1, "args": 2}"#, "malformed", "duplicate"),
         (r#"{"name": "a", "function": "f", "args": {]}"#, "malformed", "line 1"),
         (r#"{"name": "a", "function": "f g"}"#, "bad_function", "command \"a\": "),
+        (r#"{"name": "a", "function": "mpreg.graph"}"#, "bad_function", "no other graph"),
         (r#"{"name": "a", "function": "f", "version": "one"}"#, "bad_version", "command \"a\": "),
         (r#"{"name": "a", "function": "f", "resources": [""]}"#, "bad_resource", "command \"a\": "),
         (r#"{"name": "a", "function": "f", "cluster": "E U"}"#, "bad_cluster", "command \"a\": "),
@@ -68,7 +97,14 @@ fn what_cannot_be_run_is_refused_by_a_word() {
         assert_eq!(refusal.word(), word, "{list}");
         assert!(refusal.to_string().contains(said), "{refusal}");
     }
-    for text in ["", "[]", "{}", r#"{"commands": {}}"#, r#"{"commands": [], "deadline": 1}"#] {
+    for text in [
+        "",
+        "[]",
+        "{}",
+        r#"{"commands": {}}"#,
+        r#"{"commands": [], "deadline": 1}"#,
+        r#"{"commands": [], "all": 1}"#,
+    ] {
         assert_eq!(Graph::parse(text.as_bytes()).unwrap_err().word(), "malformed", "{text}");
     }
 }
@@ -76,7 +112,7 @@ fn what_cannot_be_run_is_refused_by_a_word() {
 #[test]
 fn spaces_do_not_count_until_they_are_many() {
     let mut text = br#"{"commands": [{"name": "a", "function": "f"}]}"#.to_vec();
-    text.resize(GRAPH_FILE_BYTES_MAX, b' ');
+    text.resize(PAYLOAD_BYTES_MAX, b' ');
     assert!(Graph::parse(&text).is_ok());
     text.push(b' ');
     assert_eq!(Graph::parse(&text).unwrap_err().word(), "too_large");
