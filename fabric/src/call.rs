@@ -111,6 +111,10 @@ pub enum Reply {
     Failed {
         text: String,
     },
+    /// It has not run, and will not: there was no room for it.
+    Declined {
+        text: String,
+    },
 }
 
 /// What can happen.
@@ -208,7 +212,7 @@ impl Input {
             Self::Call { request, .. } => request.value.bytes.len(),
             Self::Replied { reply: Reply::Part(value) | Reply::Done(value), .. }
             | Self::Heard { value, .. } => value.bytes.len(),
-            Self::Replied { reply: Reply::Failed { .. }, .. }
+            Self::Replied { reply: Reply::Failed { .. } | Reply::Declined { .. }, .. }
             | Self::Function(_)
             | Self::Cancel(_)
             | Self::Ended(_)

@@ -267,6 +267,11 @@ impl Calls {
                 let failure = self.failure(CallError::WorkerFailed, &open.name, text);
                 self.try_failed(caller, open, Ran::Failed, self.at_here(failure), step);
             }
+            Reply::Declined { text } => {
+                open.tries[by] = None;
+                let failure = self.failure(CallError::Overloaded, &open.name, text);
+                self.try_failed(caller, open, Ran::No, self.at_here(failure), step);
+            }
         }
     }
 

@@ -232,6 +232,13 @@ impl Calls {
                 let refusal = Refusal { call, error, may_have_run, is_by_function, text };
                 self.end_failed(refusal, step);
             }
+            Reply::Declined { text } => {
+                let served = self.served.get(&call).expect("a job of a served call is there");
+                let may_have_run = 0 < served.first || !served.parts.is_empty();
+                let (error, is_by_function) = (CallError::Overloaded, false);
+                let refusal = Refusal { call, error, may_have_run, is_by_function, text };
+                self.end_failed(refusal, step);
+            }
         }
     }
 

@@ -126,6 +126,10 @@ impl Net {
                 let after = 200 + self.rng.below(3000);
                 self.reply_later(node, session, (job, Reply::Done(answer(token, 0))), after);
             }
+            9 => {
+                let text = "full".into();
+                self.reply_later(node, session, (job, Reply::Declined { text }), after);
+            }
             _ => self.reply_later(node, session, (job, Reply::Done(answer(token, 0))), after),
         }
     }
@@ -178,11 +182,17 @@ impl Net {
         let Some(employee) = self.nodes[node].workers.get_mut(&session) else { return };
         let token = match reply {
             Reply::Part(_) => employee.jobs.get(&job).copied(),
-            Reply::Done(_) | Reply::Failed { .. } => employee.jobs.remove(&job),
+            Reply::Done(_) | Reply::Failed { .. } | Reply::Declined { .. } => {
+                employee.jobs.remove(&job)
+            }
         };
         if let Some(token) = token {
             if matches!(reply, Reply::Done(_)) {
                 self.promises[token].done_at = Some(self.now);
+            }
+            if matches!(reply, Reply::Declined { .. }) {
+                // It was there, and did not run.
+                self.promises[token].runs -= 1;
             }
             self.tell(node, Input::Replied { session, job, reply });
         }

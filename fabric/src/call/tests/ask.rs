@@ -443,3 +443,20 @@ fn a_draining_worker_ends_what_it_has() {
     assert_eq!(node.call(2, request("y")), ["failed 2 unreachable"]);
     assert_eq!(node.reply(0, Reply::Done(value("a"))), ["drained 7", "result 1 a"]);
 }
+
+#[test]
+fn a_job_that_was_declined_has_not_run() {
+    let mut node = Node::new();
+    node.give(register(7, 1, "1.0.0"));
+    node.give(register(8, 1, "1.0.0"));
+    node.call(1, request("x"));
+    let declined = || Reply::Declined { text: "full".into() };
+    assert_eq!(node.reply(0, declined()), ["failed 1 overloaded"], "it was asked once");
+    node.is_empty();
+    assert_eq!(node.call(2, idempotent("y")).len(), 1);
+    let other = node.reply(1, declined()).remove(0);
+    assert!(other.starts_with("invoke "), "{other}: what is kept is asked of the other one");
+    assert_ne!(node.jobs[1].0, node.jobs[2].0);
+    assert_eq!(node.reply(2, Reply::Done(value("b"))), ["result 2 b"]);
+    node.is_empty();
+}

@@ -267,3 +267,14 @@ fn the_last_way_is_the_way_back() {
     let Some(Effect::Send { back: last, .. }) = out.pop() else { panic!("{out:?}") };
     assert_eq!(last, back);
 }
+
+#[test]
+fn a_job_that_was_declined_has_not_run_unless_parts_say_so() {
+    let mut node = serving(2);
+    ask(&mut node, 1);
+    ask(&mut node, 2);
+    let declined = || Reply::Declined { text: "full".into() };
+    assert_eq!(node.reply(0, declined()), ["failed to 2 overloaded"]);
+    node.reply(1, PART("p"));
+    assert_eq!(node.reply(1, declined()), ["failed to 2 overloaded perhaps"]);
+}
