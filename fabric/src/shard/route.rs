@@ -206,6 +206,21 @@ impl Shard {
         found
     }
 
+    /// All subscriptions of this very session that `topic` matches, in the order of their numbers.
+    pub fn own_members(&mut self, session: SessionIx, topic: &[u8]) -> Vec<Member> {
+        let Ok(topic) = Topic::parse_as(topic, Dialect::Nats) else { return Vec::new() };
+        let mut found = Vec::new();
+        self.index.each_match(topic, &mut |value| {
+            let subscription = SubIx(value & !GROUPED);
+            let sub = &self.subs[subscription.0 as usize];
+            if sub.session == session {
+                found.push((sub.sid, Member { session, subscription, overload: sub.overload }));
+            }
+        });
+        found.sort_unstable_by_key(|(sid, _)| *sid);
+        found.into_iter().map(|(_, member)| member).collect()
+    }
+
     fn end_if_enough(&mut self, ix: SubIx, out: &mut Vec<Effect>) {
         let sub = &self.subs[ix.0 as usize];
         if sub.limit != 0 && sub.limit <= sub.delivered {

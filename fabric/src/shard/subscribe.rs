@@ -12,6 +12,7 @@ use mpreg_proto::topic::{Dialect, Pattern};
 
 use super::route::GROUPED;
 use super::{Effect, Leaving, Settling, Shard, Subscription};
+use crate::forward::Member;
 use crate::handoff::{Handoff, Spelled, Ticket};
 use crate::id::{SessionIx, SubIx};
 use crate::interest::{self, Asker};
@@ -27,6 +28,8 @@ pub struct Subscribed<'a> {
     pub group: &'a [u8],
     /// Messages; stays at the most it can be.
     pub delivered: u32,
+    /// Messages after which it ends. Zero: none.
+    pub limit: u32,
 }
 
 impl Shard {
@@ -34,10 +37,19 @@ impl Shard {
     pub fn subscriptions_of(&self, session: SessionIx) -> impl Iterator<Item = Subscribed<'_>> {
         let at = self.sessions.get(session.0 as usize).and_then(Option::as_ref);
         at.into_iter().flat_map(|at| &at.subscriptions).map(|(&sid, ix)| {
-            let Subscription { pattern, dialect, delivered, .. } = &self.subs[ix.0 as usize];
+            let Subscription { pattern, dialect, delivered, limit, .. } = &self.subs[ix.0 as usize];
             let group = self.groups.get(ix).map_or(&[][..], |group| group);
-            Subscribed { sid, pattern, dialect: *dialect, group, delivered: *delivered }
+            let (dialect, delivered, limit) = (*dialect, *delivered, *limit);
+            Subscribed { sid, pattern, dialect, group, delivered, limit }
         })
+    }
+
+    /// What a session subscribes to under this number.
+    pub fn member(&self, session: SessionIx, sid: Sid) -> Option<Member> {
+        let at = self.sessions.get(session.0 as usize)?.as_ref()?;
+        let subscription = *at.subscriptions.get(&sid)?;
+        let overload = self.subs[subscription.0 as usize].overload;
+        Some(Member { session, subscription, overload })
     }
 
     pub(super) fn subscribe(

@@ -119,6 +119,16 @@ fn a_message_goes_to_each_subscription_of_a_nats_session() {
     assert_eq!(sids.collect::<Vec<_>>(), [7, 8, 9]);
     assert_eq!(shard.machine.own_subscription(SessionIx(1), b"b.c"), Some(Sid(9)));
     assert_eq!(shard.machine.own_subscription(SessionIx(2), b"b.c"), None);
+    shard.step("1 unsub 7 0");
+    shard.step("1 sub 3 b.c group");
+    let own = shard.machine.own_members(SessionIx(1), b"b.c");
+    let sids = own.iter().map(|member| shard.machine.sid(member.subscription).0);
+    assert_eq!(sids.collect::<Vec<_>>(), [3, 9]);
+    assert_eq!(shard.machine.own_members(SessionIx(2), b"b.c"), []);
+    let member = shard.machine.member(SessionIx(1), Sid(8)).unwrap();
+    assert_eq!(shard.machine.sid(member.subscription), Sid(8));
+    assert_eq!(shard.machine.member(SessionIx(1), Sid(1)), None);
+    assert_eq!(shard.machine.member(SessionIx(2), Sid(8)), None);
 }
 
 #[test]
