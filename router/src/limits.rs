@@ -1,5 +1,6 @@
 //! Every bound of the shell, with its reason. Those an operator may set are in `config`.
 
+use core::num::NonZeroU32;
 use core::time::Duration;
 
 use mpreg_fabric::limits::{
@@ -114,6 +115,25 @@ pub const OWN_QUEUE_BYTES_MAX: usize = 2 * FLIGHT_BYTES_MAX;
 
 /// Publications of a NATS client that are one run: 5 KiB on the stack.
 pub const PUBLICATIONS_MAX: usize = 64;
+
+/// Calls of a NATS client whose answers are waited for: their reply subjects take 3 MiB at most.
+pub const NATS_CALLS_MAX: usize = 8192;
+
+/// Instances of services on one NATS connection: a process has a few.
+pub const NATS_INSTANCES_MAX: usize = 64;
+
+/// Jobs at a time of an endpoint that says nothing about it: its library hands them to its handler one
+/// by one, and has room for as many.
+pub const NATS_CONCURRENCY: NonZeroU32 = NonZeroU32::new(1024).expect("not zero");
+
+/// From the last subscription of a service to the question what it offers, so that there is one for all
+/// of its endpoints; and to the second, for those that its library notes after it has subscribed.
+pub const NATS_INFO_AFTER: Duration = Duration::from_millis(20);
+pub const NATS_INFO_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often it is asked whether it is well, and how long an answer may take.
+pub const NATS_INFO_EVERY: Duration = Duration::from_secs(30);
+pub const NATS_INFO_WITHIN: Duration = Duration::from_secs(5);
 
 /// Control frames a session may have queued beyond its queue: answers to its own commands, which it
 /// does not read. Past it the session ends.
@@ -332,3 +352,4 @@ const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize / 2);
 const _: () = assert!(SHARED_RUN_BYTES_MIN < RECEIVE_BUFFER_BYTES);
 const _: () = assert!(RECEIVE_BUFFER_BYTES <= ARENA_PAGE_BYTES);
 const _: () = assert!(OUT_BUFFER_BYTES_MAX <= FLIGHT_BYTES_MAX);
+const _: () = assert!(NATS_INFO_WITHIN.as_nanos() < NATS_INFO_EVERY.as_nanos());

@@ -15,7 +15,8 @@
 //! - PONG is owed until every earlier SUB is settled on all shards, so that a flush means what clients
 //!   take it for.
 //!
-//! Parts: `answer` (what the node answers itself), `connect` (what CONNECT says), `info` (INFO), `sid` (subscription numbers), `trace` (the log).
+//! Parts: `answer` (what the node answers itself), `call` (calls of functions), `connect` (what CONNECT says), `info` (INFO),
+//! `micro` (services), `sid` (subscription numbers), `trace` (the log).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -33,8 +34,10 @@ use mpreg_proto::nats::{self, Bounds};
 use mpreg_proto::topic::{Dialect, Pattern, Topic};
 
 pub mod answer;
+pub mod call;
 pub mod connect;
 pub mod info;
+pub mod micro;
 pub mod sid;
 pub(crate) mod trace;
 
@@ -43,6 +46,7 @@ use crate::roster::Traffic;
 use crate::transport::tls::TlsSettings;
 use crate::transport::websocket::WebSocketSettings;
 use connect::Options;
+use micro::Instances;
 use sid::Sids;
 
 /// What all NATS connections of a node share.
@@ -150,7 +154,8 @@ pub struct Client {
     pub subscriptions_count: usize,
     /// How often each was asked for: a number that is taken is asked for in vain.
     subscriptions_unsettled: BTreeMap<Sid, u32>,
-    /// Of its own messages, those that wait to know where they go.
+    /// Of its own commands, those that are to be over before its next PONG: messages that wait to know
+    /// where they go, endpoints that leave.
     pub runs_held: u32,
     pongs_owed: u32,
     has_ponged: bool,
@@ -167,6 +172,12 @@ pub struct Client {
     pub user: Option<Arc<User>>,
     /// Where it was asked to answer.
     pub replies: Option<Replies>,
+    /// Functions it calls.
+    pub calls: call::Calls,
+    /// Its services, which run functions.
+    pub instances: Instances,
+    /// When these are next due.
+    pub instances_due: Instant,
 }
 
 impl Client {
@@ -192,6 +203,9 @@ impl Client {
             traffic: Traffic::default(),
             user: None,
             replies: None,
+            calls: call::Calls::default(),
+            instances: Instances::default(),
+            instances_due: Instant::NEVER,
             runs_held: 0,
             pongs_owed: 0,
             has_ponged: false,
@@ -219,6 +233,13 @@ impl Client {
         {
             replies.asked(topic, now);
         }
+    }
+
+    /// Whether it may publish there of its own, asked or not.
+    pub fn is_publisher(&self, topic: &[u8]) -> bool {
+        let Some(user) = &self.user else { return true };
+        let topic = Topic::parse_as(topic, Dialect::Nats);
+        topic.is_ok_and(|topic| user.permissions.may_publish(topic))
     }
 
     pub fn may_subscribe(&self, pattern: Pattern<'_>, group: Option<&str>) -> Verdict {

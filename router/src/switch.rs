@@ -12,7 +12,8 @@
 //! queues), `text.rs` (those of NATS clients), `effect.rs` (what the machine wants), `fabric.rs` (links with
 //! other nodes), `pulse.rs` (whether they carry), `carry.rs` (their messages), `replies.rs` (and the way back),
 //! `trace.rs` (what is told of some of them), `calls.rs` (functions and calls to
-//! them), `rpc.rs` (as clients say it), `call_hops.rs` (as nodes do), `graphs.rs` (graphs of calls).
+//! them), `rpc.rs` (as clients say it), `requests.rs` and `micro.rs` (as NATS clients and their services do),
+//! `call_hops.rs` (as nodes do), `graphs.rs` (graphs of calls).
 
 use std::collections::BTreeSet;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -50,9 +51,11 @@ mod effect;
 mod fabric;
 mod graphs;
 mod measures;
+mod micro;
 mod pulse;
 mod receive;
 mod replies;
+mod requests;
 mod roster;
 mod rpc;
 mod run;
@@ -354,6 +357,7 @@ impl Switch {
         // Who ends before its commands end ends with what was there.
         self.keep_graphs();
         self.keep_calls();
+        self.keep_instances();
         self.resume_paused();
         self.feel_pulses();
         if let Some(fabric) = &mut self.fabric {
@@ -364,7 +368,7 @@ impl Switch {
     /// When something is next due.
     pub fn deadline(&self) -> Option<Instant> {
         let machine = self.machine.deadline().map(|(at, _why)| at);
-        let calls = self.desk.machine.deadline().map(|(at, _why)| at);
+        let calls = self.desk.deadline();
         let graphs = self.graphs.desk.deadline().map(|(at, _why)| at);
         let going = self.going.first().map(|&(at, _)| at);
         let introducing = self.introducing.first().map(|&(at, _)| at);

@@ -2,11 +2,13 @@
 
 mod auth;
 mod both;
+mod calls;
 mod carried;
 mod carrier;
 mod command;
 mod flow;
 mod permission;
+mod services;
 
 use mpreg_tests::live::Launch;
 use mpreg_tests::live::nats::{NatsPeer, USUAL};

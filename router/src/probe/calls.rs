@@ -23,6 +23,8 @@ pub struct CallProbe {
     stray_messages: Count,
     pub messages_unreadable: Count,
     pub functions_unreadable: Count,
+    pub micro_refused: Count,
+    pub micro_unanswered: Count,
     endpoints: Count,
     open: Count,
     jobs: Count,
@@ -37,7 +39,7 @@ pub struct CallProbe {
 /// Kind, name, help, where it is counted.
 type Plain = (Kind, &'static str, &'static str, fn(&CallProbe) -> &Count);
 
-const PLAIN: [Plain; 20] = [
+const PLAIN: [Plain; 22] = [
     (Kind::Counter, "mpreg_call_jobs_started_total", "Jobs given to workers.", |p| &p.started),
     (Kind::Counter, "mpreg_calls_answered_total", "Calls of clients with a result.", |p| {
         &p.answered
@@ -82,6 +84,18 @@ const PLAIN: [Plain; 20] = [
         "mpreg_functions_unreadable_total",
         "Entries of the catalog that should be of a function and cannot be read.",
         |p| &p.functions_unreadable,
+    ),
+    (
+        Kind::Counter,
+        "mpreg_micro_refused_total",
+        "Services of NATS clients, and endpoints of them, that are no functions.",
+        |p| &p.micro_refused,
+    ),
+    (
+        Kind::Counter,
+        "mpreg_micro_unanswered_total",
+        "Times a service of a NATS client did not say in time what it offers.",
+        |p| &p.micro_unanswered,
     ),
     (Kind::Gauge, "mpreg_function_endpoints", "Versions of functions, by who runs them.", |p| {
         &p.endpoints

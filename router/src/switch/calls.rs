@@ -15,7 +15,7 @@
 //! - A client that drains is told so once it has no job left at any home.
 //! - Effects of the machine are performed in the order it named them, whatever it is told meanwhile.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ahash::RandomState;
 use mpreg_fabric::call::{Caller, Calls, Effect, Input};
@@ -26,6 +26,7 @@ use mpreg_fabric::handoff::Handoff;
 use mpreg_fabric::id::SessionIx;
 use mpreg_fabric::limits::{CallBounds, FUNCTION_WORKERS_PER_SESSION_MAX};
 use mpreg_fabric::shard::Shard;
+use mpreg_fabric::time::Instant;
 use mpreg_proto::catalog::Kind;
 use mpreg_proto::function::FunctionName;
 use mpreg_proto::hop::Here;
@@ -50,6 +51,8 @@ pub(super) struct Desk {
     pub(super) measures: Measures,
     /// Clients of this shard that said anything of functions.
     pub(super) users: HashMap<SessionId, User, RandomState>,
+    /// NATS clients with services, by when these are due.
+    pub(super) instances: BTreeSet<(Instant, SessionIx)>,
 }
 
 /// One of them.
@@ -77,7 +80,15 @@ impl Desk {
             is_performing: false,
             here,
             users: HashMap::default(),
+            instances: BTreeSet::new(),
         }
+    }
+
+    /// When something is next due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let machine = self.machine.deadline().map(|(at, _why)| at);
+        let instances = self.instances.first().map(|&(at, _)| at);
+        machine.into_iter().chain(instances).min()
     }
 }
 
@@ -160,7 +171,7 @@ impl Switch {
         }
     }
 
-    /// Feeds the machine of calls and does what it wants.
+    /// Feeds the machine of calls and does what it wants, after what it wanted before.
     pub(super) fn tell_calls(&mut self, input: Input) {
         let Self { desk, fabric, now, .. } = self;
         let ways = fabric.as_ref().and_then(|fabric| fabric.table());
@@ -292,6 +303,7 @@ impl Switch {
     /// A client is gone, with all it registered and called.
     pub(super) fn end_calls(&mut self, session: SessionIx) {
         let Some(id) = self.machine.session_id(session) else { return };
+        self.end_instances(session);
         self.tell_homes(id, &Input::Ended(id));
         self.desk.users.remove(&id);
     }

@@ -27,6 +27,7 @@ use crate::limits::{PUBLICATIONS_MAX, VERIFYING_BYTES_MAX};
 use crate::link::Link;
 use crate::listen::Door;
 use crate::nats::answer;
+use crate::nats::call::Addressed;
 use crate::nats::connect::Options;
 use crate::nats::info::{self, Occasion};
 use crate::nats::{
@@ -180,6 +181,8 @@ impl Switch {
         if publications.iter().any(|message| !message.headers.is_empty() && !speaks_headers) {
             // Without a word, as nats-server does.
             self.refuse(session, ErrorCode::Malformed);
+        } else if let Some(to) = Addressed::read(first.subject) {
+            self.take_addressed(session, to, publications);
         } else if verbose || pedantic {
             publications.iter().for_each(|message| self.publish_told(session, message));
         } else if !self.may_publish(session, first.subject) {
@@ -209,7 +212,7 @@ impl Switch {
     }
 
     /// Whether it may publish there, if that is a topic at all, which is for the machine to say.
-    fn may_publish(&mut self, session: SessionIx, subject: &[u8]) -> bool {
+    pub(super) fn may_publish(&mut self, session: SessionIx, subject: &[u8]) -> bool {
         let now = self.now;
         let Some(client) = self.client_mut(session) else { return false };
         if client.user.is_none() && !subject.starts_with(RESERVED) {
@@ -492,9 +495,13 @@ impl Switch {
             return self.tell_error(session, error_text(ErrorCode::BadName));
         };
         client.subscribing(sid);
+        let is_taken = self.machine.member(session, sid).is_some();
         let subscribe = Subscribe { sid, overload: Overload::Disconnect, pattern: subject, group };
         self.tell(Input::Frame { session, frame: Frame::Subscribe(subscribe) });
         self.tell_nats(session, ok);
+        if !is_taken {
+            self.note_subscribed(session, sid, pattern, group_name);
+        }
     }
 
     fn unsubscribe_nats(&mut self, session: SessionIx, word: &[u8], deliveries: u32) {
@@ -503,6 +510,8 @@ impl Switch {
         if let Some(sid) = client.sids.find(word) {
             let frame = Frame::Unsubscribe { sid, deliveries };
             self.tell(Input::Frame { session, frame });
+            // What has an end takes no jobs.
+            self.note_unsubscribed(session, sid);
         }
         self.tell_nats(session, ok);
     }
@@ -549,7 +558,13 @@ impl Switch {
         self.refuse(session, ErrorCode::Malformed);
     }
 
-    fn not_permitted(&mut self, session: SessionIx, what: &str, subject: &[u8], group: &[u8]) {
+    pub(super) fn not_permitted(
+        &mut self,
+        session: SessionIx,
+        what: &str,
+        subject: &[u8],
+        group: &[u8],
+    ) {
         let text = permissions_violation(what, subject, group);
         self.probe.refused(ErrorCode::ReservedTopic);
         self.tell_error(session, &text);
@@ -584,6 +599,9 @@ impl Switch {
 
     /// What a frame of the machine is in NATS.
     pub(super) fn say_nats(&mut self, session: SessionIx, frame: Frame<'_>) {
+        if let Frame::Unsubscribed { sid } = frame {
+            self.note_unsubscribed(session, sid);
+        }
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
         let Self { links, nats, now, .. } = self;

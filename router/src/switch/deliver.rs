@@ -462,6 +462,13 @@ impl Switch {
         }
     }
 
+    /// Gives one message to a subscription that has ended, of a client that drains it.
+    pub(super) fn deliver_late(&mut self, session: SessionIx, sid: Sid, data: Data<'_>) {
+        let (overload, lane) = (Overload::Disconnect, Lane::Normal);
+        let step = Step { session, sid: Some(sid), overload, member: None };
+        self.offer(step, lane, data, Patience::Some);
+    }
+
     fn step_of(&self, member: Member) -> Step {
         let Member { session, subscription, overload } = member;
         let sid = Some(self.machine.sid(subscription));
@@ -560,7 +567,7 @@ impl Switch {
         }
     }
 
-    fn deliver_to(&mut self, member: Member, run: &Run<'_>) {
+    pub(super) fn deliver_to(&mut self, member: Member, run: &Run<'_>) {
         for data in run.each() {
             self.plan.clear();
             self.plan.push(self.step_of(member));

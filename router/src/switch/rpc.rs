@@ -123,6 +123,9 @@ impl Switch {
     pub(super) fn tell_client(&mut self, id: SessionId, effect: Effect, home: ShardIx) {
         let Some(effect) = self.take_of_command(effect) else { return };
         let Some(session) = self.desk.users.get(&id).map(|user| user.session) else { return };
+        if self.link_mut(session).is_some_and(|link| link.nats.is_some()) {
+            return self.tell_requester(session, id, effect, home);
+        }
         match effect {
             Effect::Invoke { worker, job, deadline_left, value, .. } => {
                 let Value { encoding, bytes } = value;
@@ -176,7 +179,7 @@ impl Switch {
         }
     }
 
-    fn forget_worker(&mut self, worker: Worker) {
+    pub(super) fn forget_worker(&mut self, worker: Worker) {
         if let Some(user) = self.desk.users.get_mut(&worker.session) {
             user.registrations.remove(&worker.number);
         }
