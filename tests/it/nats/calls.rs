@@ -270,3 +270,41 @@ fn a_call_ends_by_its_deadline() {
     let took = started.elapsed();
     assert!(Duration::from_millis(290) <= took && took < Duration::from_secs(8), "{took:?}");
 }
+
+/// Its commands run on native workers; the report comes as one message, or its events as several.
+#[test]
+fn a_graph_is_run_for_who_asks_by_nats() {
+    let router = Launch::of(2).with_nats().start();
+    let native = Native::of(&router);
+    native.serve_up();
+    let mut peer = caller(&router, 0);
+    let commands = r#""commands": [
+        {"name": "b", "function": "up", "args": {"$ref": "a"}},
+        {"name": "a", "function": "up", "args": "x"}]"#;
+    let ask = |peer: &mut NatsPeer, graph: &str, lines: &str| {
+        let headers = format!("NATS/1.0\r\n{lines}\r\n\r\n");
+        peer.send(&headed("$MPREG.CALL.mpreg.graph", "_INBOX.c.1", &headers, graph));
+    };
+    ask(&mut peer, &format!("{{{commands}}}"), "Mpreg-Encoding: json");
+    let heard = peer.hear();
+    assert!(heard.contains("Mpreg-Encoding: json\r\n"), "{heard}");
+    assert!(heard.contains(r#"{"results":{"b":"X"},"errors":{},"summary":"#), "{heard}");
+    let streamed = format!(r#"{{"all": true, "stream": true, {commands}}}"#);
+    ask(&mut peer, &streamed, "Mpreg-Encoding: json\r\nMpreg-Stream: true");
+    for (is_last, want) in [
+        (false, r#"{"command":"a","result":"X"}"#),
+        (false, r#"{"command":"b","result":"X"}"#),
+        (true, r#"{"summary":"#),
+    ] {
+        let heard = peer.hear();
+        assert!(heard.contains(want), "{heard}");
+        assert!(heard.contains(&format!("Mpreg-Last: {is_last}\r\n")), "{heard}");
+    }
+    // Who does not take parts is told so, and the graph goes on for nobody.
+    ask(&mut peer, &streamed, "Mpreg-Encoding: json");
+    assert_eq!(hear_error(&mut peer), (400, "malformed".to_owned(), true));
+    until("no graph is left", || (router.page().sum("mpreg_call_graphs", &[]) == 0).then_some(()));
+    let cycle = r#"{"commands": [{"name": "a", "function": "up", "args": {"$ref": "a"}}]}"#;
+    ask(&mut peer, cycle, "Mpreg-Encoding: json");
+    assert_eq!(hear_error(&mut peer), (400, "malformed".to_owned(), false));
+}
