@@ -100,6 +100,13 @@ pub enum Input {
         name: Bytes,
         body: Option<Bytes>,
     },
+    /// The same of a name that another shard of this node is the home of: what another node of this
+    /// cluster offers, or this one.
+    Named {
+        owner: NodeId,
+        name: Bytes,
+        body: Option<Bytes>,
+    },
     /// What a node says of how calls are split: an entry came, is otherwise, or went.
     Shares {
         owner: NodeId,
@@ -222,6 +229,7 @@ impl Functions {
             Input::Changed { owner, cluster, name, body } => {
                 self.changed(owner, cluster, &name, body.as_deref(), out);
             }
+            Input::Named { owner, name, body } => self.named(owner, &name, body.as_deref(), out),
             Input::Shares { owner, name, body } => {
                 self.hear_shares(owner, &name, body.as_deref(), out);
             }

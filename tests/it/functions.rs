@@ -466,6 +466,31 @@ fn functions_are_gone_with_their_client_and_names_are_one_to_one() {
     });
 }
 
+/// Names have their homes on different shards.
+#[test]
+fn an_id_has_one_name_on_all_shards_of_a_node() {
+    let router = Launch::of(2).start();
+    block_on(async {
+        let (mut names, mut workers) = (BTreeMap::new(), Vec::new());
+        for number in 0..8 {
+            let (client, name) = (client_of(&router).await, format!("name{number}"));
+            let function = Function { id: Some(FunctionId(7)), ..Function::new(&name, "1.0.0") };
+            let served = client.serve(function).await;
+            names.insert(name, served.is_ok());
+            workers.push((client, served));
+        }
+        assert!(names["name0"], "nobody had the id before");
+        // One that came to its home before the word of another was heard there gives way.
+        until("one is left", || {
+            let (_, body) = router.get("/functions");
+            let rows: Vec<serde_json::Value> = serde_json::from_str(&body).expect("a list");
+            let left = rows.iter().map(|row| &row["name"]).collect::<Vec<_>>();
+            assert!(!left.is_empty());
+            (left == ["name0"]).then_some(())
+        });
+    });
+}
+
 #[test]
 fn one_call_in_ten_goes_to_the_new_version_wherever_that_was_said() {
     const CALLS: u64 = 20_000;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use mpreg_proto::function::{FunctionName, Offer, Offers, Resources, Version};
+use mpreg_proto::function::{FunctionId, FunctionName, Offer, Offers, Resources, Version};
 use mpreg_proto::id::{ClusterId, NodeId};
 
 use super::{Effect, Endpoint, EndpointId, Functions, Place};
@@ -35,16 +35,37 @@ impl Functions {
             false => Place::Remote { cluster, node: owner },
         };
         self.set_offers(&name, place, offers.as_ref());
-        if !is_mate {
-            return;
+        if is_mate {
+            self.claimed(owner, &name, offers.map(|offers| offers.id()), out);
         }
-        let Some(id) = offers.map(|offers| offers.id()) else {
-            self.namespace.release(owner, &name);
-            return;
-        };
-        self.namespace.claim(owner, &name, id);
-        if owner < self.me {
-            self.give_way(&name, id, out);
+    }
+
+    /// What is of another home is not called here, but its name and its id are taken. That it cannot be
+    /// read is that one's to tell.
+    pub(super) fn named(
+        &mut self,
+        owner: NodeId,
+        name: &[u8],
+        body: Option<&[u8]>,
+        out: &mut Vec<Effect>,
+    ) {
+        if let Ok(name) = FunctionName::parse(name) {
+            let offers = body.and_then(|body| Offers::parse(body).ok());
+            self.claimed(owner, &name, offers.map(|offers| offers.id()), out);
+        }
+    }
+
+    fn claimed(
+        &mut self,
+        owner: NodeId,
+        name: &FunctionName,
+        id: Option<FunctionId>,
+        out: &mut Vec<Effect>,
+    ) {
+        let Some(id) = id else { return self.namespace.release(owner, name) };
+        self.namespace.claim(owner, name, id);
+        if owner <= self.me {
+            self.give_way(name, id, out);
         }
     }
 

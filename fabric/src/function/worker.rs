@@ -74,8 +74,8 @@ impl Refusal {
 #[derive(Debug)]
 pub(super) struct Registered {
     endpoint: EndpointId,
-    name: FunctionName,
-    id: FunctionId,
+    pub(super) name: FunctionName,
+    pub(super) id: FunctionId,
     health: Health,
 }
 
@@ -193,11 +193,16 @@ impl Functions {
         }
     }
 
-    /// A mate that comes before this node says that this name is this id: takes back what contradicts it.
+    /// A mate that comes before this node says that this name is this id, or another shard of this
+    /// node: takes back what contradicts it. Of two shards, what has the greater name.
     pub(super) fn give_way(&mut self, name: &FunctionName, id: FunctionId, out: &mut Vec<Effect>) {
         for (name, id) in self.namespace.claims(self.me, name, id) {
-            let taken = self.namespace.conflict(&name, id).filter(|taken| taken.by() < self.me);
-            let Some(why) = taken else { continue };
+            let taken = self.namespace.conflict(&name, id);
+            let comes_before = |taken: &Taken| match taken {
+                Taken::Id { by, name: other } if *by == self.me => *other < name,
+                Taken::Id { by, .. } | Taken::Name { by, .. } => *by < self.me,
+            };
+            let Some(why) = taken.filter(comes_before) else { continue };
             let workers: Vec<Worker> = self.endpoints_here(&name).map(|(at, _)| at).collect();
             for worker in workers {
                 out.push(Effect::Revoked { worker, why: why.clone() });

@@ -18,6 +18,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use ahash::RandomState;
+use bytes::Bytes;
 use mpreg_fabric::call::{Caller, Calls, Effect, Input};
 use mpreg_fabric::call_graph::desk;
 use mpreg_fabric::catalog::Changed;
@@ -226,9 +227,11 @@ impl Switch {
             Effect::Count(counted) => self.probe.calls.count(counted),
             Effect::Measured { name, what, took } => self.measure(&name, what, took),
             Effect::Function(function::Effect::Offer { name, body }) => {
+                self.tell_other_homes(&name, Some(&body));
                 self.report_function(name, Some(body));
             }
             Effect::Function(function::Effect::Retract { name }) => {
+                self.tell_other_homes(&name, None);
                 self.report_function(name, None);
             }
             Effect::Function(function::Effect::Unreadable { owner }) => {
@@ -254,23 +257,38 @@ impl Switch {
         }
     }
 
-    fn report_function(&mut self, name: bytes::Bytes, body: Option<bytes::Bytes>) {
+    /// Names and ids that are taken here are taken on the whole node.
+    fn tell_other_homes(&mut self, name: &Bytes, body: Option<&Bytes>) {
+        let (me, owner) = (self.mesh.me(), self.desk.here.node);
+        for shard in (0..self.mesh.shards_count()).filter_map(ShardIx::new) {
+            if shard != me {
+                let (name, body) = (name.clone(), body.cloned());
+                let input = Input::Function(function::Input::Named { owner, name, body });
+                self.mesh.stage(shard, Handoff::Call(Box::new(input)));
+            }
+        }
+    }
+
+    fn report_function(&mut self, name: Bytes, body: Option<Bytes>) {
         if let Some(fabric) = &mut self.fabric {
             fabric.reporter.function(name, body);
         }
     }
 
-    /// What another node offers of a function, or how calls of it are split, if this shard is the
-    /// name's home.
+    /// What another node offers of a function, or how calls of it are split. Who is not the name's home
+    /// keeps what a name of this cluster stands for.
     pub(super) fn function_elsewhere(&mut self, changed: &Changed) {
-        if self.machine.home(&changed.key.name) != self.mesh.me() {
-            return;
-        }
         let Changed { feed, cluster, key, body } = changed;
+        let is_home = self.machine.home(&key.name) == self.mesh.me();
+        let is_mate = *cluster == self.desk.here.cluster;
         let (owner, name, body) = (feed.node, key.name.clone(), body.clone());
         let input = match key.kind {
-            Kind::SPLIT => function::Input::Shares { owner, name, body },
-            _function => function::Input::Changed { owner, cluster: *cluster, name, body },
+            Kind::SPLIT if is_home => function::Input::Shares { owner, name, body },
+            Kind::FUNCTION if is_home => {
+                function::Input::Changed { owner, cluster: *cluster, name, body }
+            }
+            Kind::FUNCTION if is_mate => function::Input::Named { owner, name, body },
+            _of_another_home => return,
         };
         self.tell_calls(Input::Function(input));
         self.perform();

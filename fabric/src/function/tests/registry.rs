@@ -1,6 +1,6 @@
 //! Workers come, change and go; the catalog is told what they add up to.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 
 use mpreg_proto::limits::OFFERS_MAX;
@@ -105,6 +105,93 @@ fn of_two_that_contradict_the_greater_gives_way() {
     let want = [Effect::Revoked { worker: one, why }, retract()];
     assert_eq!(handle(&mut functions, said(40)), want);
     assert!(functions.workers.contains_key(&kept));
+}
+
+/// What one shard offers, as the others hear of it.
+fn named(effect: Effect) -> Option<Input> {
+    let owner = ME;
+    if let Effect::Offer { name, body } = effect {
+        return Some(Input::Named { owner, name, body: Some(body) });
+    }
+    let Effect::Retract { name } = effect else { return None };
+    Some(Input::Named { owner, name, body: None })
+}
+
+#[test]
+fn what_is_taken_on_one_shard_is_taken_on_all() {
+    let (mut here, mut there) = (functions(), functions());
+    let same = |text: &str| Registration { id: FunctionId(7), ..registration(text) };
+    let register = |at, registration| Input::Register { worker: at, registration };
+    let said = handle(&mut there, register(worker(9, 1), same("b 1.0.0")));
+    let said = said.into_iter().find_map(named).unwrap();
+    assert_eq!(handle(&mut here, said.clone()), []);
+    assert!(here.is_empty(), "it is called there");
+    let effects = handle(&mut here, register(worker(1, 1), same("c 1.0.0")));
+    let taken = Taken::Id { by: ME, name: name("b") };
+    assert_eq!(refused(&effects), &Refusal::Taken(taken.clone()));
+    // Both at once: what comes first by its name stays.
+    for (name, stays) in [("a", true), ("c", false)] {
+        let (mut here, at) = (functions(), worker(1, 1));
+        handle(&mut here, register(at, same(&format!("{name} 1.0.0"))));
+        let gave_way = handle(&mut here, said.clone());
+        assert_eq!(gave_way.is_empty(), stays);
+        let why = taken.clone();
+        assert!(stays || gave_way[0] == Effect::Revoked { worker: at, why });
+    }
+    // And by the word of a mate, whichever shard is the home of its name.
+    let (mut here, at) = (functions(), worker(1, 1));
+    handle(&mut here, register(at, same("a 1.0.0")));
+    let body = Some(body(FunctionId(7), &["1.0.0 1 "]));
+    let mates = |owner| Input::Named { owner: NodeId(owner), name: "z".into(), body: body.clone() };
+    assert_eq!(handle(&mut here, mates(60)), []);
+    assert_eq!(handle(&mut here, mates(40)).len(), 2);
+}
+
+proptest! {
+    /// Whatever is registered where and in which order shards hear of it.
+    #[test]
+    fn shards_come_to_agree_which_name_an_id_has(
+        steps in prop::collection::vec((0..6_usize, 0..3_u128, 0..4_u8), 1..60),
+    ) {
+        const SHARDS: usize = 3;
+        let mut shards: Vec<Functions> = (0..SHARDS).map(|_| functions()).collect();
+        let mut rings: Vec<Vec<VecDeque<Input>>> = vec![vec![VecDeque::new(); SHARDS]; SHARDS];
+        let tell = |shards: &mut Vec<Functions>, rings: &mut Vec<Vec<VecDeque<Input>>>, at: usize, input| {
+            for said in handle(&mut shards[at], input).into_iter().filter_map(named) {
+                (0..SHARDS).filter(|&to| to != at).for_each(|to| rings[at][to].push_back(said.clone()));
+            }
+        };
+        for (step, (place, id, what)) in steps.into_iter().enumerate() {
+            let (home, session) = (place % SHARDS, place as u64 + 1);
+            match what {
+                0 => tell(&mut shards, &mut rings, home, Input::Ended(SessionId(session))),
+                1 => {
+                    let text = format!("n{place} 1.0.0");
+                    let registration = Registration { id: FunctionId(id), ..registration(&text) };
+                    let worker = worker(session, step as u32);
+                    tell(&mut shards, &mut rings, home, Input::Register { worker, registration });
+                }
+                _ => {
+                    let to = (home + usize::from(what) - 1) % SHARDS;
+                    if let Some(said) = rings[home][to].pop_front() {
+                        tell(&mut shards, &mut rings, to, said);
+                    }
+                }
+            }
+        }
+        for at in (0..SHARDS * SHARDS).cycle().take(SHARDS * SHARDS * 20) {
+            while let Some(said) = rings[at / SHARDS][at % SHARDS].pop_front() {
+                tell(&mut shards, &mut rings, at % SHARDS, said);
+            }
+        }
+        prop_assert!(rings.iter().flatten().all(VecDeque::is_empty), "they come to rest");
+        prop_assert!(shards.iter().all(|shard| shard.namespace == shards[0].namespace));
+        let mut names = BTreeMap::new();
+        for registered in shards.iter().flat_map(|shard| shard.workers.values()) {
+            let name = names.entry(registered.id).or_insert_with(|| registered.name.clone());
+            prop_assert_eq!(&*name, &registered.name);
+        }
+    }
 }
 
 #[test]
