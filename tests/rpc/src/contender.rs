@@ -19,18 +19,22 @@ pub enum Kind {
     Mpreg,
     /// This router, by the protocol of NATS.
     MpregNats,
+    /// The same, and the service is called as the function that it is here.
+    MpregCall,
     NatsServer,
     /// No router at all.
     Grpc,
 }
 
 impl Kind {
-    pub const ALL: [Self; 4] = [Self::Mpreg, Self::NatsServer, Self::MpregNats, Self::Grpc];
+    pub const ALL: [Self; 5] =
+        [Self::Mpreg, Self::NatsServer, Self::MpregNats, Self::MpregCall, Self::Grpc];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Mpreg => "mpreg",
-            Self::MpregNats => "mpreg (NATS)",
+            Self::MpregNats => "mpreg, NATS",
+            Self::MpregCall => "mpreg, $CALL",
             Self::NatsServer => "nats-server",
             Self::Grpc => "gRPC",
         }
@@ -47,11 +51,15 @@ pub struct Contender {
 #[derive(Clone)]
 pub enum Caller {
     Mpreg(Client),
-    Nats(async_nats::Client),
+    /// And what it asks.
+    Nats(async_nats::Client, &'static str),
     Grpc(Remote),
 }
 
 const NAME: &str = "echo";
+
+/// Above what any of them takes until it answers.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the worker takes at a time.
 const LIMIT: u32 = 1 << 16;
@@ -64,7 +72,7 @@ impl Contender {
         clients: usize,
     ) -> Result<Option<Self>, Box<dyn Error>> {
         let (process, url) = match (kind, &wish.nats_server) {
-            (Kind::Mpreg | Kind::MpregNats, _) => {
+            (Kind::Mpreg | Kind::MpregNats | Kind::MpregCall, _) => {
                 let [native, nats] = [free()?, free()?];
                 let mut command = Command::new(&wish.mpreg);
                 command.args(["serve", "--shards", "1", "--admin", "127.0.0.1:0"]);
@@ -91,6 +99,16 @@ impl Contender {
         for _ in 0..clients {
             callers.push(Caller::connect(kind, &url).await?);
         }
+        // A service is asked what it offers before it is a function.
+        if let Some(caller) = callers.first_mut() {
+            let ready = async {
+                let value = Bytes::from_static(b"ready");
+                while caller.call(value.clone()).await != Some(value.clone()) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, ready).await?;
+        }
         Ok(Some(Self { process, callers, _worker: worker }))
     }
 
@@ -108,7 +126,8 @@ impl Caller {
     async fn connect(kind: Kind, url: &str) -> Result<Self, Box<dyn Error>> {
         Ok(match kind {
             Kind::Mpreg => Self::Mpreg(Client::connect(url).await?),
-            Kind::MpregNats | Kind::NatsServer => Self::Nats(async_nats::connect(url).await?),
+            Kind::MpregNats | Kind::NatsServer => Self::Nats(async_nats::connect(url).await?, NAME),
+            Kind::MpregCall => Self::Nats(async_nats::connect(url).await?, "$MPREG.CALL.echo"),
             Kind::Grpc => Self::Grpc(Remote::connect(url).await?),
         })
     }
@@ -121,7 +140,7 @@ impl Caller {
                     Function { limit: LIMIT.try_into()?, ..Function::new(NAME, "1.0.0") };
                 tokio::spawn(echo(client.serve(function).await?));
             }
-            Self::Nats(client) => {
+            Self::Nats(client, _) => {
                 let service = client.service_builder().start(NAME, "1.0.0").await;
                 let service = service.map_err(|error| error.to_string())?;
                 let endpoint = service.endpoint(NAME).await.map_err(|error| error.to_string())?;
@@ -146,7 +165,9 @@ impl Caller {
     pub async fn call(&mut self, value: Bytes) -> Option<Bytes> {
         match self {
             Self::Mpreg(client) => Some(client.call(NAME).send(value).await.ok()?.payload),
-            Self::Nats(client) => Some(client.request(NAME, value).await.ok()?.payload),
+            Self::Nats(client, subject) => {
+                Some(client.request(*subject, value).await.ok()?.payload)
+            }
             Self::Grpc(remote) => remote.call(value).await,
         }
     }

@@ -112,7 +112,7 @@ fn what_contradicts_itself_is_refused() {
 
     let gone = Rpc::Unregistered(Unregistered { number: 1, why: Why::Asked, text: "" });
     assert_eq!(edited(gone, &|b| b[6] = 0), Some(ErrorCode::Malformed), "no such reason");
-    assert_eq!(edited(gone, &|b| b[6] = 11), Some(ErrorCode::Malformed), "no such reason");
+    assert_eq!(edited(gone, &|b| b[6] = 12), Some(ErrorCode::Malformed), "no such reason");
     let health = Rpc::Health { number: 1, is_well: false };
     assert_eq!(edited(health, &|b| b[5] = 2), Some(ErrorCode::ReservedBits));
     let failed = Rpc::CallFailed(failed(Path::default()));
