@@ -466,6 +466,31 @@ fn functions_are_gone_with_their_client_and_names_are_one_to_one() {
     });
 }
 
+/// A function whose id is 7.
+fn seven(name: &str) -> Function<'_> {
+    Function { id: Some(FunctionId(7)), ..Function::new(name, "1.0.0") }
+}
+
+/// Whichever shard is the home of a name, and whichever node has the id.
+#[test]
+fn an_id_that_a_mate_has_is_taken_on_every_shard() {
+    let mut seats = pair_of_nodes();
+    seats.iter_mut().for_each(|seat| seat.shards = 2);
+    let fabric = Fabric::start(seats);
+    fabric.wait_known();
+    block_on(async {
+        let service = client_of(fabric.router(0)).await;
+        let _worker = service.serve(seven("first")).await.unwrap();
+        wait_known(fabric.router(1), "first", 1);
+        for number in 0..8 {
+            let name = format!("name{number}");
+            let other = client_of(fabric.router(1)).await;
+            let refused = other.serve(seven(&name)).await;
+            assert!(refused.is_err(), "{name}");
+        }
+    });
+}
+
 /// Names have their homes on different shards.
 #[test]
 fn an_id_has_one_name_on_all_shards_of_a_node() {

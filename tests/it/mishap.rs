@@ -133,7 +133,7 @@ fn who_stood_still_is_back_at_once_and_stays() {
 fn ten_of_twenty_leave_at_once_and_the_others_go_on() {
     let seats = (0..20).map(|at| {
         let joins = (0..3).filter(|&other| other != at).collect();
-        Seat { cluster: "c0".to_owned(), role: "node", joins, more: String::new() }
+        Seat { cluster: "c0".to_owned(), role: "node", joins, more: String::new(), shards: 1 }
     });
     let mut fabric = Fabric::start(seats.collect());
     fabric.wait_known();

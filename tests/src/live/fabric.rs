@@ -27,12 +27,13 @@ pub struct Seat {
     pub joins: Vec<usize>,
     /// Of the configuration, below `[peer]`.
     pub more: String,
+    pub shards: usize,
 }
 
 impl Seat {
     pub fn gateway(cluster: &str, joins: &[usize]) -> Self {
         let (cluster, joins) = (cluster.to_owned(), joins.to_vec());
-        Self { cluster, role: "gateway", joins, more: String::new() }
+        Self { cluster, role: "gateway", joins, more: String::new(), shards: 1 }
     }
 }
 
@@ -49,6 +50,7 @@ pub fn grid(clusters: usize, nodes: usize, is_linked: impl Fn(usize, usize) -> b
             role: if is_gateway { "gateway" } else { "node" },
             joins: mates.chain(near.map(|other| other * nodes + place)).collect(),
             more: String::new(),
+            shards: 1,
         }
     };
     (0..clusters * nodes).map(seat).collect()
@@ -116,7 +118,7 @@ impl Fabric {
             join.collect::<Vec<_>>().join(", "),
             seat.more
         );
-        let launch = Launch::of(1).with_nats().keeping(data);
+        let launch = Launch::of(seat.shards).with_nats().keeping(data);
         let launch = launch.as_node(credentials, &seat.cluster, &more);
         let router = launch.start_telling(|process| self.cables.starts(at, process));
         self.cables.listens(at, router.bound("peer"));
