@@ -58,10 +58,38 @@ fn events_come_as_they_happen_and_the_summary_last() {
             let summary = next(&mut events).await;
             let path = &summary["summary"]["critical_path"]["commands"];
             assert_eq!(path, &json!(["first", "second"]), "{summary}");
+            let hops = &summary["summary"]["commands"]["second"]["cluster_hops"];
+            assert_eq!(hops, &json!(0), "it ran where it was asked for");
             assert!(events.is_over() && events.next().await.is_none());
             let said = report(&client, &pair("echo", "echo")).await;
             assert_eq!(said["results"], json!({ "second": [1] }), "told are those of the end");
+            let graph = Value::json(pair("echo", "echo").to_string());
+            let mut parts = client.call("mpreg.graph").traced().stream(graph).await.unwrap();
+            parts.next().await.unwrap().unwrap();
+            let trace = parts.trace().expect("it was asked for");
+            assert!(trace.call == trace.answer && trace.call.nodes.len() == 1, "{trace:?}");
             client.close().await.unwrap();
+        }
+    });
+}
+
+/// Commands run in another cluster: one link there, one back.
+#[test]
+fn the_summary_says_how_many_clusters_were_crossed() {
+    let fabric = Fabric::start(grid(3, 1, |near, far| near + 1 == far));
+    fabric.wait_known();
+    block_on(async {
+        let (service, seen) = (client_of(fabric.router(2)).await, Seen::default());
+        work(service.serve(function("echo")).await.unwrap(), &seen, echo);
+        until("the function is known", || {
+            fabric.router(0).get("/functions?name=echo").1.contains("remote").then_some(())
+        });
+        let client = client_of(fabric.router(0)).await;
+        let said = report(&client, &pair("echo", "echo")).await;
+        assert_eq!(said["results"], json!({ "second": [1] }), "{said}");
+        for name in ["first", "second"] {
+            let hops = &said["summary"]["commands"][name]["cluster_hops"];
+            assert_eq!(hops, &json!(4), "two links there and two back: {said}");
         }
     });
 }

@@ -300,10 +300,23 @@ fn a_graph_is_run_for_who_asks_by_nats() {
         assert!(heard.contains(want), "{heard}");
         assert!(heard.contains(&format!("Mpreg-Last: {is_last}\r\n")), "{heard}");
     }
-    // Who does not take parts is told so, and the graph goes on for nobody.
-    ask(&mut peer, &streamed, "Mpreg-Encoding: json");
+    // Who does not take parts is told so, and what runs is withdrawn: it would for ten minutes.
+    native.serve(function("held", "1.0.0"), |mut worker| async move {
+        while let Some(job) = worker.next().await {
+            job.withdrawn().await;
+            job.fail("nobody waits");
+        }
+    });
+    let held = r#"{"all": true, "stream": true, "commands": [
+        {"name": "b", "function": "held", "args": {"$ref": "a"}},
+        {"name": "a", "function": "up", "args": "x"}]}"#;
+    ask(&mut peer, held, "Mpreg-Encoding: json\r\nMpreg-Deadline-Ms: 600000");
     assert_eq!(hear_error(&mut peer), (400, "malformed".to_owned(), true));
-    until("no graph is left", || (router.page().sum("mpreg_call_graphs", &[]) == 0).then_some(()));
+    until("nothing is left of it", || {
+        let left =
+            ["mpreg_call_graphs", "mpreg_call_jobs"].map(|name| router.page().sum(name, &[]));
+        (left == [0, 0]).then_some(())
+    });
     let cycle = r#"{"commands": [{"name": "a", "function": "up", "args": {"$ref": "a"}}]}"#;
     ask(&mut peer, cycle, "Mpreg-Encoding: json");
     assert_eq!(hear_error(&mut peer), (400, "malformed".to_owned(), false));

@@ -380,6 +380,40 @@ fn a_service_that_says_nothing_is_no_function_until_it_does() {
     assert!(0 < refused, "the one with a wildcard");
 }
 
+/// Its socket and its queue hold some of them. It reads them later, and is still there.
+#[test]
+fn jobs_that_find_no_room_are_declined_and_the_service_stays() {
+    const CALLS: usize = 64;
+    let file = "limits.queue_bytes = 4_194_304\nlimits.queue_bytes_max = 4_194_304";
+    let router = Launch::of(2).file(file).with_nats().start();
+    let (runtime, mut micro) = (runtime(), Micro::on(&router, 0));
+    micro.add("sums.add", json!(null));
+    micro.serve_until_known(&router, 1);
+    let client = runtime.block_on(client_of(&router));
+    let large: Vec<u8> = vec![b'x'; 900_000];
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let (client, large) = (client.clone(), large.clone());
+        let call = async move { client.call("sums.add").deadline(PATIENT).send(large).await };
+        calls.spawn_on(call, runtime.handle());
+    }
+    let mut declined = 0;
+    while declined == 0 || router.page().sum("mpreg_call_jobs", &[]) + declined < CALLS as u64 {
+        let ended = runtime.block_on(calls.join_next()).expect("some are under way").unwrap();
+        let error = ended.expect_err("nobody answers yet");
+        assert_eq!((error.code(), error.may_have_run()), (Some(CallError::Overloaded), false));
+        declined += 1;
+    }
+    for _ in declined..CALLS as u64 {
+        let job = micro.job();
+        micro.peer.publish(&job.reply, b"read");
+    }
+    while let Some(ended) = runtime.block_on(calls.join_next()) {
+        assert_eq!(ended.unwrap().unwrap().payload, "read");
+    }
+    assert_eq!(known(&router).len(), 1);
+}
+
 const FILE: &str = r#"
 limits.connections_max = 1_000
 [[auth.users]]
