@@ -273,6 +273,23 @@ fn each_function_is_counted_and_timed_by_its_name() {
 }
 
 #[test]
+fn a_job_that_runs_is_shown_until_it_ends() {
+    let router = Launch::of(2).start();
+    let running = || counted(&router, "mpreg_function_jobs_running", &["function=\"next\""]);
+    block_on(async {
+        let client = client_of(&router).await;
+        let mut worker = client.serve(next()).await.unwrap();
+        let caller = client.clone();
+        let call = tokio::spawn(async move { caller.call("next").send(b"").await });
+        let job = worker.next().await.expect("it is called");
+        until("it runs", || (running() == 1.0).then_some(()));
+        job.reply(b"").await.unwrap();
+        call.await.unwrap().unwrap();
+        until("it has ended", || (running() == 0.0).then_some(()));
+    });
+}
+
+#[test]
 fn the_middle_is_killed_and_the_answer_comes_another_way() {
     // 0 - {1, 2} - 3: clusters, of two gateways each.
     let mut fabric =
