@@ -73,7 +73,7 @@ fn events_come_as_they_happen_and_the_summary_last() {
     });
 }
 
-/// Commands run in another cluster: one link there, one back.
+/// Commands run two clusters away.
 #[test]
 fn the_summary_says_how_many_clusters_were_crossed() {
     let fabric = Fabric::start(grid(3, 1, |near, far| near + 1 == far));
